@@ -1,0 +1,55 @@
+# Two commands are enough for a newcomer: `make run` and `make test`.
+# Both create .venv and install everything into it, once, and again when pyproject.toml changes.
+
+PYTHON ?= python3
+PARAMS ?= params/drago-grid-quick.yaml
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+# Set in the surroundings it would keep packages from being compiled, and every import is slow.
+unexport PYTHONDONTWRITEBYTECODE
+# The tests and the program must see this folder's packages, not someone else's.
+unexport PYTHONPATH
+unexport PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab book bench
+
+help:  ## show this list
+	@echo "Targets (PYTHON=$(PYTHON) chooses the interpreter for $(VENV)):"
+	@sed -n 's/^\([a-z]*\):.*##\(.*\)/  make \1:\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	    awk -F: '{ printf "%-14s%s\n", $$1, $$2 }'
+	@echo
+	@echo "Examples:"
+	@echo "  make run PARAMS=params/drago-grid-full.yaml ARGS='-p seed=3'"
+	@echo "  make test ARGS='tests/runner -x'"
+
+run: $(STAMP)  ## execute one run into outputs/ (PARAMS=params/NAME.yaml, ARGS='-p seed=3')
+	$(BIN)/python -m lib run $(PARAMS) $(ARGS)
+
+test: $(STAMP)  ## run the tests (ARGS='tests/runner -x' narrows them)
+	$(BIN)/python -m pytest $(ARGS)
+
+lab: $(STAMP)  ## open the workbook in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+book: $(STAMP)  ## execute the chapters again and check each .py and .ipynb pair
+	$(BIN)/python -m lib.book build
+	$(BIN)/python -m lib.book check
+
+bench: $(STAMP)  ## measure speed and learning curves, minutes long
+	$(BIN)/python -m pytest -m "slow or not slow" -s tests/benchmarks $(ARGS)
+
+# The stamp is touched last, so a failed install is tried again the next time.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "Python 3.11 or newer is needed, but '$(PYTHON)' is" \
+	        "$$($(PYTHON) --version 2>&1 | tail -n 1);" \
+	        "choose another one, for example: make PYTHON=python3.12 test" >&2; exit 1; }
+	@rm -f $@
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/python -m pip install --disable-pip-version-check -e .
+	@touch $@

@@ -1,0 +1,1 @@
+"""A workbook of continual model-based reinforcement learning: the shared package."""

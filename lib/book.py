@@ -1,0 +1,265 @@
+"""Notebooks as build products: run one with parameters, build the chapters, compare the pairs.
+
+The percent `.py` is the source of every notebook. `run` executes it into an output folder;
+`build` writes the committed `.ipynb`, executed unless it is a template; `check` says where a
+pair has come apart. Building twice gives the same bytes.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.errors import UserError, unknown
+from lib.places import NOTEBOOKS, ROOT
+from lib.runner.files import atomic_write
+
+if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
+    from nbformat import NotebookNode
+
+RUN = NOTEBOOKS / "20_run.py"
+COMPARE = NOTEBOOKS / "21_compare.py"
+TEMPLATES = ("20_run", "21_compare")  # committed without outputs; copies are executed elsewhere
+KERNEL = "python3"
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+
+
+# Running ------------------------------------------------------------------------------------
+
+
+def run(
+    params: Mapping[str, Any],
+    out_path: str | Path,
+    notebook: str | Path = RUN,
+    *,
+    cwd: str | Path = ROOT,
+    autosave_seconds: int = 30,
+) -> "NotebookNode":
+    """Executes a notebook with parameters, in a kernel of this very interpreter.
+
+    Args:
+        params: values for names of the cell tagged `parameters`.
+        out_path: where the executed .ipynb goes; saved after every cell and every
+            `autosave_seconds` within one.
+        notebook: a percent .py or an .ipynb.
+        cwd: the kernel's working directory.
+
+    Returns:
+        The executed notebook.
+
+    Raises:
+        UserError: unknown parameter or wrong type, before anything is executed.
+        papermill.PapermillExecutionError: a cell failed; the marked notebook lies at `out_path`.
+    """
+    import papermill
+
+    from lib.kernel import ThisPython
+
+    node = read(notebook)
+    check_parameters(params, parameters(node), Path(notebook).name)
+    Path(out_path).parent.mkdir(parents=True, exist_ok=True)
+    return papermill.execute_notebook(
+        node,
+        str(Path(out_path).resolve()).replace("{", "{{").replace("}", "}}"),
+        parameters=dict(params),
+        cwd=str(cwd),
+        kernel_name=KERNEL,
+        kernel_manager_class=ThisPython,
+        progress_bar=False,
+        autosave_cell_every=autosave_seconds,
+        coalesce_streams=True,
+    )
+
+
+def parameters(notebook: "NotebookNode | str | Path") -> dict[str, str]:
+    """Names and types of a notebook's parameters, "" where none is declared."""
+    import papermill
+
+    node = read(notebook) if isinstance(notebook, str | Path) else notebook
+    found = papermill.inspect_notebook(node).values()
+    return {item["name"]: item["inferred_type_name"].replace("None", "") for item in found}
+
+
+def check_parameters(
+    given: Mapping[str, Any], declared: Mapping[str, str], notebook: str = "the notebook"
+) -> None:
+    """Raises UserError for a name that is not declared or a value of another type."""
+    for name, value in given.items():
+        if name not in declared:
+            raise unknown("parameter", name, declared, f"they are set in {notebook}")
+        wanted = TYPES.get(declared[name].split("[")[0])
+        fits = isinstance(value, (int, float) if wanted is float else wanted or object)
+        if not fits or (isinstance(value, bool) and wanted in (int, float)):
+            note = " (YAML reads 1e-4 as text: write 1.0e-4)" if wanted is float else ""
+            raise UserError(
+                f"parameter '{name}': got {value!r} of type {type(value).__name__}, "
+                f"wanted {declared[name]}{note}"
+            )
+
+
+def read(path: str | Path) -> "NotebookNode":
+    """A notebook from a percent .py or an .ipynb, with a Python kernel named in its metadata."""
+    import jupytext
+
+    path = Path(path)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise unknown("notebook", path.name, there, f"looked in {path.parent}")
+    node = jupytext.read(path)
+    node.metadata.setdefault("kernelspec", {}).update(
+        display_name="Python 3 (ipykernel)", language="python", name=KERNEL
+    )
+    return node
+
+
+# Building -----------------------------------------------------------------------------------
+
+
+def build(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+    """Writes the .ipynb beside each .py: chapters executed top to bottom, templates as they are.
+
+    Args:
+        names: chapter names such as "00_start_here"; none means all.
+
+    Raises:
+        UserError: unknown name, or an output that would differ on another machine.
+        nbclient.exceptions.CellExecutionError: a cell failed; the old .ipynb is kept.
+    """
+    import nbformat
+
+    built = []
+    for source in _sources(names, folder):
+        node = read(source)
+        if source.stem not in TEMPLATES:
+            _execute(node)
+            _refuse_what_cannot_be_repeated(node, source.stem)
+        target = source.with_suffix(".ipynb")
+        atomic_write(target, nbformat.writes(tidy(node)).rstrip() + "\n")
+        built.append(target)
+    return built
+
+
+def tidy(node: "NotebookNode") -> "NotebookNode":
+    """A copy whose bytes depend on the sources and outputs alone: no versions, times or chance."""
+    import nbformat
+
+    cells = []
+    for index, cell in enumerate(node.cells, 1):
+        kept = {key: cell[key] for key in ("cell_type", "source")}
+        metadata = {key: value for key, value in cell.metadata.items() if key in ("tags", "nbmake")}
+        kept |= {"id": f"cell-{index:02d}", "metadata": metadata}
+        if cell.cell_type == "code":
+            kept |= {"outputs": cell.outputs, "execution_count": cell.execution_count}
+        cells.append(kept)
+    return nbformat.from_dict(
+        {
+            "cells": cells,
+            "metadata": {
+                "kernelspec": node.metadata.kernelspec,
+                "language_info": {"name": "python"},
+            },
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+    )
+
+
+def check(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[str]:
+    """One line for every way in which a pair has come apart; an empty list is good news."""
+    problems = []
+    for source in _sources(names, folder):
+        target = source.with_suffix(".ipynb")
+        if target.exists():
+            problems += [f"{target.name}: {line}" for line in _differences(source, target)]
+        else:
+            problems.append(f"{source.name}: no {target.name} beside it")
+    if not names:
+        alone = (p for p in sorted(folder.glob("*.ipynb")) if not p.with_suffix(".py").exists())
+        problems += [f"{path.name}: no {path.stem}.py beside it" for path in alone]
+    return [f"{line}; run 'make book'" for line in problems]
+
+
+def _sources(names: Iterable[str], folder: Path) -> list[Path]:
+    there = {path.stem: path for path in sorted(folder.glob("*.py"))}
+    wanted = [Path(name).stem for name in names] or list(there)
+    for name in wanted:
+        if name not in there:
+            raise unknown("chapter", name, there)
+    return [there[name] for name in wanted]
+
+
+def _execute(node: "NotebookNode") -> None:
+    """Runs every cell in place, as a reader in the repository's root would."""
+    from nbclient import NotebookClient
+
+    from lib.kernel import ThisPython
+
+    NotebookClient(
+        node,
+        timeout=None,
+        kernel_manager_class=ThisPython,
+        coalesce_streams=True,
+        record_timing=False,
+        resources={"metadata": {"path": str(ROOT)}},
+    ).execute()
+
+
+def _refuse_what_cannot_be_repeated(node: "NotebookNode", name: str) -> None:
+    """Raises UserError where an output names a folder or an address of this machine."""
+    folders = "|".join(re.escape(str(path)) for path in {ROOT, Path.home(), Path(sys.prefix)})
+    local = re.compile(rf"(?:{folders})/[\w./-]*|\bat 0x[0-9a-f]{{6,}}")
+    for index, cell in enumerate(node.cells, 1):
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            texts = [str(value) for kind, value in data.items() if kind.startswith("text/")]
+            for text in [output.get("text", ""), *texts]:
+                if found := local.search(text):
+                    raise UserError(
+                        f"chapter {name}, cell {index} prints {found.group()!r}, which differs on "
+                        f"another machine; print something that every machine agrees on"
+                    )
+
+
+def _differences(source: Path, target: Path) -> Iterable[str]:
+    wanted, found = read(source).cells, read(target).cells
+    if len(wanted) != len(found):
+        yield f"{len(found)} cells, {source.name} has {len(wanted)}"
+        return
+    for index, (one, other) in enumerate(zip(wanted, found, strict=True), 1):
+        for part in ("cell_type", "source"):
+            if one[part] != other[part]:
+                yield f"cell {index} has another {part.replace('_', ' ')} than in {source.name}"
+        if one.metadata.get("tags", []) != other.metadata.get("tags", []):
+            yield f"cell {index} has other tags than in {source.name}"
+        if other.cell_type != "code":
+            continue
+        if any(output.output_type == "error" for output in other.outputs):
+            yield f"cell {index} holds an error"
+        executed = other.execution_count is not None
+        if executed == (source.stem in TEMPLATES) and other.source.strip():
+            yield f"cell {index} is {'executed' if executed else 'not executed'}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """`python -m lib.book build|check [CHAPTER ...]`."""
+    parser = argparse.ArgumentParser(prog="python -m lib.book", description=__doc__.split("\n")[0])
+    parser.add_argument("action", choices=("build", "check"))
+    parser.add_argument("chapters", nargs="*", help="such as 00_start_here; none means all")
+    given = parser.parse_args(arguments)
+    try:
+        if given.action == "build":
+            for path in build(given.chapters):
+                print(f"built {path.relative_to(ROOT)}")
+            return 0
+        problems = check(given.chapters)
+    except UserError as error:
+        problems = [str(error)]
+    for line in problems:
+        print(line, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

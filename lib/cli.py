@@ -1,0 +1,233 @@
+"""The command line: run, list, resume, compare, clean."""
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.errors import RunInterrupted, UserError
+from lib.places import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
+
+# The commands import what they need themselves: help should not wait for PyTorch.
+
+EXAMPLES = """\
+examples:
+  python -m lib list
+  python -m lib run params/drago-grid-quick.yaml
+  python -m lib run drago-grid-quick -p seed=3 -p planner.samples=64
+  python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
+  python -m lib resume outputs/drago-grid-quick-s3
+  python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
+  python -m lib clean outputs/try
+"""
+STOPPING = """
+Ctrl-C saves a run and stops it; a second Ctrl-C aborts at once. `resume` goes on after either,
+and after a crash, as if nothing had happened.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code.
+
+    0 done, 1 the notebook failed, 2 something that the message tells how to mend, 130 stopped.
+    """
+    given = _parser().parse_args(arguments)
+    from lib.launch import NotebookFailed
+
+    try:
+        given.command(given)
+    except RunInterrupted as error:
+        return _say(error, 128 + signal.SIGINT)
+    except UserError as error:
+        return _say(error, 2)
+    except NotebookFailed as error:
+        return _say(error, 1)
+    except KeyboardInterrupt:
+        return _say("aborted", 128 + signal.SIGINT)
+    except BrokenPipeError:  # whoever read our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _say(message: object, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m lib",
+        description="Runs of the workbook: start, look, go on, compare, tidy up.",
+        epilog=EXAMPLES + STOPPING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(function: Any, name: str, about: str, note: str = "") -> argparse.ArgumentParser:
+        examples = [line for line in EXAMPLES.splitlines() if f" -m lib {name}" in line]
+        sub = commands.add_parser(
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog="\n".join(["examples:", *examples, note]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=function)
+        return sub
+
+    notebook = {
+        "type": Path,
+        "default": NOTEBOOKS / "20_run.py",
+        "help": "execute a notebook of your own with the parameters of notebooks/20_run.py",
+    }
+    sub = command(run, "run", "execute one run into its own folder under outputs/", STOPPING)
+    sub.add_argument("params", help="params/NAME.yaml, or just NAME")
+    sub.add_argument(
+        "-p",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="replace a parameter (seed=3) or any setting by its dotted name "
+        "(planner.samples=64); values are YAML; may be repeated",
+    )
+    sub.add_argument("--out", metavar="DIR", help="run folder (default: outputs/NAME-sSEED)")
+    sub.add_argument("--fresh", action="store_true", help="throw away the run in that folder first")
+    sub.add_argument("--notebook", **notebook)
+
+    command(list_runs, "list", "show what can be run, and the runs there are")
+
+    sub = command(resume, "resume", "go on with a run that was stopped or killed", STOPPING)
+    sub.add_argument("run", help="its folder, such as outputs/drago-grid-quick-s0")
+    sub.add_argument("--notebook", **notebook)
+
+    sub = command(compare, "compare", "draw finished runs side by side in a notebook")
+    sub.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: all finished)")
+    sub.add_argument("--out", metavar="DIR", help="folder for the result (default: under outputs/)")
+
+    sub = command(clean, "clean", "remove run folders for good")
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
+    sub.add_argument("--yes", action="store_true", help="do not ask")
+    return parser
+
+
+def run(given: argparse.Namespace) -> None:
+    """Starts a run, or goes on with it where the folder already holds this very run."""
+    from lib import families, folders, params
+
+    parameters = params.read(given.params, PARAMS)
+    for text in given.overrides:
+        params.add_override(parameters, text)
+    parameters = families.PARAMETERS | parameters
+    config = families.resolve(parameters)
+    out = OUTPUTS / f"{config.name}-s{config.seed}"
+    if parameters["out_dir"]:
+        out = ROOT / parameters["out_dir"]
+    if given.out:
+        out = Path(given.out)
+    if given.fresh and out.exists():
+        folders.removable(out)
+        shutil.rmtree(out)
+    _go_on(parameters, params.record(config, parameters), out, given.notebook)
+
+
+def resume(given: argparse.Namespace) -> None:
+    """Goes on with the run in a folder, whatever started it."""
+    from lib import folders, params
+
+    out = folders.find_run(given.run, OUTPUTS)
+    held = folders.held(out)
+    if held is None:
+        raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
+    parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
+    _go_on(parameters, held, out, given.notebook)
+
+
+def _go_on(parameters: dict[str, Any], record: dict[str, Any], out: Path, notebook: Path) -> None:
+    """Takes a run to its end from wherever its folder is, and shows the result."""
+    from lib import folders, launch
+    from lib.runner.summary import differences
+
+    held = folders.held(out)
+    if held is not None and (different := differences(held, record)):
+        more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
+        raise UserError(
+            f"'{shown(out)}' already holds a different run ({'; '.join(different[:4])}{more}); "
+            f"choose another folder with '--out DIR', or throw that run away with '--fresh'"
+        )
+    if held is not None and folders.summary(out).get("status") == "complete":
+        print(f"already finished: {shown(out)}")
+    else:
+        before = launch.read_progress(out / "progress.json")
+        where = f" from {before['env_steps']:,} env steps" if before else ""
+        print(f"{'starting' if held is None else 'going on with'} {shown(out)}{where}", flush=True)
+        out.mkdir(parents=True, exist_ok=True)
+        launch.execute({**parameters, "out_dir": from_root(out)}, out, notebook)
+    print(f"notebook: {shown(out / 'run.ipynb')}")
+    print(folders.table(folders.summary(out)))
+
+
+def list_runs(given: argparse.Namespace) -> None:
+    """Shows params files with what they are for, and runs with how far they are."""
+    from lib import folders, params
+
+    width = max(40, shutil.get_terminal_size((100, 24)).columns - 34)
+    print(f"'python -m lib run NAME' starts one of these, from {shown(PARAMS)}/:")
+    for path in sorted(PARAMS.glob("*.yaml")):
+        print(
+            f"  {path.stem:<31} {textwrap.shorten(params.about(path), width, placeholder=' ...')}"
+        )
+    runs = [path for path in sorted(OUTPUTS.glob("*")) if (path / "config.yaml").is_file()]
+    print(f"\nruns in {shown(OUTPUTS)}/:{'' if runs else ' none yet'}")
+    for path in runs:
+        print(f"  {path.name:<31} {folders.status(path)}")
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Executes 21_compare over finished runs."""
+    from papermill.exceptions import PapermillExecutionError
+
+    from lib import book, folders, launch, results
+
+    runs = [folders.find_run(name, OUTPUTS) for name in given.runs]
+    for path in runs:
+        results.load_run(path)  # says at once what is wrong with a folder
+    names = "+".join(path.name for path in runs) or "all"
+    if len(names) > 60:
+        names = f"{len(runs)}-runs-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    out = Path(given.out) if given.out else OUTPUTS / f"compare-{names}"
+    name = shown(out)
+    parameters = {"runs": [from_root(path) for path in runs], "out_dir": from_root(out)}
+    try:
+        book.run(parameters, out / folders.COMPARISON, book.COMPARE)
+    except PapermillExecutionError as error:
+        raise launch.as_it_was(error, name, folders.COMPARISON) from None
+    print(f"notebook: {name / folders.COMPARISON}")
+
+
+def clean(given: argparse.Namespace) -> None:
+    """Removes folders, after asking."""
+    from lib import folders
+
+    paths = [folders.find_run(name, OUTPUTS) for name in given.runs]
+    for path in paths:
+        folders.removable(path)
+    for path in paths:
+        size = sum(file.lstat().st_size for file in path.rglob("*"))
+        print(f"  {shown(path)}  {size / 1e6:,.1f} MB  {folders.status(path)}")
+    if not given.yes:
+        if not sys.stdin.isatty():
+            raise UserError("clean asks before it removes anything; say --yes where nobody can")
+        if input(f"remove {len(paths)} for good? [y/N] ").strip().lower() not in ("y", "yes"):
+            print("nothing removed")
+            return
+    for path in paths:
+        shutil.rmtree(path)
+    print(f"removed {len(paths)}")

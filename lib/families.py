@@ -1,0 +1,134 @@
+"""Names to builders: the only module that knows which families exist."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from lib import config
+from lib.config import RunConfig
+from lib.envs import stream
+from lib.envs.api import Domain
+from lib.errors import UserError, unknown
+from lib.seeding import Streams
+from lib.tdmpc.drago import ContinualAgent
+from lib.tdmpc.presets import METHODS, PRESETS
+
+PARAMETERS: dict[str, Any] = {
+    # What a notebook or a params file may set, with its default.
+    "name": "",
+    "preset": "grid-quick",
+    "method": "drago",
+    "seed": 0,
+    "device": "auto",
+    "tasks": [],
+    "env_steps_per_task": 0,
+    "load_mode": "",
+    "load_from": "",
+    "overrides": {},
+    "wandb": "",
+    "out_dir": "",
+}
+
+
+def resolve(parameters: Mapping[str, Any]) -> RunConfig:
+    """The complete configuration that a few parameters name.
+
+    Defaults, then the preset, then the method, then the overrides.
+
+    Raises:
+        UserError: an unknown parameter, preset, method, task or setting, a wrong type, or
+            numbers that do not fit each other.
+    """
+    for key, value in parameters.items():
+        if key not in PARAMETERS:
+            raise unknown("parameter", key, PARAMETERS)
+        wanted = type(PARAMETERS[key])
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
+            raise UserError(
+                f"parameter '{key}': got {value!r} of type {type(value).__name__}, "
+                f"wanted {wanted.__name__}"
+            )
+    given = PARAMETERS | dict(parameters)
+    if given["preset"] not in PRESETS:
+        raise unknown("preset", given["preset"], PRESETS)
+    if given["method"] not in METHODS:
+        raise unknown("method", given["method"], METHODS)
+    run = config.merge(RunConfig(), PRESETS[given["preset"]])
+    run = config.merge(run, {"method": METHODS[given["method"]]})
+    changes: dict[str, Any] = {
+        "name": given["name"] or f"{given['method']}-{given['preset']}",
+        "preset": given["preset"],
+        "method_name": given["method"],
+        "seed": given["seed"],
+        "device": given["device"],
+    }
+    if given["tasks"]:
+        changes["tasks"] = given["tasks"]
+    if given["env_steps_per_task"]:
+        changes["budget"] = {"env_steps_per_task": given["env_steps_per_task"]}
+    run = config.set_dotted(config.merge(run, changes), given["overrides"])
+    check(run, inherits=bool(given["load_mode"]))
+    return run
+
+
+def check(run: RunConfig, inherits: bool = False) -> None:
+    """Raises UserError where settings that are fine alone do not fit each other.
+
+    Args:
+        inherits: the first task already starts from another run's world model.
+    """
+    stream.resolve(run.tasks, run.env.size, put_blocks=run.env.put_blocks)
+    if len(run.tasks) == 0:
+        raise UserError("tasks: got an empty list; name at least one task")
+    round_steps = run.budget.parallel_envs * run.env.episode_length
+    roles = 2 if run.method.review and (inherits or len(run.tasks) > 1) else 1
+    stride, budget = round_steps * roles, run.budget.env_steps_per_task
+    if budget % stride:
+        low = budget // stride * stride
+        near = " or ".join(str(n) for n in (low, low + stride) if n)
+        raise UserError(
+            f"env_steps_per_task {budget} is not a multiple of {stride} "
+            f"({run.budget.parallel_envs} parallel episodes of {run.env.episode_length} steps"
+            f"{' for learner and reviewer' if roles == 2 else ''}); take {near}"
+        )
+    shortest = min(run.planner.horizon, default=0)
+    if not shortest or max(run.planner.horizon) >= run.env.episode_length:
+        raise UserError(
+            f"planner.horizon {list(run.planner.horizon)} must hold numbers from 1 to "
+            f"{run.env.episode_length - 1}, less than env.episode_length"
+        )
+    if not 0 < run.reviewer.ratio <= 1:
+        raise UserError(f"reviewer.ratio {run.reviewer.ratio} must lie above 0 and at most 1")
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" takes a CUDA device where one is usable, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise unknown("device", name, ["auto", "cpu", "cuda", "cuda:0"]) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"device '{name}' was asked for but PyTorch sees no CUDA device here; "
+            "use device 'cpu' or 'auto'"
+        )
+    return device
+
+
+def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[ContinualAgent, Domain]:
+    """The agent and the world that a configuration describes."""
+    tasks = stream.resolve(run.tasks, run.env.size, put_blocks=run.env.put_blocks)
+    domain = stream.build(run.env, tasks, device)
+    agent = ContinualAgent(
+        run,
+        domain.obs_dim,
+        domain.actions,
+        domain.episode_length,
+        streams,
+        device,
+        grid_size=run.env.size,
+    )
+    return agent, domain

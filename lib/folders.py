@@ -1,0 +1,113 @@
+"""Run folders: what they hold, how far they are, and which may be removed."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.errors import UserError, unknown
+from lib.launch import is_busy, read_progress
+from lib.places import shown
+
+EARLY = (".lock", ".launch-lock", "run.ipynb", "stop")  # there before config.yaml is
+RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
+COMPARISON = "compare.ipynb"
+
+
+def status(out: Path) -> str:
+    """One line about a run: how far, and how well."""
+    result, progress = summary(out), read_progress(out / "progress.json")
+    if result.get("status") == "complete":
+        shares = [share for _, _, _, share in _rows(result) if share is not None]
+        mean = f", {sum(shares) / len(shares):.0%} of the optimum" if shares else ""
+        return f"finished, {result['env_steps']:,} env steps{mean}"
+    where = "before its first env step"
+    if progress:
+        where = f"at {progress['env_steps']:,} of {progress['env_steps_total']:,} env steps"
+    return f"running, {where}" if is_busy(out) else f"stopped, {where}; resume it"
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Task, final return, optimum and share, as text."""
+    lines = [f"{'task':<16}{'final return':>14}{'optimum':>10}{'share':>8}"]
+    for task, final, best, share in _rows(result):
+        lines.append(
+            f"{task:<16}{_number(final, '.1f'):>14}{_number(best, '.1f'):>10}"
+            f"{_number(share, '.0%'):>8}"
+        )
+    return "\n".join(lines)
+
+
+def _rows(result: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:
+    finals, optimum = result.get("final_return") or {}, result.get("optimum") or {}
+    rows = []
+    for task in result.get("tasks", []):
+        final, best = finals.get(task), optimum.get(task)
+        rows.append((task, final, best, final / best if final is not None and best else None))
+    return rows
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def find_run(name: str, outputs: Path) -> Path:
+    """A run folder from its path or its name below outputs/."""
+    for path in (Path(name), outputs / name):
+        if path.is_dir():
+            return path
+    known = [path.name for path in outputs.glob("*") if path.is_dir()]
+    raise unknown("run", name, known, f"in {shown(outputs)}")
+
+
+def held(out: Path) -> dict[str, Any] | None:
+    """The configuration of the run in a folder, or None where there is no run.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    if not out.exists():
+        return None
+    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else ["a file itself"]
+    if "config.yaml" in names:
+        try:
+            found = yaml.safe_load((out / "config.yaml").read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            found = None
+        if isinstance(found, dict) and found.keys() >= RUN_KEYS:
+            return found
+    others = [name for name in names if name not in EARLY]
+    if others:
+        more = ", ..." if len(others) > 3 else ""
+        raise UserError(
+            f"'{shown(out)}' holds other things than a run ({', '.join(others[:3])}{more}); "
+            f"choose another folder with '--out DIR'"
+        )
+    return None
+
+
+def removable(out: Path) -> None:
+    """Raises UserError unless a run or compare made this folder and nobody is at it."""
+    if out.is_symlink():
+        raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
+    if not (out / COMPARISON).is_file() and held(out) is None:
+        raise UserError(f"'{shown(out)}' holds no run; remove it yourself if you mean it")
+    if is_busy(out):
+        raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """The contents of summary.json, empty where there is none."""
+    try:
+        return json.loads((out / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def wandb_mode(out: Path) -> str:
+    """Whether the earlier part of a run went to W&B, and how."""
+    if not (out / "wandb-id.txt").exists():
+        return ""
+    return "offline" if list(out.glob("wandb/offline-run-*")) else "online"

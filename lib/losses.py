@@ -1,0 +1,166 @@
+"""Losses and learning signals as pure functions: tensors in, tensors out, no configuration.
+
+Shapes: H steps of a window, B windows, L observation size, A action size. Time comes first.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ERROR_FLOOR = 1e-12  # keeps -log(error) finite where a model is exact
+STEP_SUM_CAP = 1e4  # most that one of the three sums of a window may weigh (TD-MPC)
+PRIORITY_CAP = 1e4
+PRIORITY_EPS = 1e-6
+
+
+def model_error(predicted: Tensor, actual: Tensor, norm: str = "squared") -> Tensor:
+    """Error of a prediction, averaged over the observation's dimensions: (..., L) to (...).
+
+    `norm` "squared" is the published code's, "absolute" the paper's figure.
+    """
+    difference = predicted - actual
+    return (difference.abs() if norm == "absolute" else difference.square()).mean(-1)
+
+
+def prediction_score(error: Tensor) -> Tensor:
+    """-log(error), floored so that an exact prediction scores 27.6 instead of infinity."""
+    return -torch.log(error.clamp_min(ERROR_FLOOR))
+
+
+def temporal_weights(steps: int, rho: float, like: Tensor) -> Tensor:
+    """rho**k for k = 0..steps-1, shape (steps, 1)."""
+    return (rho ** torch.arange(steps, device=like.device, dtype=like.dtype)).unsqueeze(1)
+
+
+def windowed_sum(terms: Tensor, rho: float) -> Tensor:
+    """Sum over k of rho**k terms_k, capped at 1e4 per window: (H, B) to (B,)."""
+    return (temporal_weights(terms.shape[0], rho, terms) * terms).sum(0).clamp_max(STEP_SUM_CAP)
+
+
+def td_target(reward: Tensor, next_q: Tensor, discount: float) -> Tensor:
+    """y = r + discount * min over the two target critics, detached.
+
+    Args:
+        reward: (H, B).
+        next_q: (2, H, B) target critics at the true next observation and the policy's action.
+
+    Source: TD-MPC eq. 5 with the true next observation, as DRAGO's code has it.
+    """
+    return (reward + discount * next_q.amin(0)).detach()
+
+
+def td_mpc_loss(
+    consistency: Tensor,
+    reward: tuple[Tensor, Tensor],
+    q: tuple[Tensor, Tensor],
+    weight: Tensor,
+    *,
+    rho: float,
+    coefs: tuple[float, float, float],
+    first_step_heads: bool = False,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The joint model loss of TD-MPC.
+
+    Args:
+        consistency: (H, B) mean squared error of the unrolled latents.
+        reward: predicted and actual, each (H, B).
+        q: predicted (2, H, B) and target (H, B).
+        weight: (B,) importance weights of the windows.
+        rho: weight of step k is rho**k.
+        coefs: consistency, reward and value coefficient.
+        first_step_heads: reward and value errors at k = 0 only.
+
+    Returns:
+        The weighted mean loss, and its unweighted parts (means over the batch).
+
+    Source: TD-MPC eq. 9.
+    """
+    reward_error = (reward[0] - reward[1]).square()
+    value_error = (q[0] - q[1]).square().sum(0)
+    if first_step_heads:
+        reward_error, value_error = reward_error[:1], value_error[:1]
+    sums = [windowed_sum(terms, rho) for terms in (consistency, reward_error, value_error)]
+    total = sum(c * s for c, s in zip(coefs, sums, strict=True))
+    parts = {
+        "consistency": sums[0].mean(),
+        "reward": sums[1].mean(),
+        "value": sums[2].mean(),
+        "total": total.mean(),
+    }
+    return (weight * total).mean(), {name: part.detach() for name, part in parts.items()}
+
+
+def td_priorities(q: Tensor, target: Tensor, rho: float, reward: Tensor | None = None) -> Tensor:
+    """Replay priorities sum_k rho**k (|Q1 - y| + |Q2 - y|), capped and positive: (B,).
+
+    Args:
+        q: (2, H, B); target: (H, B).
+        reward: (H, B) for the reviewer, whose priority adds r_k + 2.
+    """
+    terms = (q - target).abs().sum(0)
+    if reward is not None:
+        terms = terms + reward + 2.0
+    weights = temporal_weights(terms.shape[0], rho, terms)
+    return (weights * terms).sum(0).clamp(max=PRIORITY_CAP) + PRIORITY_EPS
+
+
+def policy_loss(q: Tensor, rho: float) -> Tensor:
+    """-sum_k rho**k mean_B min_j Q_j(z_k, pi(z_k)) over the H + 1 latents: (2, H+1, B) to ()."""
+    values = q.amin(0).mean(-1, keepdim=True)  # (H+1, 1)
+    return -(temporal_weights(values.shape[0], rho, values) * values).sum()
+
+
+def vae_loss(
+    x: Tensor, reconstruction: Tensor, mean: Tensor, log_var: Tensor, beta: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean squared reconstruction plus beta times the KL, both averaged over every entry.
+
+    Args:
+        x, reconstruction: (B, D). mean, log_var: (B, code).
+
+    Note: the KL is averaged (not summed) over the code, as in the published code.
+    """
+    recon = F.mse_loss(reconstruction, x)
+    kl = (-0.5 * (1 + log_var - mean.square() - log_var.exp())).mean()
+    return recon + beta * kl, {"reconstruction": recon.detach(), "kl": kl.detach()}
+
+
+def review_reward(
+    old_error: Tensor,
+    current_error: Tensor,
+    threshold: float | Tensor,
+    *,
+    sharpness: float = 4.0,
+    cost: float = 0.5,
+    shape: str = "code",
+) -> Tensor:
+    """What the reviewer earns for a transition: known to the old model, lost by the current one.
+
+    sigmoid(sharpness * (-log e_old - tau)) - cost * sigmoid(-log e_now - tau), in (-cost, 1).
+
+    Args:
+        old_error, current_error: (...) errors of the frozen and the current model.
+        threshold: tau, in units of -log(error).
+        shape: "paper" drops the threshold and the slope.
+
+    Source: DRAGO, method figure; threshold and slope from the published code.
+    """
+    old, now = prediction_score(old_error), prediction_score(current_error)
+    if shape == "paper":
+        return torch.sigmoid(old) - cost * torch.sigmoid(now)
+    return torch.sigmoid(sharpness * (old - threshold)) - cost * torch.sigmoid(now - threshold)
+
+
+def ewc_penalty(
+    parameters: Iterable[Tensor], anchors: Iterable[Tensor], fisher: Iterable[Tensor]
+) -> Tensor:
+    """Half the Fisher-weighted squared distance from the anchors, a scalar.
+
+    Source: Kirkpatrick et al. 2017, eq. 3.
+    """
+    terms = [
+        (f * (p - a).square()).sum() for p, a, f in zip(parameters, anchors, fisher, strict=True)
+    ]
+    return 0.5 * torch.stack(terms).sum()

@@ -1,0 +1,249 @@
+"""Figures: arrays in, matplotlib axes out.
+
+Every function draws on the axes it is given, or on new ones, and returns them. No global style
+is changed. Colours are Okabe and Ito's, which colour-blind readers tell apart; a method has the
+same colour, dash and marker in every figure. Maps of the grid are in `lib.maps`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from lib import metrics
+
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000", "#7A7A7A"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+
+# Ablations share their method's hue and differ in dash and marker.
+METHOD_STYLE = {
+    "drago": (BLUE, "-", "o"),
+    "drago-no-rehearsal": (BLUE, "--", "^"),
+    "drago-no-review": (BLUE, ":", "v"),
+    "tdmpc": (VERMILION, "-", "s"),
+    "ewc": (ORANGE, "-", "D"),
+    "curiosity": (PURPLE, "-", "P"),
+    "stored-replay": (GREEN, "-", "X"),
+    "pseudo-rehearsal": (SKY, "-", "p"),
+    "scratch": (BLACK, ":", "."),
+    "multitask": (GREY, "-.", "*"),
+}
+
+
+def style(label: str, position: int = 0) -> dict[str, str]:
+    """Line colour, dash and marker: the method's own, or the cycle's for any other label."""
+    name = label.split(" ")[0]
+    if name in METHOD_STYLE and name == label:
+        color, dash, marker = METHOD_STYLE[name]
+    else:
+        color, dash, marker = CYCLE[position % len(CYCLE)], "-", "osD^vPXp"[position % 8]
+    return {"color": color, "linestyle": dash, "marker": marker}
+
+
+def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
+    """The axes given, or the only axes of a new figure of that size [inches]."""
+    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+
+
+def save(ax: Axes, path: str | Path) -> None:
+    """Writes the whole figure that the axes belong to as a PNG of 100 dots per inch."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    ax.figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
+    ax.set_title(title, fontsize=11)
+    ax.set_xlabel(xlabel, fontsize=10)
+    ax.set_ylabel(ylabel, fontsize=10)
+    ax.tick_params(labelsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _bundle(ax: Axes, x: ArrayLike, seeds: ArrayLike, label: str, position: int) -> None:
+    """Interquartile mean with its interval; with too few seeds, the seeds themselves."""
+    x, seeds = np.asarray(x, float), np.atleast_2d(np.asarray(seeds, float))
+    look = style(label, position)
+    point, low, high = metrics.interval_curve(seeds)
+    every = max(1, len(x) // 8)
+    ax.plot(x, point, label=label, markersize=5, markevery=every, linewidth=1.8, **look)
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+    elif len(seeds) > 1:
+        ax.plot(x, seeds.T, color=look["color"], alpha=0.4, linewidth=0.8)
+
+
+def learning_curves(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    optimum: float | None = None,
+    title: str = "",
+    legend: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Evaluation return against environment steps, with the exact optimum as the 100 % line.
+
+    Args:
+        curves: label -> env steps (points,) and returns (seeds, points). Three seeds or more
+            get a 95 % bootstrap band; fewer are drawn one by one.
+        optimum: best mean return [task units], drawn as a dashed line when known.
+    """
+    ax = new_axes(ax, (5.5, 3.6))
+    for position, (label, (steps, returns)) in enumerate(curves.items()):
+        _bundle(ax, steps, returns, label, position)
+    if optimum is not None and np.isfinite(optimum):
+        ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label="exact optimum")
+    if ax.dataLim.ymin >= 0:
+        ax.set_ylim(bottom=0)
+    _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    if legend:
+        ax.legend(fontsize=9, frameon=False)
+    return ax
+
+
+def retention_curves(
+    curves: Mapping[str, ArrayLike],
+    title: str = "",
+    ylabel: str = "right-cell accuracy",
+    first: int = 1,
+    ax: Axes | None = None,
+) -> Axes:
+    """A quantity between 0 and 1 after each further task.
+
+    Args:
+        curves: label -> (seeds, boundaries), the first boundary being the end of task `first`.
+    """
+    ax = new_axes(ax, (5.5, 3.6))
+    last = first
+    for position, (label, values) in enumerate(curves.items()):
+        values = np.atleast_2d(np.asarray(values, float))
+        boundaries = np.arange(first, first + values.shape[1])
+        last = max(last, boundaries[-1])
+        _bundle(ax, boundaries, values, label, position)
+    ax.set_ylim(0, 1.03)
+    ax.set_xticks(np.arange(first, last + 1))
+    ax.set_xlim(first - 0.15, last + 0.15)
+    _tidy(ax, title, "tasks learnt", ylabel)
+    ax.legend(fontsize=9, frameon=False, loc="lower left")
+    return ax
+
+
+def series(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log: bool = False,
+    boundaries: Sequence[float] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Plain lines, for losses and other logged quantities. `boundaries` are task switches."""
+    ax = new_axes(ax, (5.5, 3.6))
+    for position, (label, (x, y)) in enumerate(curves.items()):
+        look = style(label, position) | {"marker": ""}
+        ax.plot(np.asarray(x), np.asarray(y), label=label, linewidth=1.5, **look)
+    for boundary in boundaries:
+        ax.axvline(boundary, color=GREY, linestyle=":", linewidth=1)
+    if log:
+        ax.set_yscale("log")
+    _tidy(ax, title, xlabel, ylabel)
+    if len(curves) > 1:
+        ax.legend(fontsize=9, frameon=False)
+    return ax
+
+
+def return_matrix(
+    matrix: ArrayLike,
+    tasks: Sequence[str],
+    title: str = "",
+    label: str = "share of the optimum",
+    colorbar: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Heat-map of a (tasks, tasks) matrix: rows after a task, columns on a task, in [0, 1]."""
+    matrix = np.asarray(matrix, float)
+    ax = new_axes(ax, (1.3 + 0.95 * len(tasks), 0.9 + 0.75 * len(tasks)))
+    image = ax.imshow(np.ma.masked_invalid(matrix), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            ink = "black" if value > 0.55 else "white"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=10)
+    ax.set_xticks(range(len(tasks)), tasks, fontsize=9)
+    ax.set_yticks(range(len(tasks)), tasks, fontsize=9)
+    ax.set_xlabel("on task", fontsize=10)
+    ax.set_ylabel("after task", fontsize=10)
+    ax.set_title(title, fontsize=11)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    if colorbar:
+        bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03)
+        bar.set_label(label, fontsize=9)
+        bar.ax.tick_params(labelsize=9)
+    return ax
+
+
+def return_bars(
+    tasks: Sequence[str],
+    returns: Mapping[str, ArrayLike],
+    optimum: ArrayLike,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Return on each task when its own training ended, beside the exact optimum.
+
+    Args:
+        returns: label -> (seeds, tasks) [task units].
+        optimum: (tasks,), NaN where unknown.
+    """
+    ax = new_axes(ax, (1.8 + 1.1 * len(tasks) + 0.25 * len(returns), 3.4))
+    width = 0.8 / max(1, len(returns))
+    for position, (label, values) in enumerate(returns.items()):
+        values = np.atleast_2d(np.asarray(values, float))
+        x = np.arange(len(tasks)) - 0.4 + width * (position + 0.5)
+        color = style(label, position)["color"]
+        hatch = {"--": "//", ":": ".."}.get(style(label, position)["linestyle"])
+        ax.bar(
+            x,
+            values.mean(0),
+            width * 0.92,
+            color=color,
+            label=label,
+            hatch=hatch,
+            edgecolor="white",
+        )
+        if len(values) > 1:
+            ax.plot(np.tile(x, len(values)), values.ravel(), ".", color=BLACK, markersize=4)
+    for index, best in enumerate(np.asarray(optimum, float)):
+        if np.isfinite(best):
+            name = "exact optimum" if index == 0 else None
+            ax.plot([index - 0.45, index + 0.45], [best, best], "--", color=BLACK, label=name)
+    ax.set_xticks(range(len(tasks)), tasks)
+    _tidy(ax, title, "", "mean return (undiscounted)")
+    ax.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def share_bars(
+    groups: Sequence[str],
+    shares: Mapping[str, ArrayLike],
+    ylabel: str,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Bars of shares (0 to 1), one cluster per group and one colour per label."""
+    ax = new_axes(ax, (1.5 + 0.9 * len(groups), 3.2))
+    width = 0.8 / max(1, len(shares))
+    for position, (label, values) in enumerate(shares.items()):
+        x = np.arange(len(groups)) - 0.4 + width * (position + 0.5)
+        ax.bar(x, np.asarray(values, float), width * 0.92, color=CYCLE[position], label=label)
+    ax.set_xticks(range(len(groups)), groups)
+    _tidy(ax, title, "", ylabel)
+    ax.legend(fontsize=9, frameon=False)
+    return ax

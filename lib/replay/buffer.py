@@ -1,0 +1,175 @@
+"""Prioritised replay of fixed-length episodes, wholly on the device.
+
+Shapes: C episodes of capacity, T steps an episode, H steps a window, B windows.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib.errors import UserError
+
+
+class Episodes(NamedTuple):
+    """E whole episodes collected in lock-step."""
+
+    obs: Tensor  # (E, T+1, L), the last one is the final observation
+    action: Tensor  # (E, T, A)
+    reward: Tensor  # (E, T)
+
+
+class Windows(NamedTuple):
+    """Training windows, time first."""
+
+    obs: Tensor  # (H+1, B, L)
+    action: Tensor  # (H, B, A)
+    reward: Tensor  # (H, B)
+    weight: Tensor  # (B,) importance weights, largest 1
+    index: Tensor  # (B,) where each window starts
+
+    def rows(self, n: int) -> "Windows":
+        """The first n windows."""
+        return Windows(
+            self.obs[:, :n], self.action[:, :n], self.reward[:, :n], self.weight[:n], self.index[:n]
+        )
+
+
+def join(first: Windows, second: Windows) -> Windows:
+    """Two batches of windows as one, the first one's rows first."""
+    return Windows(
+        torch.cat((first.obs, second.obs), 1),
+        torch.cat((first.action, second.action), 1),
+        torch.cat((first.reward, second.reward), 1),
+        torch.cat((first.weight, second.weight)),
+        torch.cat((first.index, second.index)),
+    )
+
+
+class EpisodeBuffer:
+    """A ring of episodes with one priority per step.
+
+    A new step gets the largest priority present; the last H steps of an episode get none, so
+    that no window crosses an episode's end. Windows are drawn with probability proportional to
+    priority**alpha, with replacement until the ring is full and without afterwards, and
+    weighted by (N P)**-beta over the largest weight. Source: TD-MPC's replay, which follows
+    Schaul et al. 2016.
+
+    What is kept per step is `mass`, the priority already raised to alpha. Nothing here reads a
+    device value on the host.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        episode_length: int,
+        obs_dim: int,
+        action_dim: int,
+        horizon: int,
+        *,
+        alpha: float = 0.6,
+        beta: float = 0.4,
+        device: torch.device | str = "cpu",
+    ):
+        if horizon >= episode_length:
+            raise UserError(
+                f"horizon {horizon} leaves no window in an episode of {episode_length} steps; "
+                "shorten planner.horizon or lengthen env.episode_length"
+            )
+        self.capacity = max(1, capacity // episode_length)  # in episodes
+        self.length, self.horizon = episode_length, horizon
+        self.alpha, self.beta = alpha, beta
+        self.obs = torch.zeros(self.capacity, episode_length + 1, obs_dim, device=device)
+        self.action = torch.zeros(self.capacity, episode_length, action_dim, device=device)
+        self.reward = torch.zeros(self.capacity, episode_length, device=device)
+        self.mass = torch.zeros(self.capacity, episode_length, device=device)
+        self.episodes = 0  # stored so far, at most the capacity
+        self.next = 0  # where the next episode goes
+
+    @property
+    def count(self) -> int:
+        """Transitions stored."""
+        return self.episodes * self.length
+
+    @property
+    def full(self) -> bool:
+        return self.episodes == self.capacity
+
+    def add(self, new: Episodes) -> None:
+        """Stores E episodes, overwriting the oldest ones once the ring is full."""
+        n, length = new.reward.shape
+        if length != self.length or new.obs.shape[1] != length + 1:
+            raise UserError(
+                f"an episode of {length} steps arrived where all must have {self.length}: "
+                "this family assumes a fixed episode length"
+            )
+        if n > self.capacity:
+            raise UserError(
+                f"{n} episodes at once do not fit a replay of {self.capacity}; "
+                "lower budget.parallel_envs or raise learning.capacity"
+            )
+        top = self.mass.amax() if self.episodes else torch.ones((), device=self.mass.device)
+        at = (torch.arange(n, device=self.mass.device) + self.next) % self.capacity
+        self.obs[at], self.action[at], self.reward[at] = new.obs, new.action, new.reward
+        self.mass[at] = top
+        self.mass[at, length - self.horizon :] = 0.0
+        self.next = (self.next + n) % self.capacity
+        self.episodes = min(self.episodes + n, self.capacity)
+
+    def sample(self, batch: int, generator: torch.Generator) -> Windows:
+        """Draws windows by priority."""
+        mass = self.mass[: self.episodes].flatten()  # (N,)
+        cumulative = mass.double().cumsum(0)
+        if self.full:
+            index = self._without_replacement(mass, batch, generator)
+        else:
+            uniform = torch.rand(batch, generator=generator, device=mass.device).double()
+            index = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)
+            index = index.clamp_max(mass.numel() - 1)
+        weight = (mass[index] / cumulative[-1] * mass.numel()).float().pow(-self.beta)
+        return self._windows(index, weight / weight.amax())
+
+    @staticmethod
+    def _without_replacement(mass: Tensor, batch: int, generator: torch.Generator) -> Tensor:
+        """The `batch` largest of log(mass) plus Gumbel noise: a weighted draw without return."""
+        uniform = torch.rand(mass.shape, generator=generator, device=mass.device)
+        noise = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
+        return torch.topk(torch.log(mass) + noise, batch).indices
+
+    def _windows(self, index: Tensor, weight: Tensor) -> Windows:
+        episode, step = index // self.length, index % self.length
+        k = torch.arange(self.horizon + 1, device=index.device).unsqueeze(1)  # (H+1, 1)
+        steps = step + k
+        return Windows(
+            self.obs[episode, steps],
+            self.action[episode, steps[:-1]],
+            self.reward[episode, steps[:-1]],
+            weight,
+            index,
+        )
+
+    def set_priorities(self, index: Tensor, priority: Tensor) -> None:
+        """Replaces the priorities of the windows that start at `index` (both (B,))."""
+        self.mass.view(-1)[index] = priority.pow(self.alpha)
+
+    def transitions(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Every stored (obs, action, next obs), each (N, .)."""
+        obs, n = self.obs[: self.episodes], self.count
+        action = self.action[: self.episodes].reshape(n, -1)
+        return obs[:, :-1].reshape(n, -1), action, obs[:, 1:].reshape(n, -1)
+
+    def state_dict(self) -> dict:
+        stored = slice(0, self.episodes)
+        return {
+            "obs": self.obs[stored],
+            "action": self.action[stored],
+            "reward": self.reward[stored],
+            "mass": self.mass[stored],
+            "next": self.next,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.episodes = state["obs"].shape[0]
+        for name in ("obs", "action", "reward", "mass"):
+            getattr(self, name)[: self.episodes] = state[name].to(self.obs.device)
+        self.next = state["next"]

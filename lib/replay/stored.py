@@ -1,0 +1,58 @@
+"""A bounded memory of real transitions: what rehearsal would be with data instead of dreams."""
+
+import torch
+from torch import Tensor
+
+
+class TransitionMemory:
+    """A uniform sample of every transition offered so far, at most `capacity` of them.
+
+    Each transition draws a random key once and the largest keys stay, which is reservoir
+    sampling (Vitter 1985) written so that a whole task can be added in one step.
+
+    Args:
+        capacity: most transitions kept, or None to keep everything.
+    """
+
+    def __init__(
+        self, capacity: int | None, obs_dim: int, action_dim: int, device: torch.device | str
+    ):
+        self.capacity = capacity
+        self.obs = torch.zeros(0, obs_dim, device=device)
+        self.action = torch.zeros(0, action_dim, device=device)
+        self.next_obs = torch.zeros(0, obs_dim, device=device)
+        self.key = torch.zeros(0, device=device)
+
+    def __len__(self) -> int:
+        return self.key.numel()
+
+    @staticmethod
+    def bytes_each(obs_dim: int, action_dim: int) -> int:
+        """Size of one stored transition in single precision."""
+        return 4 * (2 * obs_dim + action_dim)
+
+    def add(
+        self, obs: Tensor, action: Tensor, next_obs: Tensor, generator: torch.Generator
+    ) -> None:
+        """Offers N transitions, (N, L), (N, A) and (N, L)."""
+        key = torch.rand(len(obs), generator=generator, device=self.key.device)
+        keys = torch.cat((self.key, key))
+        keep = torch.arange(len(keys), device=keys.device)
+        if self.capacity is not None and len(keys) > self.capacity:
+            keep = torch.topk(keys, self.capacity).indices
+        self.key = keys[keep]
+        self.obs = torch.cat((self.obs, obs))[keep]
+        self.action = torch.cat((self.action, action))[keep]
+        self.next_obs = torch.cat((self.next_obs, next_obs))[keep]
+
+    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws n transitions uniformly with replacement."""
+        at = torch.randint(len(self), (n,), generator=generator, device=self.key.device)
+        return self.obs[at], self.action[at], self.next_obs[at]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {n: getattr(self, n) for n in ("obs", "action", "next_obs", "key")}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value.to(self.key.device))

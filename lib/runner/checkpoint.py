@@ -1,0 +1,338 @@
+"""Checkpoints: one safetensors file that is loaded without executing anything in it.
+
+Tensors lie in the file as safetensors puts them. Everything else (numbers, text, the nesting)
+is JSON in the header, together with a format version, the layout (every tensor's name, type
+and shape) and a checksum for each tensor and for the JSON itself. The same state always gives
+the same bytes.
+"""
+
+import json
+import math
+import os
+import shutil
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lib.errors import UserError
+from lib.runner.files import atomic_write, partial_path, sync_folder, told_to_the_user
+
+FORMAT = 1  # rises when an older reader could no longer make sense of the file
+KEY = "workbook-checkpoint"  # the header's only entry: a second one would have no fixed order
+START = f'{{"__metadata__":{{"{KEY}":"'.encode()  # every file of ours goes on like this at byte 8
+LARGEST_HEADER = 100_000_000  # what safetensors allows
+LENGTH = 8  # bytes that hold the header's length, little endian
+Layout = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> None:
+    """Writes a state so that a crash leaves either the old file or the new one.
+
+    Args:
+        path: ends in .safetensors; its folder is made when missing.
+        state: nested dicts (text or whole-number keys), lists and tuples of tensors, numbers,
+            text, True, False and None. Two names of one tensor are stored as two tensors.
+        meta: whatever a reader should see without the tensors, of the same plain kinds.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+        TypeError: something in `state` or `meta` is of another kind.
+    """
+    path = Path(path)
+    with told_to_the_user(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, pack(state, meta))
+
+
+def load(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """Reads a checkpoint back: the state (tensors on the CPU, none shared) and its meta.
+
+    Raises:
+        UserError: missing, not a checkpoint of this workbook, truncated, corrupted, or of another
+            format version.
+    """
+    path = Path(path)
+    head, size, data = _read(path, whole=True)
+    body = _body(head, size, path)
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValueError, KeyError, OverflowError) as error:
+        _corrupted(path, str(error))
+    if {name: _signature(tensor) for name, tensor in tensors.items()} != _layout_of(body):
+        _corrupted(path, "its tensors are not those it was saved with")
+    for name, tensor in tensors.items():
+        if zlib.crc32(_bytes(tensor)) != body["crc32"][name]:
+            _corrupted(path, f"tensor {name} does not match its checksum")
+    return _decode(body["state"], tensors), _decode(body["meta"], {})
+
+
+def load_meta(path: str | Path) -> dict[str, Any]:
+    """Only the meta of a checkpoint. Raises the same errors as `load`, tensors unchecked."""
+    head, size, _ = _read(Path(path), whole=False)
+    return _decode(_body(head, size, Path(path))["meta"], {})
+
+
+def layout(state: Any) -> Layout:
+    """Name to (type, shape) for every tensor of a state; names join the keys with slashes."""
+    tensors: dict[str, Tensor] = {}
+    _encode(state, "", tensors)
+    return {name: _signature(tensor) for name, tensor in tensors.items()}
+
+
+def check_layout(found_state: Any, wanted_state: Any, path: str | Path) -> None:
+    """Compares a loaded state with the one that a run would have saved itself.
+
+    Raises:
+        UserError: a tensor is missing, unexpected, or of another type or shape.
+    """
+    found, wanted = layout(found_state), layout(wanted_state)
+    names = [name for name in sorted(found | wanted) if found.get(name) != wanted.get(name)]
+    if names:
+        shown = "; ".join(
+            f"{name} is {_describe(found.get(name))} in the file, "
+            f"{_describe(wanted.get(name))} in this run"
+            for name in names[:3]
+        )
+        more = f"; and {len(names) - 3} more" if len(names) > 3 else ""
+        raise UserError(
+            f"checkpoint '{path}' has another layout: {shown}{more}; "
+            f"use the settings it was saved with (config.yaml of its run)"
+        )
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Keeps the last checkpoint of a run, and the best one."""
+
+    folder: Path
+
+    @property
+    def last(self) -> Path:
+        return self.folder / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.folder / "best.safetensors"
+
+    def save(self, state: Any, meta: dict[str, Any], score: float | None = None) -> None:
+        """Writes last.safetensors, and best.safetensors too when no score was higher.
+
+        The score is kept in both files' meta, so that a resumed run knows the best so far. A
+        crash between the two files is made good by the next `save` or `latest`.
+        """
+        self._settle()
+        save(self.last, state, {**meta, "score": score})
+        self._settle()
+
+    def latest(self) -> Path | None:
+        """The checkpoint to resume from, or None when the run never saved one."""
+        if not self.last.exists():
+            return None
+        self._settle()
+        return self.last
+
+    def _settle(self) -> None:
+        """Makes the last checkpoint the best one too, if its score says so."""
+        score, highest = _score(self.last), _score(self.best)
+        if score is None or math.isnan(score) or (highest is not None and score <= highest):
+            return
+        partial = partial_path(self.best)
+        with told_to_the_user(self.best, self.last.stat().st_size):
+            partial.unlink(missing_ok=True)
+            try:
+                os.link(self.last, partial)
+            except OSError:  # the file system knows no hard links
+                shutil.copyfile(self.last, partial)
+            os.replace(partial, self.best)
+            sync_folder(self.folder)
+
+
+def _score(path: Path) -> float | None:
+    with suppress(UserError):  # a missing or damaged file has no score
+        return load_meta(path).get("score")
+    return None
+
+
+# Writing ------------------------------------------------------------------------------------
+
+
+def pack(state: Any, meta: dict[str, Any] | None = None) -> bytes:
+    """The bytes of a checkpoint file."""
+    tensors: dict[str, Tensor] = {}
+    tree = _encode(state, "", tensors)
+    plain: dict[str, Tensor] = {}
+    meta_tree = _encode(meta or {}, "meta", plain)
+    if plain:
+        raise TypeError(f"meta holds a tensor at {next(iter(plain))}; put it into the state")
+    # Own storage for each, row-major: two names of one storage would be refused, and would let
+    # the bytes depend on who shares what.
+    stored = {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()
+    }
+    names = sorted(stored)
+    shapes = {name: _signature(stored[name]) for name in names}
+    body = {
+        "format": FORMAT,
+        "layout": shapes,
+        "crc32": {name: zlib.crc32(_bytes(stored[name])) for name in names},
+        "state": tree,
+        "meta": meta_tree,
+    }
+    text = _json(body)
+    return safetensors.torch.save(stored, {KEY: f"{zlib.crc32(text):08x}{text.decode()}"})
+
+
+def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """JSON for a nested state; tensors are moved to `tensors`, named by where they were."""
+    if isinstance(value, Tensor):
+        if not name or name in tensors or name.startswith("__"):
+            raise TypeError(f"the tensor at {name!r} needs a name of its own")
+        tensors[name] = value
+        return {"tensor": name}
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"float": repr(float(value))}
+    if isinstance(value, dict):
+        for key in value:
+            if isinstance(key, bool) or not isinstance(key, str | int):
+                raise TypeError(f"key {key!r} at {name!r} is neither text nor a whole number")
+        items = [[key, _encode(item, _join(name, key), tensors)] for key, item in value.items()]
+        return {"dict": items}
+    if isinstance(value, list | tuple):
+        items = [_encode(item, _join(name, i), tensors) for i, item in enumerate(value)]
+        return items if isinstance(value, list) else {"tuple": items}
+    raise TypeError(f"cannot store {type(value).__name__} at {name!r}")
+
+
+def _join(name: str, key: str | int) -> str:
+    return f"{name}/{key}" if name else str(key)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _signature(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
+    return str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+
+
+def _describe(signature: tuple[str, tuple[int, ...]] | None) -> str:
+    if signature is None:
+        return "absent"
+    return f"{signature[0]} {list(signature[1])}"
+
+
+# Reading ------------------------------------------------------------------------------------
+
+
+def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
+    """A file's beginning up to the end of its header, its size, and all of it if asked for."""
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            length = file.read(LENGTH)
+            head = length + file.read(min(max(_header_length(length), len(START)), size))
+            file.seek(0)
+            return head, size, file.read() if whole else b""
+    except FileNotFoundError:
+        others = _siblings(path)
+        hint = f"; that folder holds {', '.join(others)}" if others else ""
+        raise UserError(f"no checkpoint '{path}'{hint}; check the path") from None
+    except OSError as error:
+        raise UserError(
+            f"cannot read checkpoint '{path}': {error.strerror}; "
+            f"give the path of a .safetensors file that you may read"
+        ) from None
+
+
+def _header_length(head: bytes) -> int:
+    return int.from_bytes(head[:LENGTH], "little")
+
+
+def _body(head: bytes, size: int, path: Path) -> dict[str, Any]:
+    """The JSON of a checkpoint, once the file's length, checksum and version are right."""
+    if not START.startswith(head[LENGTH : LENGTH + len(START)]):
+        raise UserError(
+            f"'{path}' is not a checkpoint of this workbook; "
+            f"give a .safetensors file from the checkpoints/ folder of one of its runs"
+        )
+    header_end = LENGTH + _header_length(head)
+    if header_end > LARGEST_HEADER:
+        _corrupted(path, "its first bytes are damaged")
+    if size < max(header_end, LENGTH + len(START)):
+        _truncated(path, size, f"at least {max(header_end, LENGTH + len(START)):,}")
+    try:
+        header = json.loads(head[LENGTH:header_end])
+        checksum, text = header["__metadata__"][KEY][:8], header["__metadata__"][KEY][8:]
+        intact = int(checksum, 16) == zlib.crc32(text.encode())
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
+        wanted = header_end + max(ends, default=0)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        _corrupted(path, "its header cannot be read")
+    if not intact:
+        _corrupted(path, "its header does not match its checksum")
+    body = json.loads(text)
+    if body["format"] != FORMAT:
+        raise UserError(
+            f"checkpoint '{path}' has format {body['format']}, this version of the workbook "
+            f"reads format {FORMAT}; use the version that wrote it, or run again"
+        )
+    if size < wanted:
+        _truncated(path, size, f"{wanted:,}")
+    if size > wanted:
+        _corrupted(path, f"it has {size:,} bytes instead of {wanted:,}")
+    return body
+
+
+def _layout_of(body: dict[str, Any]) -> Layout:
+    return {name: (dtype, tuple(shape)) for name, (dtype, shape) in body["layout"].items()}
+
+
+def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(tree, list):
+        return [_decode(item, tensors) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    ((kind, value),) = tree.items()
+    if kind == "tensor":
+        return tensors[value]
+    if kind == "float":
+        return float(value)
+    if kind == "tuple":
+        return tuple(_decode(item, tensors) for item in value)
+    return {key: _decode(item, tensors) for key, item in value}
+
+
+def _truncated(path: Path, found: int, wanted: str) -> NoReturn:
+    raise UserError(
+        f"checkpoint '{path}' is truncated: {found:,} of {wanted} bytes; {_others(path)}"
+    )
+
+
+def _corrupted(path: Path, why: str) -> NoReturn:
+    raise UserError(f"checkpoint '{path}' is corrupted: {why}; {_others(path)}")
+
+
+def _others(path: Path) -> str:
+    others = _siblings(path)
+    if others:
+        return f"use another one from that folder ({', '.join(others)}) or run again"
+    return "copy it again from where it came, or run again"
+
+
+def _siblings(path: Path) -> list[str]:
+    return sorted(p.name for p in path.parent.glob("*.safetensors") if p.name != path.name)

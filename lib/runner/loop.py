@@ -1,0 +1,481 @@
+"""The training loop of every family: tasks in order, episodes, updates, measurements, saves.
+
+The loop knows an agent by `begin_task`, `roles`, `act`, `store`, `pending`, `update`, `report`,
+`world`, `heads_copy`, `state_dict` and their loading halves. Work is cut into chunks of a few
+updates; a save between two chunks holds everything, so a killed run repeats exactly what it
+lost and `metrics.jsonl` ends up the same, byte for byte.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from lib import config as configs
+from lib import families
+from lib.config import RunConfig
+from lib.errors import NonFiniteError, RunInterrupted, UserError, unknown
+from lib.runner import checkpoint
+from lib.runner.evaluate import play, returns
+from lib.runner.files import atomic_write, told_to_the_user
+from lib.runner.progress import Progress
+from lib.runner.record import Recorder
+from lib.runner.summary import Log, differences, is_complete, write_arrays, write_summary
+from lib.seeding import Streams, generator
+
+CHUNK_SECONDS = 1.0  # aim for the time between two looks at the stop file
+SAVE_SECONDS = 60.0  # most work that a kill can lose, besides budget.checkpoint_every
+LOAD_MODES = ("", "world-model", "agent")
+
+
+def train(
+    config: RunConfig,
+    out_dir: str | Path,
+    *,
+    load_mode: str = "",
+    load_from: str = "",
+    wandb: str = "",
+    tensorboard: bool = True,
+    progress: bool = True,
+) -> Path:
+    """Runs, resumes or just confirms the run in a folder.
+
+    Args:
+        config: the whole run.
+        out_dir: its folder; one that holds the same unfinished run resumes.
+        load_mode: "world-model" starts from another run's dynamics, generator and threshold;
+            "agent" also from its heads; "" starts fresh.
+        load_from: checkpoint file, or run folder whose newest task checkpoint is taken.
+        wandb: "" for off, "offline" or "online".
+        progress: draw a progress bar.
+
+    Returns:
+        Path of `summary.json`.
+
+    Raises:
+        UserError: the folder holds another run, somebody else is training in it, a checkpoint
+            does not fit. RunInterrupted: a stop was asked for. NonFiniteError: training broke.
+    """
+    out = Path(out_dir)
+    if load_mode not in LOAD_MODES:
+        raise unknown("load_mode", load_mode, LOAD_MODES[1:])
+    if bool(load_mode) != bool(load_from):
+        raise UserError(
+            f"load_mode {load_mode!r} and load_from {load_from!r} go together: give both "
+            "(mode 'world-model' or 'agent', and a checkpoint or run folder) or neither"
+        )
+    record = {**configs.to_dict(config), "load_mode": load_mode, "load_from": load_from}
+    with told_to_the_user(out / "config.yaml"):
+        out.mkdir(parents=True, exist_ok=True)
+    with _locked(out):
+        _claim(out, record)
+        if is_complete(out):
+            return out / "summary.json"
+        device = families.choose_device(config.device)
+        run = _Run(config, out, device, load_mode, load_from)
+        newest = run.rotation.latest()
+        resume_at = run.restore(newest) if newest else 0
+        run.recorder = Recorder(
+            out, tensorboard=tensorboard, wandb_mode=wandb, config=record, resume_at=resume_at
+        )
+        run.progress = Progress(out, run.names, config.budget.env_steps_per_task, show=progress)
+        try:
+            with _threads(config, device), _interrupts(run):
+                run.go(fresh=newest is None)
+        finally:
+            run.progress.close()
+            run.recorder.close()
+    return out / "summary.json"
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Holds the folder against a second trainer; the system frees it when the process ends."""
+    handle = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        for _ in range(30):  # a killed run's kernel may take a moment to notice
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.1)
+        else:
+            raise UserError(
+                f"'{out}' is being trained by another process; wait for it, stop it, "
+                "or choose another out_dir"
+            )
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _threads(cfg: RunConfig, device: torch.device) -> Iterator[None]:
+    """One CPU thread for small networks: more only pay off from about 512 units on."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or cfg.model.width < 512:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _interrupts(run: "_Run") -> Iterator[None]:
+    """Makes the first Ctrl-C a request to save and stop; the second one acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        if run.stop_asked:
+            raise KeyboardInterrupt
+        run.stop_asked = True
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _claim(out: Path, record: dict[str, Any]) -> None:
+    """Writes the configuration into a new folder, or checks that the folder holds this run."""
+    path = out / "config.yaml"
+    if not path.exists():
+        atomic_write(path, yaml.safe_dump(record, sort_keys=False))
+        return
+    held = yaml.safe_load(path.read_text())
+    different = differences(held, json.loads(json.dumps(record)))
+    if different:
+        raise UserError(
+            f"'{out}' already holds a different run ({'; '.join(different[:4])}); "
+            "choose another out_dir, or remove the folder to start over"
+        )
+
+
+def _checkpoint_of(place: str) -> Path:
+    """A checkpoint file as it is; of a run folder the newest finished task, else the last save."""
+    path = Path(place)
+    if not path.is_dir():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    finished = sorted(folder.glob("task-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+    found = finished or sorted(folder.glob("last.safetensors"))
+    if not found:
+        raise UserError(
+            f"no checkpoint in '{place}'; give a run folder that has finished a task, "
+            "or a .safetensors file"
+        )
+    return found[-1]
+
+
+class _Run:
+    """One run in progress: where it stands, and how to go on from there."""
+
+    def __init__(
+        self, cfg: RunConfig, out: Path, device: torch.device, load_mode: str, load_from: str
+    ):
+        self.cfg, self.out, self.device = cfg, out, device
+        self.load_mode, self.load_from = load_mode, load_from
+        self.streams = Streams(cfg.seed, device)
+        self.agent, self.domain = families.build(cfg, self.streams, device)
+        self.names = [task.name for task in self.domain.tasks]
+        self.rotation = checkpoint.Rotation(out / "checkpoints")
+        self.recorder: Recorder
+        self.progress: Progress
+        self.met = self.domain.new_memory()
+        self.task = 0  # index of the task being learnt
+        self.env_steps = 0  # of the whole run
+        self.next_eval = 0  # task env steps at which the next evaluation is due
+        self.next_save = cfg.budget.checkpoint_every
+        self.stop_asked = False
+        self.reported = True  # whether the last updates have been written down
+        self.decisions = 0
+        self.updates = 0
+        self.seconds = 0.0  # trained before this process
+        self.log = Log(self.names)
+        self.heads: list[dict[str, Any]] = []  # of every finished task, to act it again
+
+    # --- the walk through the tasks ------------------------------------------------------
+
+    def go(self, fresh: bool) -> None:
+        self.started = self.saved = time.monotonic()
+        if fresh:
+            self._load_other()
+            self._begin(0)
+            self._save()
+        try:
+            while self.task < len(self.names):
+                self._learn_task()
+                self._finish_task()
+            self._conclude()
+        except NonFiniteError:
+            state = self.state_dict()
+            checkpoint.save(self.out / "checkpoints" / "nonfinite.safetensors", state, self._meta())
+            raise
+
+    def _begin(self, index: int) -> None:
+        self.agent.begin_task(index)
+        if self.load_mode == "agent" and index == 0:
+            self.agent.load_agents(self._loaded)
+        self.next_eval, self.next_save = 0, self.cfg.budget.checkpoint_every
+
+    def _learn_task(self) -> None:
+        budget = self.cfg.budget
+        env = self.domain.make(self.task)
+        chunk = 1
+        while self.agent.steps < budget.env_steps_per_task or self.agent.pending:
+            self._pause_if_asked()
+            if self.agent.pending:
+                began = time.monotonic()
+                self.agent.update(min(chunk, self.agent.pending))
+                took = time.monotonic() - began
+                chunk = max(1, min(200, round(chunk * min(4.0, CHUNK_SECONDS / max(took, 1e-3)))))
+                self.agent.check_finite()
+                self._show("update")
+                continue
+            self._report()
+            if self.agent.steps >= self.next_eval:
+                self._evaluate()
+                self.next_eval += budget.eval_every
+            self._collect(env)
+        self._report()
+
+    def _collect(self, env: Any) -> None:
+        for role in self.agent.roles:
+            self._show("collect")
+            episodes = play(
+                self.agent,
+                env,
+                self.cfg.budget.parallel_envs,
+                self.streams.env,
+                role=role,
+                explore=True,
+            )
+            self.domain.record(self.met, self.task, episodes.obs[:, :-1], episodes.action)
+            self.agent.store(role, episodes)
+            self.env_steps += episodes.reward.numel()
+            self.decisions += episodes.reward.numel()
+        self.reported = False
+
+    def _report(self) -> None:
+        """Writes down what the updates since the last collection looked like, once."""
+        if self.reported:
+            return
+        self.recorder.write("train", self._header(), self.agent.report())
+        self.recorder.timing(
+            env_steps=self.env_steps, updates=self.total_updates, seconds=round(self._seconds(), 2)
+        )
+        self.reported = True
+
+    def _evaluate(self) -> None:
+        self._show("evaluate")
+        name = self.names[self.task]
+        result = self._returns(self.task, f"eval/{self.task}/{self.agent.steps}")
+        mean = float(result.mean())
+        values = {
+            f"eval/{name}/return": mean,
+            f"eval/{name}/return_std": float(result.std(correction=0)),
+        }
+        optimum = self.domain.optimum(self.task)
+        if optimum is not None:
+            values[f"eval/{name}/optimum"] = optimum
+        self.recorder.write("eval", self._header(), values)
+        self.log.add_eval(name, self.agent.steps, mean)
+        self.progress.result(mean, optimum)
+
+    def _returns(self, task: int, stream: str, heads: Any = None) -> torch.Tensor:
+        """Returns of a batch of evaluation episodes on a task; leaves every generator alone."""
+        draws = generator(self.cfg.seed, stream, self.device)
+        episodes = play(
+            self.agent,
+            self.domain.make(task),
+            self.cfg.budget.eval_episodes,
+            draws,
+            explore=False,
+            act_generator=draws,
+            heads=heads,
+        )
+        self._last_episodes = episodes
+        return returns(episodes).cpu()
+
+    def _finish_task(self) -> None:
+        """Last evaluation, every earlier task again, the audit, the task's own checkpoint."""
+        index, name = self.task, self.names[self.task]
+        self._evaluate()
+        self._show("audit")
+        self.heads.append(self.agent.heads_copy().state_dict())
+        row: list[float | None] = [None] * len(self.names)
+        paths = {}
+        for earlier in range(index + 1):
+            heads = self.agent.load_heads(self.heads[earlier])
+            result = self._returns(earlier, f"final/{index}/{earlier}", heads)
+            row[earlier] = float(result.mean())
+            paths[f"eval_obs_{earlier}"] = self._last_episodes.obs.cpu().numpy()
+        finals = {f"eval_final/{self.names[j]}/return": v for j, v in enumerate(row[: index + 1])}
+        self.recorder.write("eval", self._header(), finals)
+        draws = generator(self.cfg.seed, f"audit/{index}", self.device)
+        metrics, arrays = self.domain.audit(self.met, *self.agent.world(draws))
+        self.recorder.write("audit", self._header(), metrics)
+        write_arrays(self.out / "audits" / f"task-{index + 1}.npz", {**arrays, **paths})
+        self.log.add_task(row, metrics)
+        folder = self.out / "checkpoints"
+        meta = self._meta() | {"finished": name}
+        checkpoint.save(
+            folder / f"task-{index + 1}.safetensors", self.agent.state_dict(with_replay=False), meta
+        )
+        self.updates += self.agent.updates
+        self.task += 1
+        if self.task < len(self.names):
+            self._begin(self.task)
+        self._save()
+        self._summary("running")
+
+    def _conclude(self) -> None:
+        self._summary("complete")
+        self._show("done")
+
+    # --- saving and resuming -------------------------------------------------------------
+
+    def _pause_if_asked(self) -> None:
+        """Saves when it is time to, and stops cleanly when the stop file is there."""
+        stop = self.out / "stop"
+        due = self.agent.steps >= self.next_save or time.monotonic() - self.saved > SAVE_SECONDS
+        if self.stop_asked or stop.exists():
+            self._save()
+            stop.unlink(missing_ok=True)
+            raise RunInterrupted(
+                f"stopped at {self.env_steps} env steps of task '{self.names[self.task]}', saved; "
+                f"resume with: python -m lib resume {self.out}"
+            )
+        if due:
+            self._save()
+
+    def _save(self) -> None:
+        every = self.cfg.budget.checkpoint_every
+        steps = self.agent.steps if self.task < len(self.names) else 0
+        self.next_save = (steps // every + 1) * every
+        meta = self._meta() | {"metrics_bytes": self.recorder.offset()}
+        self.rotation.save(self.state_dict(), meta, self.log.score())
+        self.saved = time.monotonic()
+
+    def _meta(self) -> dict[str, Any]:
+        return {"config": configs.to_dict(self.cfg), "env_steps": self.env_steps}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "agent": self.agent.state_dict(),
+            "streams": self.streams.state_dict(),
+            "met": self.met,
+            "heads": self.heads,
+            "log": self.log.state_dict(),
+            "place": {
+                "task": self.task,
+                "env_steps": self.env_steps,
+                "decisions": self.decisions,
+                "updates": self.updates,
+                "next_eval": self.next_eval,
+                "next_save": self.next_save,
+                "reported": self.reported,
+                "seconds": self._seconds(),
+            },
+        }
+
+    def restore(self, path: Path) -> int:
+        """Continues from a checkpoint; returns how many bytes of metrics belong to it."""
+        state, meta = checkpoint.load(path)
+        different = differences(meta["config"], configs.to_dict(self.cfg))
+        if different:
+            raise UserError(
+                f"checkpoint '{path}' belongs to a different run ({'; '.join(different[:4])}); "
+                "restore its config.yaml or choose another out_dir"
+            )
+        self.agent.load_state_dict(state["agent"])
+        self.streams.load_state_dict(state["streams"])
+        self.met.copy_(state["met"])
+        self.heads = state["heads"]
+        self.log = Log.from_state(state["log"])
+        for name, value in state["place"].items():
+            setattr(self, name, value)
+        return meta["metrics_bytes"]
+
+    def _load_other(self) -> None:
+        """Starts from another run's world model or agent."""
+        if not self.load_mode:
+            return
+        if self.cfg.method.carry == "nothing":
+            raise UserError(
+                f"method '{self.cfg.method_name}' starts every task from nothing, so load_mode "
+                f"'{self.load_mode}' would be thrown away; use method 'tdmpc' or another that "
+                "carries its dynamics"
+            )
+        path = _checkpoint_of(self.load_from)
+        state, _ = checkpoint.load(path)
+        if "agent" in state:  # a periodic checkpoint holds the whole run
+            state = state["agent"]
+        wanted = {"dynamics": self.agent.dynamics.state_dict(), "vae": self.agent.vae.state_dict()}
+        found = {key: state.get("world_model", {}).get(key, {}) for key in wanted}
+        checkpoint.check_layout(found, wanted, path)
+        self.agent.load_world_model(state["world_model"])
+        if self.load_mode == "agent":
+            wanted = {"heads": self.agent._new_heads(torch.Generator()).state_dict()}
+            checkpoint.check_layout({"heads": state["learner"]["heads"]}, wanted, path)
+        self._loaded = state
+
+    def _seconds(self) -> float:
+        """Wall-clock spent on this run, earlier processes included."""
+        return self.seconds + time.monotonic() - self.started
+
+    @property
+    def total_updates(self) -> int:
+        """Updates of the whole run."""
+        return self.updates + (self.agent.updates if self.task < len(self.names) else 0)
+
+    def _show(self, phase: str) -> None:
+        self.progress.show(
+            phase,
+            task_index=self.task,
+            env_steps=self.env_steps,
+            decisions=self.decisions,
+            updates=self.total_updates,
+            pending=self.agent.pending,
+        )
+
+    # --- words ---------------------------------------------------------------------------
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "task": self.names[self.task],
+            "task_index": self.task,
+            "env_steps": self.env_steps,
+            "task_env_steps": self.agent.steps,
+            "decisions": self.decisions,
+            "updates": self.total_updates,
+        }
+
+    def _summary(self, status: str) -> None:
+        optimum = {name: self.domain.optimum(i) for i, name in enumerate(self.names)}
+        seconds = self._seconds()
+        write_summary(
+            self.out,
+            self.cfg,
+            self.log,
+            status=status,
+            optimum=optimum,
+            env_steps=self.env_steps,
+            decisions=self.decisions,
+            updates=self.updates,
+            seconds=seconds,
+            device=self.device,
+        )

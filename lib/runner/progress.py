@@ -1,0 +1,101 @@
+"""Where a run stands, for eyes outside the process: `progress.json` and a progress bar."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+WRITE_SECONDS = 1.0
+BAR_SECONDS = 5.0  # notebooks keep every line a bar prints
+
+
+class Progress:
+    """Rewrites `progress.json` about once a second and draws a throttled bar.
+
+    Args:
+        out: the run's folder.
+        tasks: names in order.
+        steps_per_task: env steps of one task, learner and reviewer together.
+        show: whether to draw the bar (to standard error).
+    """
+
+    def __init__(self, out: Path, tasks: list[str], steps_per_task: int, *, show: bool):
+        self.path = out / "progress.json"
+        self.tasks, self.steps_per_task = tasks, steps_per_task
+        self.total = steps_per_task * len(tasks)
+        self.last_return: float | None = None
+        self.optimum: float | None = None
+        self.began = time.monotonic()
+        self.first_steps: int | None = None
+        self.written = 0.0
+        self.bar = tqdm(
+            total=self.total,
+            unit="step",
+            disable=not show,
+            mininterval=BAR_SECONDS,
+            file=sys.stderr,
+        )
+
+    def result(self, mean: float, optimum: float | None) -> None:
+        """Remembers the newest evaluation."""
+        self.last_return, self.optimum = mean, optimum
+
+    def show(
+        self,
+        phase: str,
+        *,
+        task_index: int,
+        env_steps: int,
+        decisions: int,
+        updates: int,
+        pending: int,
+    ) -> None:
+        """Says what is going on; cheap enough for every chunk of work.
+
+        Args:
+            pending: updates still due, so that the rate counts collected steps as done only
+                once they have been learnt from.
+        """
+        now = time.monotonic()
+        if self.first_steps is None:
+            self.first_steps = env_steps
+        if now - self.written < WRITE_SECONDS and phase != "done":
+            return
+        self.written = now
+        rate = (env_steps - self.first_steps) / max(now - self.began, 1e-6)
+        left = self.total - env_steps
+        name = self.tasks[min(task_index, len(self.tasks) - 1)]
+        state = {
+            "task": name,
+            "task_index": task_index,
+            "tasks": len(self.tasks),
+            "env_steps": env_steps,
+            "env_steps_total": self.total,
+            "decisions": decisions,
+            "updates": updates,
+            "updates_pending": pending,
+            "env_steps_per_s": round(rate, 2),
+            "eta_s": round(left / rate, 1) if rate > 0 else None,
+            "phase": phase,
+            "last_return": self.last_return,
+            "optimum": self.optimum,
+        }
+        self._write(state)
+        self.bar.set_description_str(f"{name} ({phase})", refresh=False)
+        if self.last_return is not None:
+            best = f" of {self.optimum:.0f}" if self.optimum else ""
+            self.bar.set_postfix_str(f"return {self.last_return:.1f}{best}", refresh=False)
+        self.bar.update(env_steps - self.bar.n)
+
+    def _write(self, state: dict[str, Any]) -> None:
+        """Replaces the file in one step; without forcing the disk, since it can be lost."""
+        partial = self.path.with_name(".progress.json.partial")
+        partial.write_text(json.dumps(state))
+        os.replace(partial, self.path)
+
+    def close(self) -> None:
+        self.bar.close()

@@ -1,0 +1,262 @@
+"""What a run writes down while it goes: metrics, for people, programs, TensorBoard and W&B.
+
+`metrics.jsonl` is the record: one JSON object a line, keys sorted, no times, so that the same
+run gives the same bytes. TensorBoard and W&B show the same numbers. Times go to `timing.jsonl`.
+"""
+
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from lib.errors import UserError, unknown
+from lib.runner.files import atomic_write, told_to_the_user
+
+WANDB_MODES = ("", "offline", "online")
+WANDB_PROJECT = "continual-model-based-rl"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a logged number means. A star in the pattern stands for one name, such as a task."""
+
+    pattern: str
+    meaning: str
+    unit: str
+    low: float = -math.inf  # healthy range: outside it, look closer
+    high: float = math.inf
+
+    @property
+    def label(self) -> str:
+        """Text for the axis of a plot."""
+        return f"{self.meaning} [{self.unit}]" if self.unit else self.meaning
+
+    def matches(self, name: str) -> bool:
+        mine, theirs = self.pattern.split("/"), name.split("/")
+        return len(mine) == len(theirs) and all(map(fnmatchcase, theirs, mine))
+
+
+METRICS = (
+    # pattern, meaning, unit, healthy range. First match wins.
+    Metric("train/learner/return", "training return, learner", "reward per episode"),
+    Metric("train/reviewer/return", "review reward collected", "review reward per episode"),
+    Metric("train/*/consistency", "open-loop prediction error, weighted over steps", "MSE", 0, 1),
+    Metric("train/*/reward", "reward prediction error, weighted over steps", "reward^2", 0, 10),
+    Metric("train/*/value", "TD error of both critics, weighted over steps", "reward^2", 0, 1e3),
+    Metric("train/*/total", "model loss before importance weights", "", 0, 1e3),
+    Metric("train/*/weighted", "model loss as trained", "", 0, 1e3),
+    Metric("train/*/policy", "policy loss (minus the critics' value)", "reward"),
+    Metric("train/*/grad_norm", "gradient norm before clipping", "", 0, 100),
+    Metric("train/*/score", "prediction score, -log MSE over the window", "nats", 3, 28),
+    Metric("train/reviewer/threshold", "review threshold of this task", "nats", 3, 28),
+    Metric("train/reviewer/next_threshold", "review threshold for the next task", "nats", 3, 28),
+    Metric("train/vae/reconstruction", "VAE reconstruction error", "MSE", 0, 0.2),
+    Metric("train/vae/kl", "VAE KL, mean over the code", "nats", 0, 1),
+    Metric("train/rehearsal/loss", "distance from the old dynamics on dreamt pairs", "MSE", 0, 1),
+    Metric("eval/*/return", "evaluation return", "reward per episode", 0),
+    Metric("eval/*/return_std", "spread of the evaluation return", "reward per episode", 0),
+    Metric("eval/*/optimum", "best possible mean return", "reward per episode", 0),
+    Metric("eval_final/*/return", "return with the current world model", "reward per episode", 0),
+    Metric("audit/*/mse", "one-step prediction error", "MSE", 0, 1),
+    Metric("audit/*/accuracy", "right-cell accuracy of one step", "share", 0, 1),
+    Metric("audit/*/neg_log_mse", "one-step prediction score, -log MSE", "nats", 0, 28),
+    Metric("audit/*/count", "transitions met", "transitions", 0),
+    Metric("dream/valid", "dreamt states on a free cell", "share", 0, 1),
+    Metric("dream/met", "dreamt pairs that the agent met", "share", 0, 1),
+    Metric("dream/*/share", "dreamt states in this room", "share", 0, 1),
+    Metric("dream/*/coverage", "met pairs that are dreamt again", "share", 0, 1),
+)
+
+
+def describe(name: str) -> Metric:
+    """The entry of `METRICS` for a logged name.
+
+    Raises:
+        UserError: no entry matches.
+    """
+    for metric in METRICS:
+        if metric.matches(name):
+            return metric
+    raise unknown("metric", name, [metric.pattern for metric in METRICS])
+
+
+class Recorder:
+    """Appends to the files of one run folder.
+
+    Args:
+        out_dir: the run folder.
+        tensorboard: write `tensorboard/` as well.
+        wandb_mode: "" for off, "offline" or "online".
+        config: shown by W&B beside the curves.
+        resume_at: size in bytes of metrics.jsonl at the checkpoint that is being resumed;
+            what was written after it is cut off, and will be written again.
+
+    Raises:
+        UserError: unknown W&B mode, no W&B key, metrics.jsonl shorter than `resume_at`, full disk.
+    """
+
+    def __init__(
+        self,
+        out_dir: str | Path,
+        tensorboard: bool = True,
+        wandb_mode: str = "",
+        config: Mapping[str, Any] | None = None,
+        resume_at: int = 0,
+    ):
+        self.folder = Path(out_dir)
+        self.path = self.folder / "metrics.jsonl"
+        if wandb_mode not in WANDB_MODES:
+            raise unknown("wandb mode", wandb_mode, [mode or '""' for mode in WANDB_MODES])
+        with told_to_the_user(self.path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _cut(self.path, resume_at)
+        kept = read_metrics(self.path)
+        last_step = kept[-1]["env_steps"] if kept else -1
+        self._wandb = _wandb(self.folder, wandb_mode, config or {}) if wandb_mode else None
+        self._board = _tensorboard(self.folder / "tensorboard", last_step) if tensorboard else None
+        self._file = open(self.path, "ab")  # noqa: SIM115 (closed in close)
+
+    def write(self, stage: str, header: Mapping[str, Any], values: Mapping[str, float]) -> None:
+        """Adds one record.
+
+        Args:
+            stage: "train", "eval", "audit" or "task".
+            header: where the run stands; holds at least `env_steps` of the whole run.
+            values: metric names to numbers. What is not finite is written as null and named
+                under "nonfinite".
+        """
+        numbers = {name: _number(value) for name, value in values.items()}
+        broken = sorted(name for name, value in numbers.items() if not math.isfinite(value))
+        record = {"stage": stage, **header, "values": numbers | dict.fromkeys(broken)}
+        if broken:
+            record["nonfinite"] = broken
+        line = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        with told_to_the_user(self.path, len(line)):
+            self._file.write(line.encode() + b"\n")
+            if self._board:
+                for name, value in numbers.items():
+                    self._board.add_scalar(name, value, header["env_steps"])
+        if self._wandb:
+            self._wandb.log(numbers, step=header["env_steps"])
+
+    def timing(self, **values: Any) -> None:
+        """Adds a line to timing.jsonl: whatever depends on the clock."""
+        path = self.folder / "timing.jsonl"
+        with told_to_the_user(path, 200), open(path, "a") as file:
+            file.write(json.dumps(values, sort_keys=True) + "\n")
+
+    def flush(self) -> None:
+        """Forces everything written so far to the disk."""
+        with told_to_the_user(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            if self._board:
+                self._board.flush()
+
+    def offset(self) -> int:
+        """Bytes of metrics.jsonl that are safely on the disk; a checkpoint remembers this."""
+        self.flush()
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Flushes and lets go of the files. Closing twice does nothing."""
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            with told_to_the_user(self.path):
+                self._file.close()
+            if self._board:
+                self._board.close()
+            if self._wandb:
+                self._wandb.finish()
+
+    def __enter__(self) -> "Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Every record of a metrics.jsonl; a last line that a kill left unfinished is ignored.
+
+    Raises:
+        UserError: the file is missing, or another line is damaged.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise UserError(f"no metrics at '{path}'; give the metrics.jsonl of a run") from None
+    records = []
+    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is unfinished
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            raise UserError(
+                f"line {number} of '{path}' is damaged; resume the run to write it again"
+            ) from None
+    return records
+
+
+def _cut(path: Path, offset: int) -> None:
+    """Shortens a file to its first `offset` bytes, making it if it is not there."""
+    with open(path, "ab") as file:
+        size = file.tell()
+        if size < offset:
+            raise UserError(
+                f"'{path}' has {size:,} bytes, its checkpoint expects at least {offset:,}; "
+                f"put the file back, or start over with '--fresh'"
+            )
+        file.truncate(offset)
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int) and not isinstance(value, bool) else float(value)
+
+
+def _tensorboard(folder: Path, last_step: int) -> Any:
+    from torch.utils.tensorboard import SummaryWriter  # a second to import, so only when wanted
+
+    # Events of an interrupted run that come after the resumed checkpoint are hidden by
+    # TensorBoard once it reads purge_step.
+    purge = last_step + 1 if folder.exists() else None
+    with told_to_the_user(folder):
+        return SummaryWriter(str(folder), purge_step=purge)
+
+
+def _wandb(folder: Path, mode: str, config: Mapping[str, Any]) -> Any:
+    import wandb
+
+    id_file = folder / "wandb-id.txt"  # the same id after every resume continues the same curves
+    if not id_file.exists():
+        atomic_write(id_file, uuid.uuid4().hex[:12])
+    try:
+        if mode == "online" and not wandb.login(prompt=False):
+            raise UserError(
+                "wandb 'online' needs a key: set WANDB_API_KEY, or use 'offline' and upload "
+                "later with 'wandb sync'"
+            )
+        return wandb.init(
+            project=WANDB_PROJECT,
+            dir=str(folder),
+            id=id_file.read_text().strip(),
+            name=folder.name,
+            resume="allow",
+            mode=mode,
+            config=dict(config),
+            settings=wandb.Settings(silent=True, console="off"),
+        )
+    except wandb.Error as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"wandb '{mode}' did not start: {reason}; use 'offline' and upload later with "
+            f"'wandb sync', or leave wandb off"
+        ) from error

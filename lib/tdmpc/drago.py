@@ -1,0 +1,510 @@
+"""DRAGO, and every method compared with it: one agent, switched by `MethodConfig`.
+
+Where we differ from the published code (numbers as in the table of findings of the chapter):
+
+- One owner of the dynamics. Their Adam state is separate from the heads', which changes nothing
+  in the arithmetic; the gradient norm is clipped jointly as before.
+- Warm-up asks how much is stored, so a wrapped buffer never acts at random again, and updates
+  start with the episode that fills the warm-up instead of the one after it.
+- Grid counts round to the nearest cell; errors are floored before their logarithm; continuous
+  actions are clamped; any share of reviewer rows works.
+- The target copy of the dynamics is left out: nothing reads it.
+- E episodes are collected in lock-step and followed by E times as many updates. With E = 1 this
+  is the published schedule; more makes the data of an update up to E episodes staler.
+
+Shapes: E environments, T steps an episode, H window, B windows, L observation, A action.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib import losses, optim
+from lib.config import RunConfig
+from lib.envs.api import ActionSpace
+from lib.errors import NonFiniteError
+from lib.meter import Meter
+from lib.nn import parameter_bytes
+from lib.replay.buffer import EpisodeBuffer, Episodes, Windows, join
+from lib.replay.generative import Vae
+from lib.replay.stored import TransitionMemory
+from lib.seeding import Streams
+from lib.tdmpc import counts, planner, update
+from lib.tdmpc.actor import Actor
+from lib.tdmpc.consolidation import Consolidation
+from lib.tdmpc.model import Dynamics, Heads
+
+
+class World(NamedTuple):
+    """What an audit may ask an agent: the model, its dreams, the reviewer's reward."""
+
+    predict: Callable[[Tensor, Tensor], Tensor]
+    sample: Callable[[int], Tensor] | None
+    intrinsic: Callable[[Tensor, Tensor, Tensor], Tensor] | None
+
+
+class ContinualAgent:
+    """TD-MPC over a sequence of tasks that share their dynamics.
+
+    Args:
+        cfg: the whole run.
+        obs_dim, actions, episode_length: the world's sizes.
+        grid_size: cells a side where the world is a grid, for exact counts; else None.
+        streams: the run's generators.
+        device: where every tensor lives.
+    """
+
+    def __init__(
+        self,
+        cfg: RunConfig,
+        obs_dim: int,
+        actions: ActionSpace,
+        episode_length: int,
+        streams: Streams,
+        device: torch.device | str,
+        grid_size: int | None = None,
+    ):
+        self.cfg, self.obs_dim, self.actions = cfg, obs_dim, actions
+        self.episode_length, self.grid_size = episode_length, grid_size
+        self.streams, self.device = streams, device
+        self.meter = Meter()
+        self.task = -1
+        self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
+        self.next_threshold = self.threshold.clone()
+        self.dynamics = self._new_dynamics()
+        self.old_dynamics: Dynamics | None = None
+        self.vae = self._new_vae()
+        self.old_vae: Vae | None = None
+        self.consolidation = Consolidation(cfg.method.ewc)
+        self.memory = self._new_memory()
+        self.inherits = False  # whether the dynamics come from earlier tasks
+
+    # --- tasks ---------------------------------------------------------------------------
+
+    def begin_task(self, index: int) -> None:
+        """Crosses a task boundary: freezes what is old, recreates what belongs to one task."""
+        cfg = self.cfg.method
+        if self.task >= 0:
+            self._remember(self.learner.buffer.transitions())
+            self.inherits = True
+        if self.inherits and cfg.carry == "nothing":
+            self.dynamics, self.inherits = self._new_dynamics(), False
+        if self.inherits:
+            self.old_dynamics = self.dynamics.frozen()
+            self.old_vae = copy.deepcopy(self.vae).requires_grad_(False)
+            self.threshold = self.next_threshold.clone()
+            self.next_threshold = self.threshold.clone()
+        self._open_task(index)
+
+    def _open_task(self, index: int) -> None:
+        """Fresh heads, optimisers, replay and counters for one task."""
+        cfg = self.cfg
+        self.task, self.steps, self.updates, self.debt = index, 0, 0, 0.0
+        horizons = cfg.planner.horizon
+        self.horizon = horizons[min(index, len(horizons) - 1)]
+        self.dynamics_optimizer = optim.adam(self.dynamics.parameters(), cfg.learning.lr)
+        self.vae_optimizer = optim.adam(self.vae.parameters(), cfg.vae.lr)
+        self.learner = self._new_actor()
+        self.reviewer = self._new_actor(review=True) if self.reviews else None
+
+    @property
+    def reviews(self) -> bool:
+        """Whether this task has a reviewer: from the second task on, where the method has one."""
+        return self.cfg.method.review and self.inherits
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Who collects episodes, in order."""
+        return ("learner", "reviewer") if self.reviewer else ("learner",)
+
+    def _remember(self, transitions: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Hands a finished task's data to the baselines that keep something of it."""
+        if self.cfg.method.ewc:
+            self.consolidation.consolidate(self.dynamics, transitions, self.streams.update)
+        if self.cfg.method.rehearse == "stored":
+            self.memory.add(*transitions, self.streams.update)
+
+    # --- acting --------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def act(
+        self,
+        obs: Tensor,
+        memory: Tensor | None,
+        *,
+        role: str = "learner",
+        explore: bool = True,
+        generator: torch.Generator | None = None,
+        heads: Heads | None = None,
+        trace: planner.Trace | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Actions for E observations: (E, L) to (E, A), and what the next call starts from.
+
+        Args:
+            memory: None at the start of an episode, then what this returned last.
+            explore: False while evaluating; warm-up is random only while exploring.
+            heads: act with these instead of the role's own.
+        """
+        actor = self._actor(role)
+        generator = generator or self.streams.act
+        if explore and role == "reviewer" and actor.counts:
+            actor.counts.visit(obs)
+        cfg = self.cfg.learning
+        if explore and (self.steps < cfg.seed_steps or actor.buffer.count < cfg.batch):
+            return self.actions.random(obs.shape[0], generator, obs.device), None
+        plan = actor.plan(
+            self.dynamics,
+            obs,
+            memory,
+            self.steps,
+            generator,
+            explore=explore,
+            heads=heads,
+            trace=trace,
+        )
+        return plan.action, plan.mean
+
+    def store(self, role: str, episodes: Episodes) -> None:
+        """Takes finished episodes of one role and notes how many updates are due."""
+        if role == "reviewer":
+            episodes = self._reviewed(episodes)
+        self._actor(role).buffer.add(episodes)
+        collected = episodes.reward.numel()
+        self.steps += collected
+        self.meter.add(role, {"return": episodes.reward.sum(1).mean()})
+        if role == "learner" and self.steps >= self.cfg.learning.seed_steps:
+            self.debt += collected * self.cfg.learning.updates_per_step
+
+    @property
+    def pending(self) -> int:
+        """Updates that are due."""
+        return int(self.debt)
+
+    def _reviewed(self, episodes: Episodes) -> Episodes:
+        """Replaces the task's reward, which the reviewer never sees, by its own."""
+        obs, nxt = episodes.obs[:, :-1], episodes.obs[:, 1:]
+        if self.reviewer.counts:
+            self.reviewer.counts.visit(episodes.obs[:, -1])
+        return episodes._replace(reward=self._review(obs, episodes.action, nxt))
+
+    def _review(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        return update.review(
+            self.dynamics,
+            self.old_dynamics,
+            obs,
+            action,
+            next_obs,
+            self.threshold,
+            self.cfg.reviewer,
+        )
+
+    # --- learning ------------------------------------------------------------------------
+
+    def update(self, n: int) -> None:
+        """Runs n updates."""
+        for _ in range(n):
+            self._update()
+            self.updates += 1
+            self.debt -= 1.0
+
+    def _update(self) -> None:
+        cfg = self.cfg.learning
+        own = self.learner.buffer.sample(cfg.batch, self.streams.update)
+        extra = self._protection()
+        if self.reviewer is None:
+            self._train("learner", own, cfg.batch, extra, with_dynamics=True)
+            seen = own
+        else:
+            self._train("learner", own, cfg.batch, None, with_dynamics=False)
+            reviewed, rows = self._review_batch(own)
+            self._train("reviewer", reviewed, rows, extra, with_dynamics=True)
+            seen = reviewed
+        self._train_vae(torch.cat((seen.obs[0], seen.action[0]), -1))
+        if self.cfg.rehearsal.combine == "separate" and self._rehearses:
+            loss = self._rehearsal()
+            loss.backward()
+            optim.step([self.dynamics_optimizer], list(self.dynamics.parameters()))
+            self.meter.add("rehearsal", {"loss": loss.detach()})
+
+    def _train(
+        self, role: str, batch: Windows, rows: int, extra: Tensor | None, *, with_dynamics: bool
+    ) -> None:
+        """One model, policy and target step of a role; its first `rows` windows are its own."""
+        cfg, actor, generator = self.cfg.learning, self._actor(role), self.streams.update
+        std = self.cfg.planner.min_std
+        result = update.td_step(
+            self.dynamics,
+            actor.heads,
+            batch,
+            cfg,
+            generator,
+            heads_optimizer=actor.heads_optimizer,
+            dynamics_optimizer=self.dynamics_optimizer if with_dynamics else None,
+            policy_std=std,
+            curiosity=self.cfg.method.curiosity,
+            extra=extra,
+        )
+        reward = batch.reward[:, :rows] if role == "reviewer" else None
+        priority = losses.td_priorities(
+            result.q[:, :, :rows], result.target[:, :rows], cfg.rho, reward
+        )
+        actor.buffer.set_priorities(batch.index[:rows], priority)
+        result.parts["policy"] = update.policy_step(
+            actor.heads, result.latents[:, :rows], cfg, generator, actor.policy_optimizer, std
+        )
+        if self.updates % cfg.ema_every == 0:
+            actor.heads.follow(cfg.ema)
+        if with_dynamics:
+            decay = self.cfg.reviewer.threshold_decay
+            self.next_threshold = decay * self.next_threshold + (1 - decay) * result.score
+        self.meter.add(role + "_update", result.parts)
+
+    def _review_batch(self, own: Windows) -> tuple[Windows, int]:
+        """The reviewer's rows followed by the learner's, the latter with the review reward."""
+        cfg, batch = self.cfg.reviewer, self.cfg.learning.batch
+        rows = max(1, round(2 * batch * cfg.ratio))
+        rest = 2 * batch - rows
+        mine = self.reviewer.buffer.sample(rows, self.streams.update)
+        if cfg.relabel:
+            mine = self._relabelled(mine)
+        if rest == 0:
+            return mine, rows
+        theirs = own if rest <= batch else self.learner.buffer.sample(rest, self.streams.update)
+        return join(mine, self._relabelled(theirs.rows(rest))), rows
+
+    def _relabelled(self, batch: Windows) -> Windows:
+        return batch._replace(reward=self._review(batch.obs[:-1], batch.action, batch.obs[1:]))
+
+    # --- memory of the dynamics ----------------------------------------------------------
+
+    @property
+    def _rehearses(self) -> bool:
+        due = self.updates % self.cfg.rehearsal.every == 0
+        return self.inherits and self.cfg.method.rehearse != "nothing" and due
+
+    def _protection(self) -> Tensor | None:
+        """A scalar to add to the dynamics' loss, or None."""
+        terms = [self.consolidation.penalty(self.dynamics)]
+        if self.cfg.rehearsal.combine == "joint" and self._rehearses:
+            loss = self._rehearsal()
+            self.meter.add("rehearsal", {"loss": loss})
+            terms.append(self.cfg.rehearsal.weight * loss)
+        kept = [term for term in terms if term is not None]
+        return sum(kept) if kept else None
+
+    def _rehearsal(self) -> Tensor:
+        """The loss on dreamt pairs answered by the old dynamics, or on stored transitions."""
+        batch = self.cfg.learning.batch
+        if self.cfg.method.rehearse == "stored":
+            obs, action, target = self.memory.sample(batch, self.streams.update)
+            return update.rehearsal_loss(self.dynamics, obs, action, target, "bounded")
+        obs, action = self._dream(batch).split((self.obs_dim, self.actions.size), -1)
+        match = self.cfg.rehearsal.match
+        with torch.no_grad():
+            target = self.old_dynamics.raw(obs, action)
+            target = target if match == "raw" else self.old_dynamics.bound(target)
+        return update.rehearsal_loss(self.dynamics, obs, action, target, match)
+
+    def _dream(self, n: int) -> Tensor:
+        return self.old_vae.sample(n, self.streams.update)
+
+    def _train_vae(self, pairs: Tensor) -> None:
+        """Trains the generator on what was drawn, and on its own dreams of earlier tasks."""
+        when = self.cfg.method.train_vae
+        if when == "never" or (when == "first-task" and self.inherits):
+            return
+        if self.inherits:
+            pairs = torch.cat((pairs, self._dream(self.cfg.learning.batch)))
+        parts = update.vae_step(
+            self.vae,
+            pairs,
+            self.cfg.vae.beta,
+            self.cfg.learning.grad_clip,
+            self.streams.update,
+            self.vae_optimizer,
+        )
+        self.meter.add("vae", parts)
+
+    # --- looking in ----------------------------------------------------------------------
+
+    def report(self) -> dict[str, float]:
+        """Means of every training quantity since the last report, as `train/part/quantity`.
+
+        Raises:
+            NonFiniteError: a quantity stopped being finite.
+        """
+        self.check_finite()
+        means = self.meter.means()
+        self.meter.clear()
+        named = {f"train/{key.replace('_update', '')}": value for key, value in means.items()}
+        if self.cfg.method.review:
+            named["train/reviewer/threshold"] = float(self.threshold)
+            named["train/reviewer/next_threshold"] = float(self.next_threshold)
+        return dict(sorted(named.items()))
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteError where a training quantity is no longer a finite number."""
+        broken = [name.replace("_update", "") for name, ok in self.meter.finite().items() if not ok]
+        if broken:
+            raise NonFiniteError(
+                f"non-finite {', '.join(broken)} in task {self.task + 1} near update "
+                f"{self.updates} ({self.steps} agent steps); lower learning.lr or the batch's "
+                "reward scale and start again, or resume from the last checkpoint"
+            )
+
+    def world(self, generator: torch.Generator) -> World:
+        """What an audit looks at; its randomness comes from the given generator."""
+        dreams = self.cfg.method.train_vae != "never"
+        return World(
+            torch.no_grad()(self.dynamics.__call__),
+            (lambda n: self.vae.sample(n, generator)) if dreams else None,
+            self._review if self.reviewer else None,
+        )
+
+    def heads_copy(self) -> Heads:
+        """The learner's heads as they are now, to act this task again later."""
+        return copy.deepcopy(self.learner.heads).requires_grad_(False)
+
+    def load_heads(self, state: dict[str, Any]) -> Heads:
+        """Heads from a state that `heads_copy().state_dict()` gave."""
+        heads = self._new_heads(torch.Generator()).requires_grad_(False)
+        heads.load_state_dict(state)
+        return heads
+
+    # --- saving --------------------------------------------------------------------------
+
+    def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
+        """Everything; without replay, what transfer and acting need."""
+        state = {
+            "world_model": {
+                "dynamics": self.dynamics.state_dict(),
+                "vae": self.vae.state_dict(),
+                "threshold": self.next_threshold,
+            },
+            "learner": self.learner.state_dict(with_replay),
+            "reviewer": self.reviewer.state_dict(with_replay) if self.reviewer else None,
+        }
+        if with_replay:
+            state |= {
+                "task": self.task,
+                "steps": self.steps,
+                "updates": self.updates,
+                "debt": self.debt,
+                "inherits": self.inherits,
+                "threshold": self.threshold,
+                "old_dynamics": self.old_dynamics.state_dict() if self.old_dynamics else None,
+                "old_vae": self.old_vae.state_dict() if self.old_vae else None,
+                "dynamics_optimizer": optim.state(self.dynamics_optimizer),
+                "vae_optimizer": optim.state(self.vae_optimizer),
+                "consolidation": self.consolidation.state_dict(),
+                "memory": self.memory.state_dict(),
+                "meter": self.meter.state_dict(),
+            }
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a full state exactly; the generators are restored by their owner."""
+        self.inherits = state["inherits"]
+        if self.inherits:
+            self.old_dynamics = self.dynamics.frozen()
+            self.old_vae = copy.deepcopy(self.vae).requires_grad_(False)
+        self._open_task(state["task"])
+        self.load_world_model(state["world_model"])
+        self.inherits = state["inherits"]
+        if state["old_dynamics"] is not None:
+            self.old_dynamics = self.dynamics.frozen()
+            self.old_dynamics.load_state_dict(state["old_dynamics"])
+            self.old_vae = copy.deepcopy(self.vae).requires_grad_(False)
+            self.old_vae.load_state_dict(state["old_vae"])
+        self.threshold = state["threshold"].to(self.device)
+        self.steps, self.updates, self.debt = state["steps"], state["updates"], state["debt"]
+        self.learner.load_state_dict(state["learner"])
+        if self.reviewer:
+            self.reviewer.load_state_dict(state["reviewer"])
+        optim.load(self.dynamics_optimizer, state["dynamics_optimizer"])
+        optim.load(self.vae_optimizer, state["vae_optimizer"])
+        self.consolidation.load_state_dict(state["consolidation"], self.device)
+        self.memory.load_state_dict(state["memory"])
+        self.meter.load_state_dict(state["meter"], self.device)
+
+    def load_world_model(self, state: dict[str, Any]) -> None:
+        """Takes dynamics, generator and threshold from another run; the rest stays fresh."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        self.vae.load_state_dict(state["vae"])
+        self.next_threshold = state["threshold"].to(self.device)
+        self.inherits = True
+
+    def load_agents(self, state: dict[str, Any]) -> None:
+        """Takes the heads of another run's agents; the reviewer falls back to the learner's."""
+        self.learner.load_state_dict({"heads": state["learner"]["heads"]})
+        if self.reviewer:
+            source = state["reviewer"] or state["learner"]
+            self.reviewer.load_state_dict({"heads": source["heads"]})
+
+    # --- construction --------------------------------------------------------------------
+
+    def _actor(self, role: str) -> Actor:
+        return self.reviewer if role == "reviewer" else self.learner
+
+    def _new_dynamics(self) -> Dynamics:
+        model = self.cfg.model
+        return Dynamics(
+            self.obs_dim,
+            self.actions.size,
+            model.width,
+            self.streams.init,
+            crelu=model.crelu,
+            bounded=model.bounded,
+        ).to(self.device)
+
+    def _new_vae(self) -> Vae:
+        vae = self.cfg.vae
+        inputs = self.obs_dim + self.actions.size
+        return Vae(inputs, vae.width, vae.code, self.streams.init).to(self.device)
+
+    def _new_memory(self) -> TransitionMemory:
+        each = TransitionMemory.bytes_each(self.obs_dim, self.actions.size)
+        capacity = max(1, parameter_bytes(self.vae) // each)
+        if self.cfg.method.memory == "everything":
+            capacity = None
+        return TransitionMemory(capacity, self.obs_dim, self.actions.size, self.device)
+
+    def _new_heads(self, generator: torch.Generator) -> Heads:
+        return Heads(
+            self.obs_dim,
+            self.actions.size,
+            self.cfg.model.width,
+            generator,
+            self.actions.discrete,
+        ).to(self.device)
+
+    def _new_actor(self, review: bool = False) -> Actor:
+        cfg = self.cfg
+        learning = cfg.learning
+        count = None
+        if review:
+            count = counts.build(
+                cfg.reviewer, self.obs_dim, self.grid_size, self.streams.init, self.streams.update
+            )
+        buffer = EpisodeBuffer(
+            min(cfg.budget.env_steps_per_task, learning.capacity),
+            self.episode_length,
+            self.obs_dim,
+            self.actions.size,
+            self.horizon,
+            alpha=learning.priority_alpha,
+            beta=learning.priority_beta,
+            device=self.device,
+        )
+        return Actor(
+            self._new_heads(self.streams.init),
+            buffer,
+            self.actions,
+            self.horizon,
+            cfg.planner,
+            learning,
+            count,
+        )

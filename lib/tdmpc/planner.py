@@ -1,0 +1,213 @@
+"""Planning by sampling: cross-entropy search over action sequences, for many states at once.
+
+A planner knows nothing of models. It receives `score(z, actions)`, so it plans in a toy, a
+TD-MPC latent or a recurrent state alike.
+
+Shapes: E states planned for at once, N candidate sequences, P of them from a policy, h steps of
+the horizon, A action size, L latent size.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lib.config import PlannerConfig
+from lib.distributions import categorical_index
+from lib.tdmpc.model import Dynamics, Heads
+
+Score = Callable[[Tensor, Tensor], Tensor]  # (E, L), (E, N, h, A) to (E, N)
+Trace = Callable[[int, Tensor, Tensor, Tensor], None]  # iteration, candidates, scores, elites
+
+START_STD = 2.0  # TD-MPC: first standard deviation of a continuous plan, and its largest
+
+
+class Plan(NamedTuple):
+    """The action chosen for each state and what the next plan may start from."""
+
+    action: Tensor  # (E, A)
+    mean: Tensor  # (E, h, A): action means, or probabilities of one-hot actions
+
+
+def ramp(start: float, end: float, duration: int, step: int) -> float:
+    """Linear from start to end over `duration` steps, then constant."""
+    share = 1.0 if duration <= 0 else min(1.0, step / duration)
+    return start + share * (end - start)
+
+
+def scheduled_horizon(longest: int, duration: int, step: int) -> int:
+    """Planning horizon at an agent step: grows from 1 to the longest."""
+    return int(min(longest, ramp(1, longest, duration, step)))
+
+
+def trajectory_value(
+    dynamics: Dynamics,
+    heads: Heads,
+    z: Tensor,
+    actions: Tensor,
+    generator: torch.Generator,
+    *,
+    discount: float,
+    policy_std: float,
+    use_q: bool = True,
+    bonus: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Predicted discounted return of action sequences.
+
+    sum_{t<h} discount**t R(z_t, a_t) + discount**h min_j Q_j(z_h, pi(z_h)), NaN read as 0. Only
+    the dynamics run step by step; all h rewards are one batch.
+
+    Args:
+        z: (E, L). actions: (E, N, h, A).
+        bonus: maps predicted next latents (h, E*N, L) to the factor of a positive reward.
+
+    Returns:
+        (E, N). Source: TD-MPC algorithm 1; the bonus is DRAGO's reviewer.
+    """
+    states, candidates, horizon, size = actions.shape
+    steps = actions.permute(2, 0, 1, 3).reshape(horizon, states * candidates, size)
+    start = z.unsqueeze(1).expand(-1, candidates, -1).reshape(states * candidates, -1)
+    latents = dynamics.unroll(start, steps)  # (h+1, E*N, L)
+    reward = heads.reward(torch.cat((latents[:-1], steps), -1))  # (h, E*N)
+    if bonus is not None:
+        reward = torch.where(reward > 0, reward * bonus(latents[1:]), reward)
+    gammas = discount ** torch.arange(horizon, device=z.device, dtype=z.dtype)
+    value = (gammas.unsqueeze(1) * reward).sum(0)
+    if use_q:
+        last = latents[-1]
+        q = heads.twin(heads.q, last, heads.policy(last, policy_std, generator))
+        value = value + discount**horizon * q.amin(0)
+    return torch.nan_to_num(value).view(states, candidates)
+
+
+def policy_sequences(
+    dynamics: Dynamics,
+    heads: Heads,
+    z: Tensor,
+    count: int,
+    horizon: int,
+    generator: torch.Generator,
+    std: float,
+) -> Tensor:
+    """Sequences that the policy itself would act, imagined in the model: (E, count, h, A)."""
+    latent = z.repeat_interleave(count, 0)  # (E*count, L)
+    actions = []
+    for step in range(horizon):
+        actions.append(heads.policy(latent, std, generator))
+        if step + 1 < horizon:
+            latent = dynamics(latent, actions[-1])
+    return torch.stack(actions, 1).view(z.shape[0], count, horizon, -1)
+
+
+def elite_weights(values: Tensor, elites: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """The best candidates and their softmax weights: indices and weights, each (E, elites)."""
+    best, index = values.topk(min(elites, values.shape[1]), dim=1)
+    return index, torch.softmax(temperature * best, dim=1)
+
+
+def take(candidates: Tensor, index: Tensor) -> Tensor:
+    """Candidates (E, N, h, A) at (E, K) indices: (E, K, h, A)."""
+    return candidates[torch.arange(candidates.shape[0], device=index.device).unsqueeze(1), index]
+
+
+def categorical_plan(
+    score: Score,
+    z: Tensor,
+    horizon: int,
+    action_dim: int,
+    cfg: PlannerConfig,
+    generator: torch.Generator,
+    guides: Tensor | None = None,
+    trace: Trace | None = None,
+) -> Plan:
+    """Cross-entropy search over one-hot actions, an independent categorical per time step.
+
+    Starts uniform at every decision. The action is the first one of an elite drawn by weight,
+    in training and evaluation alike.
+
+    Args:
+        score: (E, L), (E, N, h, A) to (E, N), larger is better.
+        z: (E, L) states to plan from.
+        guides: (E, P, h, A) policy sequences that compete in every iteration.
+        trace: called with every iteration's candidates, scores and elite indices.
+    """
+    states = z.shape[0]
+    probs = z.new_full((states, horizon, action_dim), 1.0 / action_dim)
+    elites = weights = None
+    for iteration in range(cfg.iterations):
+        index = categorical_index(probs.unsqueeze(1), (states, cfg.samples, horizon), generator)
+        candidates = F.one_hot(index, action_dim).to(z.dtype)
+        if guides is not None:
+            candidates = torch.cat((candidates, guides), 1)
+        values = score(z, candidates)
+        best, weights = elite_weights(values, cfg.elites, cfg.temperature)
+        elites = take(candidates, best)
+        mean = torch.einsum("ek,ekha->eha", weights, elites)
+        probs = cfg.momentum * probs + (1 - cfg.momentum) * mean
+        if trace is not None:
+            trace(iteration, candidates, values, best)
+    chosen = categorical_index(weights, (states,), generator)
+    return Plan(elites[torch.arange(states, device=z.device), chosen, 0], probs)
+
+
+def gaussian_plan(
+    score: Score,
+    z: Tensor,
+    horizon: int,
+    action_dim: int,
+    cfg: PlannerConfig,
+    generator: torch.Generator,
+    guides: Tensor | None = None,
+    trace: Trace | None = None,
+    *,
+    previous: Tensor | None = None,
+    std_floor: float = 0.05,
+    explore: bool = True,
+) -> Plan:
+    """MPPI over actions in [-1, 1]^A with the cross-entropy method's shrinking spread.
+
+    Args:
+        previous: (E, h', A) mean of the last decision's plan, shifted here by one step; None at
+            the start of an episode.
+        std_floor: smallest standard deviation.
+        explore: add the final noise of the first step's spread.
+
+    See `categorical_plan` for the rest. Source: TD-MPC section 3; the final action is clamped,
+    which the original forgets.
+    """
+    states = z.shape[0]
+    mean = z.new_zeros(states, horizon, action_dim)
+    if previous is not None:
+        kept = min(horizon, previous.shape[1]) - 1
+        mean[:, :kept] = previous[:, 1 : kept + 1]
+    std = torch.full_like(mean, START_STD)
+    elites = weights = None
+    for iteration in range(cfg.iterations):
+        noise = torch.randn(
+            (states, cfg.samples, horizon, action_dim),
+            generator=generator,
+            device=z.device,
+            dtype=z.dtype,
+        )
+        candidates = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(-1, 1)
+        if guides is not None:
+            candidates = torch.cat((candidates, guides), 1)
+        values = score(z, candidates)
+        best, weights = elite_weights(values, cfg.elites, cfg.temperature)
+        elites = take(candidates, best)
+        centre = torch.einsum("ek,ekha->eha", weights, elites)
+        spread = torch.einsum("ek,ekha->eha", weights, (elites - centre.unsqueeze(1)).square())
+        mean = cfg.momentum * mean + (1 - cfg.momentum) * centre
+        std = spread.sqrt().clamp(std_floor, START_STD)
+        if trace is not None:
+            trace(iteration, candidates, values, best)
+    chosen = categorical_index(weights, (states,), generator)
+    action = elites[torch.arange(states, device=z.device), chosen, 0]
+    if explore:
+        noise = torch.randn(action.shape, generator=generator, device=z.device, dtype=z.dtype)
+        action = action + std[:, 0] * noise
+        if cfg.final_noise == "clamp":
+            action = action.clamp(-1, 1)
+    return Plan(action, mean)

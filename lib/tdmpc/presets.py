@@ -1,0 +1,85 @@
+"""Methods and sizes as tables of differences from the defaults in `lib.config`."""
+
+from typing import Any
+
+METHODS: dict[str, dict[str, Any]] = {
+    # Every row is what the method changes; see MethodConfig for the meaning of a value.
+    "scratch": {"carry": "nothing"},
+    "tdmpc": {},  # continual TD-MPC: the world model goes on, nothing protects it
+    "ewc": {"ewc": 1.0e4},
+    "curiosity": {"curiosity": 1.0},
+    "stored-replay": {"rehearse": "stored"},  # real transitions, as many bytes as the VAE
+    "pseudo-rehearsal": {"rehearse": "dreams", "train_vae": "first-task"},
+    "drago": {"rehearse": "dreams", "train_vae": "always", "review": True},
+    "drago-no-rehearsal": {"review": True},
+    "drago-no-review": {"rehearse": "dreams", "train_vae": "always"},
+    "multitask": {"rehearse": "stored", "memory": "everything"},  # upper bound
+}
+
+ABOUT = {
+    "scratch": "a new world model for every task",
+    "tdmpc": "the world model carries over, nothing protects it",
+    "ewc": "elastic weight consolidation on the world model",
+    "curiosity": "prediction error as a bonus in the value target",
+    "stored-replay": "rehearsal on real transitions, as many bytes as the VAE",
+    "pseudo-rehearsal": "rehearsal on dreams of a VAE trained in the first task only",
+    "drago": "rehearsal on dreams, and a reviewer that walks back to known states",
+    "drago-no-rehearsal": "DRAGO's reviewer alone",
+    "drago-no-review": "DRAGO's rehearsal alone",
+    "multitask": "rehearsal on every earlier transition: an upper bound",
+}
+
+FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # The published MiniGrid settings are the defaults of lib.config.
+    "grid-full": {"tasks": FOUR_ROOMS},
+    # The same world and methods, shrunk until two CPU cores are enough.
+    "grid-quick": {
+        "tasks": FOUR_ROOMS,
+        "env": {"size": 13, "episode_length": 50},
+        "budget": {
+            "env_steps_per_task": 4_800,
+            "parallel_envs": 16,
+            "eval_every": 800,
+            "eval_episodes": 20,
+            "checkpoint_every": 1_600,
+        },
+        "model": {"width": 96},
+        "planner": {
+            "horizon": [8],
+            "samples": 128,
+            "elites": 16,
+            "iterations": 3,
+            "horizon_ramp": 1_600,
+        },
+        "learning": {"batch": 128, "ema_every": 2, "seed_steps": 800},
+    },
+    # The authors' logged transfer run: a trained world model, no review, no rehearsal, no
+    # random warm-up.
+    "grid-transfer": {
+        "tasks": ["room-1to2"],
+        "budget": {"env_steps_per_task": 20_000, "eval_every": 1_000},
+        "learning": {"seed_steps": 0},
+    },
+    "grid-transfer-quick": {
+        "tasks": ["room-1to2"],
+        "env": {"size": 13, "episode_length": 50},
+        "budget": {
+            "env_steps_per_task": 4_000,
+            "parallel_envs": 4,
+            "eval_every": 400,
+            "eval_episodes": 20,
+            "checkpoint_every": 2_000,
+        },
+        "model": {"width": 96},
+        "planner": {
+            "horizon": [8],
+            "samples": 128,
+            "elites": 16,
+            "iterations": 3,
+            "horizon_ramp": 1_600,
+        },
+        "learning": {"batch": 128, "ema_every": 2, "seed_steps": 0},
+    },
+}

@@ -1,0 +1,19 @@
+"""Settings for every test: one thread, no network, no window."""
+
+import os
+
+# Before any import that reads them: small tensors lose time on a second thread, figures need no
+# window, and W&B must never ask for the network.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["WANDB_MODE"] = "offline"
+os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Undoes whatever a test did to the number of threads."""
+    torch.set_num_threads(1)

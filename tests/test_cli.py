@@ -1,0 +1,456 @@
+import contextlib
+import fcntl
+import json
+import os
+import pty
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from lib import cli, families, params
+from lib.places import ROOT
+
+STUB = ROOT / "tests" / "stub_run.py"
+
+
+@pytest.fixture(autouse=True)
+def outputs(tmp_path: Path, monkeypatch) -> Path:
+    """An outputs/ folder of the test's own."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    monkeypatch.setattr(cli, "OUTPUTS", folder)
+    return folder
+
+
+def params_file(folder: Path, **values) -> str:
+    path = folder / "mine.yaml"
+    path.write_text("# A test. Source: none.\n" + yaml.safe_dump(values))
+    return str(path)
+
+
+def made_run(folder: Path, status: str = "", **given) -> Path:
+    """A run folder as the training loop leaves it."""
+    parameters = families.PARAMETERS | given
+    config = families.resolve(parameters)
+    out = folder / f"{config.name}-s{config.seed}"
+    out.mkdir()
+    record = params.record(config, parameters)
+    (out / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(record))))
+    if status:
+        summary = {"status": status, "env_steps": 40, "tasks": ["room-1"]}
+        summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
+        (out / "summary.json").write_text(json.dumps(summary))
+    return out
+
+
+def refusal(capsys, *arguments) -> str:
+    """The one line with which a command is refused."""
+    assert cli.main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def start(*arguments) -> subprocess.Popen:
+    command = [sys.executable, "-m", "lib", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def wait_for(condition, seconds: float = 20.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    return False
+
+
+# run -----------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_a_notebook_and_says_how_it_went(tmp_path, outputs, capsys):
+    file = params_file(tmp_path, name="mine", seed=1)
+    code = cli.main(["run", file, "-p", "seed=3", "-p", "planner.samples=64", f"--notebook={STUB}"])
+    assert code == 0
+    out = outputs / "mine-s3"
+    printed = capsys.readouterr().out
+    assert f"starting {out}\nnotebook: {out / 'run.ipynb'}\n" in printed
+    assert printed.splitlines()[-2].split() == ["room-1", "7.0", "8.0", "88%"]
+    assert printed.splitlines()[-1].split() == ["room-2", "-", "-", "-"]
+    notebook = nbformat.read(out / "run.ipynb", 4)
+    assert f"seed 3, samples 64, in {ROOT.name}" in str(notebook.cells)
+    assert not (out / "stop").exists()
+
+
+def test_a_run_works_from_any_folder_and_writes_where_the_user_is(tmp_path, monkeypatch, capsys):
+    file = params_file(tmp_path, name="mine")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", file, "--out", "here", f"--notebook={STUB}"]) == 0
+    assert "notebook: here/run.ipynb" in capsys.readouterr().out
+    assert (tmp_path / "here" / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("user-error", 2, "tasks: got nothing; name one\n"),
+        ("non-finite", 2, "non-finite loss\n"),
+        ("bug", 1, "ZeroDivisionError: division by zero; the cell is marked in "),
+        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; continue with "),
+    ],
+)
+def test_a_failing_notebook_gives_one_line_and_stays_where_it_was(
+    tmp_path, outputs, capfd, name, code, message
+):
+    assert cli.main(["run", params_file(tmp_path, name=name), f"--notebook={STUB}"]) == code
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1].startswith(message.rstrip("\n")) and "Traceback" not in "".join(lines)
+    notebook = nbformat.read(outputs / f"{name}-s0" / "run.ipynb", 4)
+    if name != "dead":
+        assert "papermill-error-cell" in str(notebook.cells)
+
+
+def test_progress_is_printed_where_there_is_no_terminal(tmp_path, capsys):
+    assert cli.main(["run", params_file(tmp_path, name="mine"), f"--notebook={STUB}"]) == 0
+    line = capsys.readouterr().err.splitlines()[0]
+    for part in ("room-1 (1/4) collect", "/40 env steps", "50 env steps/s", "return 7.0 of 8.0"):
+        assert part in line
+
+
+# Stopping ------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_a_terminal_saves_and_resume_goes_on(tmp_path, capsys):
+    out = made_run(tmp_path, name="slow")
+    terminal, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("4H", 24, 160, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lib", "resume", str(out), f"--notebook={STUB}"],
+        cwd=ROOT,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its own terminal
+    )
+    os.close(inside)
+    wait_for((out / "metrics.jsonl").exists)
+    time.sleep(1.0)  # long enough for the bar to be drawn
+    os.write(terminal, b"\x03")
+    text = ""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while chunk := os.read(terminal, 4096):
+            text += chunk.decode()
+    os.close(terminal)
+    assert process.wait(10) == 130
+    assert "env steps/s" in text and "%" in text  # the bar
+    assert "saving, then stopping; Ctrl-C again aborts at once" in text
+    assert text.rstrip().splitlines()[-1].startswith("stopped at ")
+    assert "resume with: python -m lib resume" in text
+    assert "Traceback" not in text
+    assert not (out / "stop").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_polite_signals_save_as_well(tmp_path, outputs, capsys, number):
+    out = made_run(outputs, name="slow")
+
+    def send():
+        wait_for((out / "metrics.jsonl").exists)
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert cli.main(["resume", "slow-s0", f"--notebook={STUB}"]) == 130
+    thread.join()
+    assert capsys.readouterr().err.splitlines()[-1].startswith("stopped at ")
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_second_ctrl_c_aborts_at_once(tmp_path, outputs, capsys):
+    out = made_run(outputs, name="stubborn")
+
+    def send():
+        wait_for((out / "metrics.jsonl").exists)
+        os.kill(os.getpid(), signal.SIGINT)
+        wait_for((out / "stop").exists)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert cli.main(["resume", "stubborn-s0", f"--notebook={STUB}"]) == 130
+    thread.join()
+    assert capsys.readouterr().err.splitlines()[-1] == "aborted"
+    assert not alive(int((out / "kernel.pid").read_text()))
+    assert not (out / "stop").exists()
+
+
+def test_no_kernel_outlives_a_killed_command_line(tmp_path):
+    out = made_run(tmp_path, name="slow")
+    process = start("resume", out, f"--notebook={STUB}")
+    counter = out / "metrics.jsonl"
+    wait_for(counter.exists)
+    process.kill()
+    process.communicate()
+    pid = int((out / "kernel.pid").read_text())
+    wait_for(lambda: not alive(pid), 5.0)
+    size = counter.stat().st_size
+    time.sleep(0.3)
+    assert counter.stat().st_size == size
+
+
+def test_a_second_process_is_refused_while_the_first_one_runs(tmp_path, outputs, capsys):
+    out = made_run(outputs, name="slow")
+    process = start("resume", out, f"--notebook={STUB}")
+    wait_for((out / "metrics.jsonl").exists)
+    assert "in use by another process" in refusal(capsys, "resume", out, f"--notebook={STUB}")
+    assert "in use by another process" in refusal(capsys, "clean", out, "--yes")
+    cli.main(["list"])
+    assert "running, at " in capsys.readouterr().out
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "stopped at" in errors
+    cli.main(["list"])
+    assert "stopped, at " in capsys.readouterr().out
+
+
+# The same folder again -----------------------------------------------------------------------
+
+
+def test_an_unfinished_run_goes_on_and_a_finished_one_is_shown(tmp_path, outputs, capsys):
+    out = made_run(outputs, name="mine", method="tdmpc")
+    (out / "metrics.jsonl").write_text("x" * 30)
+    file = params_file(tmp_path, name="mine", method="tdmpc")
+    assert cli.main(["run", file, f"--notebook={STUB}"]) == 0
+    assert f"going on with {out}" in capsys.readouterr().out
+    assert (out / "metrics.jsonl").read_text() == "x" * 40
+    (out / "run.ipynb").unlink()
+    assert cli.main(["run", file, f"--notebook={STUB}"]) == 0
+    printed = capsys.readouterr().out
+    assert f"already finished: {out}" in printed and "88%" in printed
+    assert not (out / "run.ipynb").exists()  # nothing was executed
+
+
+def test_another_run_in_the_folder_is_named_and_kept(tmp_path, outputs, capsys):
+    out = made_run(outputs, name="mine", method="tdmpc", overrides={"planner.samples": 32})
+    before = sorted(out.rglob("*"))
+    message = refusal(capsys, "run", params_file(tmp_path, name="mine", method="ewc"))
+    assert "already holds a different run" in message
+    assert "method.ewc is 0.0 there, 10000.0 here" in message
+    assert "planner.samples is 32 there, 128 here" in message
+    assert "'--out DIR'" in message and "'--fresh'" in message
+    assert sorted(out.rglob("*")) == before
+
+
+def test_fresh_throws_the_old_run_away(tmp_path, outputs, capsys):
+    out = made_run(outputs, status="complete", name="mine")
+    (out / "metrics.jsonl").write_text("x" * 99)
+    file = params_file(tmp_path, name="mine")
+    assert cli.main(["run", file, "--fresh", f"--notebook={STUB}"]) == 0
+    assert f"starting {out}" in capsys.readouterr().out
+    assert (out / "metrics.jsonl").read_text() == "x" * 40
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]])
+def test_a_folder_with_other_things_is_left_alone(tmp_path, capsys, fresh):
+    mine = tmp_path / "thesis"
+    mine.mkdir()
+    (mine / "config.yaml").write_text("title: not a run")
+    (mine / "chapter.tex").write_text("years of work")
+    file = params_file(tmp_path, name="mine")
+    message = refusal(capsys, "run", file, "--out", mine, *fresh)
+    assert "chapter.tex" in message
+    assert "chapter.tex" in refusal(capsys, "clean", mine, "--yes")
+    assert (mine / "chapter.tex").exists()
+    assert "a file itself" in refusal(capsys, "run", file, "--out", mine / "chapter.tex", *fresh)
+
+
+def test_resume_recovers_every_parameter_from_the_folder(outputs):
+    given = {
+        "name": "mine",
+        "method": "ewc",
+        "seed": 5,
+        "env_steps_per_task": 1600,
+        "tasks": ["room-2", {"name": "mine", "start": [1, 1], "goal": [3, 3]}],
+        "overrides": {"planner.samples": 64, "method.ewc": 2.0, "learning.lr": 1e-4},
+    }
+    out = made_run(outputs, **given)
+    held = yaml.safe_load((out / "config.yaml").read_text())
+    found = params.from_record(held)
+    assert found["overrides"] == {
+        "budget.env_steps_per_task": 1600,
+        "planner.samples": 64,
+        "method.ewc": 2.0,
+        "learning.lr": 1e-4,
+    }
+    assert families.resolve(found) == families.resolve(families.PARAMETERS | given)
+
+
+def test_resume_continues_wandb_in_the_same_mode(outputs, monkeypatch):
+    from lib import folders
+
+    out = made_run(outputs, name="mine")
+    assert folders.wandb_mode(out) == ""
+    (out / "wandb-id.txt").write_text("abc")
+    assert folders.wandb_mode(out) == "online"
+    (out / "wandb" / "offline-run-1-abc").mkdir(parents=True)
+    assert folders.wandb_mode(out) == "offline"
+
+
+def test_a_run_of_another_version_cannot_be_resumed(outputs, capsys):
+    out = made_run(outputs, name="mine")
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(text.replace("samples: 128", "sample_count: 128"))
+    assert "does not fit this version" in refusal(capsys, "resume", out)
+
+
+# Bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "-p takes KEY=VALUE, got 'seed'"),
+        ("sed=3", "did you mean 'seed'?"),
+        ("seed=three", "parameter 'seed': got 'three' of type str, wanted int"),
+        ("seed=true", "got True of type bool"),
+        ("method=drag", "did you mean 'drago'?"),
+        ("preset=grid-quik", "did you mean 'grid-quick'?"),
+        ("tasks=[room-9]", "room-9"),
+        ("planner.sample=3", "did you mean 'planner.samples'?"),
+        ("planer.samples=3", "did you mean 'planner'?"),
+        ("planner.samples=many", "got 'many' of type str, wanted a whole number"),
+        ("env_steps_per_task=7", "env_steps_per_task 7 is not a multiple of"),
+        ("overrides=[1", "is not a YAML value"),
+    ],
+)
+def test_a_wrong_override_is_refused_in_one_line(tmp_path, outputs, capsys, override, message):
+    assert message in refusal(capsys, "run", params_file(tmp_path, name="m"), "-p", override)
+    assert not list(outputs.iterdir())
+
+
+def test_overrides_are_read_as_yaml_and_text_as_it_stands():
+    found = {"overrides": {"env.size": 9}}
+    for text in ("name=12", "load_mode=", "device='cpu'", "tasks=[room-1, room-2]", "seed=4"):
+        params.add_override(found, text)
+    params.add_override(found, "learning.lr=1e-4")
+    params.add_override(found, "env.put_blocks=false")
+    assert found == {
+        "name": "12",
+        "load_mode": "",
+        "device": "cpu",
+        "tasks": ["room-1", "room-2"],
+        "seed": 4,
+        "overrides": {"env.size": 9, "learning.lr": 1e-4, "env.put_blocks": False},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\n  method: x: y", "not valid YAML in line 2"),
+        ("- seed", "holds list, wanted lines of 'key: value'"),
+        ("", "holds NoneType"),
+        ("seeed: 1", "unknown parameter 'seeed'"),
+        ("\0", "not valid YAML"),
+    ],
+)
+def test_a_damaged_params_file_is_refused_in_one_line(tmp_path, capsys, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert message in refusal(capsys, "run", path)
+
+
+def test_an_unknown_params_name_is_guessed(capsys):
+    assert "did you mean 'drago-grid-quick'?" in refusal(capsys, "run", "drago-grid-quik")
+    assert "unknown params file" in refusal(capsys, "run", "no/such/drago-grid-quick.txt")
+
+
+def test_params_are_found_by_name_with_and_without_ending(tmp_path):
+    params_file(tmp_path, seed=7)
+    for name in ("mine", "mine.yaml", "params/mine.yaml", str(tmp_path / "mine.yaml")):
+        assert params.read(name, tmp_path) == {"seed": 7}
+
+
+# list, compare, clean ------------------------------------------------------------------------
+
+
+def test_list_shows_params_and_runs(outputs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "PARAMS", tmp_path)
+    params_file(tmp_path, seed=7)
+    assert cli.main(["list"]) == 0
+    assert "none yet" in capsys.readouterr().out
+    made_run(outputs, status="complete", name="done")
+    made_run(outputs, name="half")
+    (outputs / "compare-all").mkdir()
+    assert cli.main(["list"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["mine", "A test"] in lines
+    assert ["done-s0", "finished, 40 env steps, 75% of the optimum"] in lines
+    assert ["half-s0", "stopped, before its first env step; resume it"] in lines
+    assert len(lines) == 6
+
+
+def test_an_unknown_run_is_guessed(outputs, capsys):
+    made_run(outputs, name="mine")
+    for command in ("resume", "compare", "clean"):
+        assert "did you mean 'mine-s0'?" in refusal(capsys, command, "mine-s1")
+
+
+def test_compare_refuses_an_unfinished_run_at_once(outputs, capsys):
+    made_run(outputs, name="mine")
+    assert "has not finished" in refusal(capsys, "compare", "mine-s0")
+    assert [path.name for path in outputs.iterdir()] == ["mine-s0"]
+
+
+def test_clean_removes_only_what_it_is_given(outputs, capsys):
+    first, second = made_run(outputs, name="one"), made_run(outputs, name="two")
+    assert "--yes" in refusal(capsys, "clean", "one-s0")  # nobody is there to ask
+    assert first.exists()
+    assert cli.main(["clean", "one-s0", "--yes"]) == 0
+    assert not first.exists() and second.exists()
+
+
+@pytest.mark.parametrize(("answer", "kept"), [("", True), ("n", True), ("yes", False)])
+def test_clean_asks_first(outputs, monkeypatch, capsys, answer, kept):
+    out = made_run(outputs, name="one")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda _: answer)
+    assert cli.main(["clean", str(out)]) == 0
+    assert out.exists() == kept
+
+
+def test_clean_follows_no_link(outputs, tmp_path, capsys):
+    out = made_run(outputs, name="one")
+    (outputs / "link").symlink_to(out)
+    assert "is a link" in refusal(capsys, "clean", "link", "--yes")
+    assert out.exists()
+
+
+@pytest.mark.parametrize("command", ["run", "list", "resume", "compare", "clean"])
+def test_every_command_explains_itself(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"python -m lib {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def test_help_does_not_wait_for_heavy_imports():
+    code = "import sys, lib.cli; sys.exit('torch' in sys.modules or 'nbformat' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
