@@ -27,8 +27,7 @@
 # - what a *world model* is and how an agent plans with it,
 # - how it *forgets* when the task changes, although nothing about the world has changed,
 # - how *rehearsal* on dreamt experience prevents that, without keeping any data.
-
-# %% [markdown]
+#
 # ## The map
 #
 # | chapter | what it does |
@@ -50,7 +49,7 @@
 
 # %% tags=["parameters"]
 seed: int = 0  # seeds networks, environment, actions and batches
-env_steps_per_task: int = 1600  # environment steps in each room, a multiple of 160
+env_steps_per_task: int = 1920  # environment steps in each room, a multiple of 160
 out_dir: str = ""  # where the two runs are kept, empty for a temporary folder
 
 # %% [markdown]
@@ -282,7 +281,8 @@ for ax, (method, after) in zip(axes, [("tdmpc", 0), ("tdmpc", 1), (METHODS[1], 1
     real, imagined = (maps.positions(path, table.size) for path in (walked, dreamt))
     title = f"{method}, after room-{after + 1}"
     maps.trajectories(cells, [real], [imagined], title, legend=False, ax=ax)
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+handles, labels = axes[0].get_legend_handles_labels()
+legend = figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
 
 # %% [markdown]
 # ## Why rehearsal works
@@ -296,14 +296,14 @@ figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", 
 # networks stand for all of it. The price is that the generator must dream of what matters, and
 # that errors of the old model are rehearsed along with its knowledge.
 
+#
+# The figure shows where the dreams lie. They follow how often the agent was somewhere: expect
+# the way from start to goal to be dreamt of (blue), and much that it met only in passing, while
+# acting at random at first, to be left out (orange). After room 2 the generator, trained on that
+# room and on its own dreams of room 1, should know both ways.
+
 # %%
 show(update.rehearsal_loss)
-
-# %% [markdown]
-# Where do its dreams lie? After room 1 nearly everything that the agent met there should be
-# dreamt of. After room 2 the generator, itself trained on its own dreams, should know both.
-
-# %%
 rehearsing = runs[METHODS[1]]
 figure, axes = plt.subplots(1, 2, figsize=(8.0, 4.3), layout="constrained")
 for k, ax in enumerate(axes):

@@ -287,7 +287,7 @@ def test_resume_recovers_every_parameter_from_the_folder(outputs):
         "method": "ewc",
         "seed": 5,
         "env_steps_per_task": 1600,
-        "tasks": ["room-2", {"name": "mine", "start": [1, 1], "goal": [3, 3]}],
+        "tasks": ["room-2", {"name": "mine", "start": [1, 1], "goal": [2, 3]}],
         "overrides": {"planner.samples": 64, "method.ewc": 2.0, "learning.lr": 1e-4},
     }
     out = made_run(outputs, **given)

@@ -51,9 +51,9 @@ class EpisodeBuffer:
 
     A new step gets the largest priority present; the last H steps of an episode get none, so
     that no window crosses an episode's end. Windows are drawn with probability proportional to
-    priority**alpha, with replacement until the ring is full and without afterwards, and
-    weighted by (N P)**-beta over the largest weight. Source: TD-MPC's replay, which follows
-    Schaul et al. 2016.
+    priority**alpha, with replacement until the ring is full and without afterwards (unless more
+    are asked for than there are), and weighted by (N P)**-beta over the largest weight. Source:
+    TD-MPC's replay, which follows Schaul et al. 2016.
 
     What is kept per step is `mass`, the priority already raised to alpha. Nothing here reads a
     device value on the host.
@@ -92,6 +92,11 @@ class EpisodeBuffer:
         return self.episodes * self.length
 
     @property
+    def windows(self) -> int:
+        """Places where a window may start."""
+        return self.episodes * (self.length - self.horizon)
+
+    @property
     def full(self) -> bool:
         return self.episodes == self.capacity
 
@@ -120,7 +125,7 @@ class EpisodeBuffer:
         """Draws windows by priority."""
         mass = self.mass[: self.episodes].flatten()  # (N,)
         cumulative = mass.double().cumsum(0)
-        if self.full:
+        if self.full and batch <= self.windows:
             index = self._without_replacement(mass, batch, generator)
         else:
             uniform = torch.rand(batch, generator=generator, device=mass.device).double()

@@ -4,6 +4,7 @@ One object per rule, all with `visit(obs)` after every reviewer observation and 
 inside planning. Shapes: E observations, any leading shape for latents, L observation size.
 """
 
+import copy
 from typing import Protocol
 
 import torch
@@ -17,6 +18,7 @@ from lib.nn import framework_default_
 
 DISCRIMINATOR_WIDTH = 128  # published code
 COINS = 20  # coin-flip network: outputs (Lobel et al. 2023)
+PRIOR_ROWS = 1024  # states over which its frozen part is scaled
 
 
 class CountBonus(Protocol):
@@ -140,22 +142,42 @@ class CoinFlipCounts(_Trained):
     """Counts from the network that predicts fresh coin flips for every visited state.
 
     The squared norm of the predicted flips, averaged over the coins, tends to 1/N, so
-    b = min(1, its root). Source: Lobel, Bagaria, Konidaris, "Flipping Coins to Estimate
+    b = min(1, its root). A frozen random network is added to the predictions and scaled so that
+    states never seen get about 1. Source: Lobel, Bagaria, Konidaris, "Flipping Coins to Estimate
     Pseudocounts", 2023 (without its replay of earlier visits).
     """
 
     def __init__(self, obs_dim: int, init: torch.Generator, noise: torch.Generator):
         super().__init__(obs_dim, COINS, init, noise)
+        self.prior = copy.deepcopy(self.net).cpu().requires_grad_(False)
+        framework_default_(self.prior, init)
+        with torch.no_grad():  # mean 0 and variance 1 of every coin over standard normal states
+            outputs = self.prior(torch.randn(PRIOR_ROWS, obs_dim, generator=init))
+            spread, mean = torch.std_mean(outputs, 0)
+            last = self.prior[-1]
+            last.weight.div_(spread.unsqueeze(1))
+            last.bias.sub_(mean).div_(spread)
+        self.prior.to(noise.device)
+
+    def _flips(self, obs: Tensor) -> Tensor:
+        return self.net(obs) + self.prior(obs)
 
     def visit(self, obs: Tensor) -> None:
         shape = (obs.shape[0], COINS)
         coins = torch.randint(0, 2, shape, generator=self.noise, device=obs.device) * 2.0 - 1.0
         with torch.enable_grad():
-            self._step(F.mse_loss(self.net(obs), coins))
+            self._step(F.mse_loss(self._flips(obs), coins))
 
     @torch.no_grad()
     def bonus(self, latent: Tensor) -> Tensor:
-        return self.net(latent).square().mean(-1).sqrt().clamp_max(1.0)
+        return self._flips(latent).square().mean(-1).sqrt().clamp_max(1.0)
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"prior": self.prior.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self.prior.load_state_dict(state["prior"])
 
 
 def build(

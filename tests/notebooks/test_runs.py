@@ -1,0 +1,99 @@
+"""Each notebook runs from top to bottom with budgets of seconds."""
+
+import pytest
+
+from lib import book, results
+from tests.tiny import SETTINGS
+
+
+def printed(node) -> str:
+    """Everything that the cells printed or displayed as text."""
+    outputs = [output for cell in node.cells for output in cell.get("outputs", [])]
+    data = [output.get("data", {}) for output in outputs]
+    return "\n".join(
+        [output.get("text", "") for output in outputs]
+        + [item.get("text/markdown", item.get("text/plain", "")) for item in data]
+    )
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Folder with a run of DRAGO and one of a method that has neither dreams nor reviewer."""
+    folder = tmp_path_factory.mktemp("outputs")
+    for method in ("drago", "tdmpc"):
+        out = folder / method
+        params = {
+            "method": method,
+            "tasks": ["room-1", "room-2"],
+            "device": "cpu",
+            "overrides": SETTINGS,
+            "out_dir": str(out),
+        }
+        book.run(params, out / "run.ipynb")
+    return folder
+
+
+def test_run_leaves_figures_for_every_question(outputs):
+    figures = {path.stem for path in (outputs / "drago" / "figures").glob("*.png")}
+    assert figures >= {
+        "learning_curves",
+        "final_returns",
+        "return_matrix",
+        "retention_met",
+        "model_error",
+        "model_accuracy",
+        "dream_coverage",
+        "dream_rooms",
+        "review_reward_2",
+        "prediction_score",
+        "trajectories",
+    }
+    assert results.load_run(outputs / "drago").tasks == ("room-1", "room-2")
+
+
+def test_run_says_what_a_method_does_not_have(outputs):
+    text = printed(book.read(outputs / "tdmpc" / "run.ipynb"))
+    assert "has no generator" in text and "There was no reviewer" in text
+    assert not (outputs / "tdmpc" / "figures" / "dream_coverage.png").exists()
+
+
+def test_a_finished_run_is_redrawn_without_training(outputs, tmp_path):
+    before = (outputs / "tdmpc" / "metrics.jsonl").stat().st_mtime_ns
+    params = {
+        "method": "tdmpc",
+        "tasks": ["room-1", "room-2"],
+        "device": "cpu",
+        "overrides": SETTINGS,
+        "out_dir": str(outputs / "tdmpc"),
+    }
+    book.run(params, tmp_path / "again.ipynb")
+    assert (outputs / "tdmpc" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_compare_draws_every_finished_run_below_outputs(outputs, tmp_path):
+    (tmp_path / "outputs").symlink_to(outputs)
+    params = {"out_dir": str(tmp_path / "compare")}
+    text = printed(book.run(params, tmp_path / "compare.ipynb", book.COMPARE, cwd=tmp_path))
+    assert "| drago | 1 | 0 |" in text and "| tdmpc | 1 | 0 |" in text
+    assert "1 seed, no interval" in text and "seeds each are needed" in text
+    figures = {path.name for path in (tmp_path / "compare").glob("*.png")}
+    assert figures >= {"learning_curves.png", "retention.png", "return_matrices.png"}
+
+
+def test_compare_without_a_run_says_what_to_do(tmp_path):
+    params = {"out_dir": str(tmp_path / "compare")}
+    node = book.run(params, tmp_path / "compare.ipynb", book.COMPARE, cwd=tmp_path)
+    assert "There is no finished run yet. Start one with" in printed(node)
+
+
+def test_compare_works_with_a_single_run(outputs, tmp_path):
+    params = {"runs": [str(outputs / "drago")], "out_dir": str(tmp_path)}
+    node = book.run(params, tmp_path / "compare.ipynb", book.COMPARE)
+    assert "nothing to compare it with" in printed(node)
+
+
+def test_start_here_runs_with_a_small_budget(tmp_path):
+    params = {"env_steps_per_task": 160, "out_dir": str(tmp_path)}
+    node = book.run(params, tmp_path / "00.ipynb", book.NOTEBOOKS / "00_start_here.py")
+    assert "not attempted" in printed(node)
+    assert results.load_run(tmp_path / "tdmpc-s0").tasks == ("room-1", "room-2")
