@@ -5,6 +5,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def one_hot(index: Tensor, size: int) -> Tensor:
+    """(...) integers to (..., size) float32, without the host check of `functional.one_hot`."""
+    return (index[..., None] == torch.arange(size, device=index.device)).float()
+
+
 def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
     """Standard Gumbel noise shaped like the argument."""
     uniform = torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
@@ -21,7 +26,7 @@ def one_hot_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
         (..., A), exactly one-hot. Source: Jang et al. 2017, straight-through estimator.
     """
     soft = F.softmax(logits + gumbel(logits, generator), dim=-1)
-    hard = F.one_hot(soft.argmax(-1), logits.shape[-1]).to(soft.dtype)
+    hard = one_hot(soft.argmax(-1), logits.shape[-1])
     return hard + (soft - soft.detach())  # the bracket is exactly zero, so the sum stays one-hot
 
 

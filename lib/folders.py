@@ -18,6 +18,8 @@ COMPARISON = "compare.ipynb"
 
 def status(out: Path) -> str:
     """One line about a run: how far, and how well."""
+    if (out / COMPARISON).is_file():
+        return "a comparison"
     result, progress = summary(out), read_progress(out / "progress.json")
     if result.get("status") == "complete":
         shares = [share for _, _, _, share in _rows(result) if share is not None]
@@ -63,39 +65,51 @@ def find_run(name: str, outputs: Path) -> Path:
 
 
 def held(out: Path) -> dict[str, Any] | None:
-    """The configuration of the run in a folder, or None where there is no run.
+    """The configuration of the run in a folder, or None where nothing is there yet.
 
     Raises:
         UserError: the folder holds something else.
     """
-    if not out.exists():
-        return None
-    names = sorted(path.name for path in out.iterdir()) if out.is_dir() else ["a file itself"]
-    if "config.yaml" in names:
-        try:
-            found = yaml.safe_load((out / "config.yaml").read_text())
-        except (OSError, ValueError, yaml.YAMLError):
-            found = None
-        if isinstance(found, dict) and found.keys() >= RUN_KEYS:
-            return found
-    others = [name for name in names if name not in EARLY]
-    if others:
-        more = ", ..." if len(others) > 3 else ""
+    config = _config(out)
+    if config is None and (others := [name for name in _names(out) if name not in EARLY]):
         raise UserError(
-            f"'{shown(out)}' holds other things than a run ({', '.join(others[:3])}{more}); "
+            f"'{shown(out)}' holds other things than a run ({_few(others)}); "
             f"choose another folder with '--out DIR'"
         )
-    return None
+    return config
 
 
 def removable(out: Path) -> None:
     """Raises UserError unless a run or compare made this folder and nobody is at it."""
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
-    if not (out / COMPARISON).is_file() and held(out) is None:
-        raise UserError(f"'{shown(out)}' holds no run; remove it yourself if you mean it")
+    names = _names(out)
+    if _config(out) is None and COMPARISON not in names and not set(names) <= set(EARLY):
+        raise UserError(
+            f"'{shown(out)}' holds other things than a run ({_few(names)}); "
+            f"remove it yourself if you mean it"
+        )
     if is_busy(out):
         raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
+
+
+def _config(out: Path) -> dict[str, Any] | None:
+    """What config.yaml holds, if it is a run's."""
+    try:
+        found = yaml.safe_load((out / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
+
+
+def _names(out: Path) -> list[str]:
+    if out.is_dir():
+        return sorted(path.name for path in out.iterdir())
+    return ["a file itself"] if out.exists() else []
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def summary(out: Path) -> dict[str, Any]:

@@ -23,7 +23,10 @@ class ThisPython(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(
-            argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            argv=[
+                *(sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"),
+                "--IPKernelApp.log_level=CRITICAL",  # it logs every ordinary shutdown
+            ],
             display_name="Python 3 (ipykernel)",
             language="python",
             metadata={"supported_encryption": ["curve"]},

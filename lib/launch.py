@@ -205,13 +205,13 @@ class _Display:
         if self.bar is None:
             self.bar = tqdm(
                 total=state["env_steps_total"],
-                bar_format="{percentage:3.0f}% |{bar:20}|{postfix}",
+                bar_format="{percentage:3.0f}% |{bar:20}| {desc}",
                 file=sys.stderr,
                 dynamic_ncols=True,
                 leave=True,
             )
         self.bar.n = state["env_steps"]
-        self.bar.set_postfix_str(describe(state))
+        self.bar.set_description_str(describe(state))
 
 
 def read_progress(path: Path, newer_than: float = 0.0) -> dict[str, Any] | None:
@@ -227,12 +227,15 @@ def read_progress(path: Path, newer_than: float = 0.0) -> dict[str, Any] | None:
 
 def describe(state: Mapping[str, Any]) -> str:
     """One line about where a run stands."""
+    tasks = state.get("tasks", 1)
+    number = min(state.get("task_index", 0) + 1, tasks)
     parts = [
-        f"{state.get('task')} ({state.get('task_index', 0) + 1}/{state.get('tasks')})"
-        f" {state.get('phase')}",
+        f"{state.get('task')} ({number}/{tasks}) {state.get('phase')}",
         f"{state['env_steps']:,}/{state['env_steps_total']:,} env steps",
         f"{state.get('decisions') or 0:,} decisions",
     ]
+    if state.get("updates_pending"):
+        parts.append(f"{state['updates_pending']:,} updates due")
     if state.get("env_steps_per_s"):
         parts.append(f"{state['env_steps_per_s']:.0f} env steps/s")
     if state.get("eta_s") is not None:

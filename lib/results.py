@@ -20,6 +20,18 @@ from lib.metrics import Array
 
 MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
 NEEDED = ("name", "method", "preset", "seeds", "status", "tasks", "optimum", "return_matrix")
+RECORDED = (
+    "env_steps",
+    "updates",
+    "wall_clock_s",
+    "hardware",
+    "commit",
+    "versions",
+    "final_return",
+    "return_matrix",
+    "curves",
+    "audit",
+)  # fields of summary.json that a comparison keeps of every run
 SEED_ONLY = ("name", "seed", "device")  # settings in which runs of one group may differ
 
 
@@ -325,5 +337,55 @@ def markdown_table(
 def table_cell(scores: Array, digits: int = 2) -> str:
     """Interquartile mean and interval over seeds, or a dash where a number is unknown."""
     scores = np.asarray(scores, float)
-    known = scores.size and np.isfinite(scores).all()
-    return metrics.interval(scores).text(digits) if known else "–"
+    return metrics.interval(scores).text(digits) if _known(scores) else "–"
+
+
+def comparison(groups: Sequence[Group]) -> dict[str, Any]:
+    """Everything that a comparison rests on, as plain data worth keeping without the runs.
+
+    Per group: label, method, preset, tasks, optimum, the command that repeats it, interquartile
+    means with 95 % intervals over seeds, and what each seed measured, on which hardware and commit.
+    """
+    return {group.label: _compared(group) for group in groups}
+
+
+def _compared(group: Group) -> dict[str, Any]:
+    first = group.first
+    measures = {
+        f"share of the optimum at the end of {task}": group.stack("final_return")[:, j] / best
+        for j, (task, best) in enumerate(zip(first.tasks, first.optimum, strict=True))
+    }
+    met = group.stack("met")  # (seeds, tasks, tasks)
+    for k, task in enumerate(first.tasks):
+        measures[f"accuracy on what was met in {first.tasks[0]}, after {task}"] = met[:, k, 0]
+    measures[f"share of that accuracy kept after {first.tasks[-1]}"] = met[:, -1, 0] / met[:, 0, 0]
+    estimates = {
+        name: metrics.interval(values) for name, values in measures.items() if _known(values)
+    }
+    return {
+        "method": first.method,
+        "preset": first.preset,
+        "origin": first.origin or "nothing",
+        "tasks": list(first.tasks),
+        "optimum": first.summary["optimum"],
+        "command": f"python -m lib run {first.name} -p seed=SEED",
+        "estimates": {
+            name: {"point": e.point, "low": _finite(e.low), "high": _finite(e.high)}
+            for name, e in estimates.items()
+        },
+        "runs": [
+            {
+                "seed": run.seed,
+                **{key: run.summary[key] for key in RECORDED if key in run.summary},
+            }
+            for run in group.runs
+        ],
+    }
+
+
+def _known(values: Array) -> bool:
+    return bool(values.size and np.isfinite(values).all())
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -28,6 +28,7 @@ runs: list = []  # run folders; empty for every finished run in outputs
 out_dir: str = "outputs/compare"  # figures and tables are saved here
 
 # %%
+import json
 import os
 from pathlib import Path
 
@@ -36,6 +37,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 from lib import maps, metrics, plots, results
+from lib.runner.files import atomic_write
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -256,6 +258,16 @@ for _, figures, members in each_world():
         plots.save(ax, figures / f"accuracy_maps_{start // 4 + 1}.png")
 
 # %% [markdown]
+# ## The same as data
+#
+# Estimates, and what every seed measured, with hardware, commit and command.
+
+# %%
+folder.mkdir(parents=True, exist_ok=True)
+atomic_write(folder / "comparison.json", json.dumps(results.comparison(groups), indent=1) + "\n")
+print(f"{len(found)} runs written to", folder / "comparison.json")
+
+# %% [markdown]
 # ## What we saw
 
 # %%
@@ -269,7 +281,7 @@ for title, _, members in each_world():
     ranked = sorted(estimates, key=lambda label: estimates[label].point, reverse=True)
     best, second = estimates[ranked[0]], estimates[ranked[1]]
     print(f"{title}: after the last task, {ranked[0]} knows most of what it met in the first")
-    print(f"  ({best.text()}), before {ranked[1]} ({second.text()}).")
+    print(f"  ({best.text()}), ahead of {ranked[1]} ({second.text()}).")
     if best.has_interval and second.has_interval:
         apart = "do not overlap" if best.low > second.high else "overlap"
         print(f"  The intervals {apart}.")

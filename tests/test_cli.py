@@ -208,7 +208,7 @@ def test_no_kernel_outlives_a_killed_command_line(tmp_path):
     process.kill()
     process.communicate()
     pid = int((out / "kernel.pid").read_text())
-    wait_for(lambda: not alive(pid), 5.0)
+    wait_for(lambda: not alive(pid), 5.0)  # it looks once a second
     size = counter.stat().st_size
     time.sleep(0.3)
     assert counter.stat().st_size == size
@@ -417,6 +417,15 @@ def test_compare_refuses_an_unfinished_run_at_once(outputs, capsys):
     made_run(outputs, name="mine")
     assert "has not finished" in refusal(capsys, "compare", "mine-s0")
     assert [path.name for path in outputs.iterdir()] == ["mine-s0"]
+
+
+def test_clean_takes_comparisons_too(outputs, capsys):
+    folder = outputs / "compare-all"
+    folder.mkdir()
+    (folder / "compare.ipynb").write_text("{}")
+    assert cli.main(["clean", "compare-all", "--yes"]) == 0
+    assert "a comparison" in capsys.readouterr().out
+    assert not folder.exists()
 
 
 def test_clean_removes_only_what_it_is_given(outputs, capsys):

@@ -19,7 +19,11 @@ def test_the_defaults_are_the_published_minigrid_settings():
     assert (learning.batch, learning.lr, learning.discount, learning.rho) == (512, 1e-3, 0.99, 0.5)
     assert (learning.consistency_coef, learning.reward_coef, learning.value_coef) == (2, 0.5, 0.1)
     assert (learning.grad_clip, learning.ema, learning.ema_every) == (10, 0.01, 40)
-    assert (learning.priority_alpha, learning.priority_beta, learning.seed_steps) == (0.6, 0.4, 5000)
+    assert (learning.priority_alpha, learning.priority_beta, learning.seed_steps) == (
+        0.6,
+        0.4,
+        5000,
+    )
     assert (planner.samples, planner.elites, planner.iterations, planner.horizon) == (
         512,
         64,

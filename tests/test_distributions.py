@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib.distributions import bounded_sample, categorical_index, gumbel, one_hot_sample
+from lib.distributions import (
+    bounded_sample,
+    categorical_index,
+    gumbel,
+    one_hot,
+    one_hot_sample,
+)
 
 N, A = 20_011, 3
 
@@ -83,3 +89,7 @@ def test_bounded_actions_stay_strictly_inside_and_let_every_gradient_through(dra
     assert action.abs().max() < 1
     action.sum().backward()
     assert (mean.grad == 1).all()
+
+
+def test_one_hot_marks_the_given_place():
+    assert one_hot(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]

@@ -165,7 +165,12 @@ def test_the_parts_of_the_loss_carry_no_gradient(draws):
     consistency = torch.rand(H, B, generator=draws, requires_grad=True)
     zeros = torch.zeros(H, B)
     loss, parts = losses.td_mpc_loss(
-        consistency, (zeros, zeros), (torch.zeros(2, H, B), zeros), torch.ones(B), rho=0.5, coefs=COEFS
+        consistency,
+        (zeros, zeros),
+        (torch.zeros(2, H, B), zeros),
+        torch.ones(B),
+        rho=0.5,
+        coefs=COEFS,
     )
     assert loss.requires_grad and not any(part.requires_grad for part in parts.values())
 

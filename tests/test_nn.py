@@ -55,9 +55,7 @@ def test_networks_of_one_seed_are_alike():
     one, other = (mlp(IN, WIDTH, OUT, torch.Generator().manual_seed(4)) for _ in range(2))
     twins = [TwinQ(IN, WIDTH, torch.Generator().manual_seed(4)) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    assert all(
-        torch.equal(a, b) for a, b in zip(*(t.parameters() for t in twins), strict=True)
-    )
+    assert all(torch.equal(a, b) for a, b in zip(*(t.parameters() for t in twins), strict=True))
 
 
 def filled(twin: TwinQ, draws: torch.Generator) -> TwinQ:

@@ -203,3 +203,15 @@ def test_runs_that_started_from_other_runs_are_kept_apart(tmp_path):
         "drago (world-model of tdmpc)": 1,
         "drago (from nothing)": 1,
     }
+
+
+def test_a_comparison_keeps_each_seed_with_its_origin_and_the_estimates(tmp_path):
+    for seed in range(3):
+        make_run(tmp_path / f"tdmpc-s{seed}", "tdmpc", seed)
+    groups = results.group_runs([results.load_run(path) for path in sorted(tmp_path.iterdir())])
+    (record,) = json.loads(json.dumps(results.comparison(groups), allow_nan=False)).values()
+    assert [run["seed"] for run in record["runs"]] == [0, 1, 2]
+    assert {"hardware", "commit", "return_matrix", "audit"} <= record["runs"][0].keys()
+    for estimate in record["estimates"].values():
+        assert estimate["low"] <= estimate["point"] <= estimate["high"]
+    assert "python -m lib run" in record["command"]

@@ -56,13 +56,13 @@ BOX = ActionSpace(2, discrete=False)
 PICKS = ActionSpace(3, discrete=True)
 
 
-def new_agent(cfg: RunConfig, actions: ActionSpace = PICKS, obs_dim: int = 3) -> ContinualAgent:
+def new_agent(
+    cfg: RunConfig, actions: ActionSpace = PICKS, obs_dim: int = 3, device: str = "cpu"
+) -> ContinualAgent:
     """An agent without a world around it."""
-    streams = Streams(cfg.seed, "cpu")
+    streams, place = Streams(cfg.seed, device), torch.device(device)
     size = cfg.env.size if actions.discrete else None
-    return ContinualAgent(
-        cfg, obs_dim, actions, cfg.env.episode_length, streams, torch.device("cpu"), size
-    )
+    return ContinualAgent(cfg, obs_dim, actions, cfg.env.episode_length, streams, place, size)
 
 
 def invented(agent: ContinualAgent, count: int = 5, seed: int = 0) -> Episodes:
@@ -71,7 +71,8 @@ def invented(agent: ContinualAgent, count: int = 5, seed: int = 0) -> Episodes:
     length = agent.episode_length
     obs = torch.rand(count, length + 1, agent.obs_dim, generator=draws) * 2 - 1
     action = agent.actions.random(count * length, draws).view(count, length, -1)
-    return Episodes(obs, action, torch.rand(count, length, generator=draws))
+    reward = torch.rand(count, length, generator=draws)
+    return Episodes(*(part.to(agent.device) for part in (obs, action, reward)))
 
 
 def in_task(cfg: RunConfig, task: int = 0, **kwargs: Any) -> ContinualAgent:
@@ -105,7 +106,11 @@ def same(one: Any, other: Any) -> list[str]:
     for path in set(left) & set(right):
         a, b = left[path], right[path]
         if isinstance(a, Tensor):
-            equal = a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+            equal = (
+                a.dtype == b.dtype
+                and a.shape == b.shape
+                and a.numpy().tobytes() == b.numpy().tobytes()
+            )
         else:
             equal = a == b
         if not equal:

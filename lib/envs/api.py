@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.distributions import one_hot
+
 Predict = Callable[[Tensor, Tensor], Tensor]
 """A world model: observation (n, L) and action (n, A) to the next observation (n, L)."""
 
@@ -20,11 +22,6 @@ Sample = Callable[[int], Tensor]
 
 Intrinsic = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A reviewer's reward: observation, action, next observation to (n,)."""
-
-
-def one_hot(index: Tensor, size: int) -> Tensor:
-    """(...) integers to (..., size) float32, without the host check of `functional.one_hot`."""
-    return (index[..., None] == torch.arange(size, device=index.device)).float()
 
 
 @dataclass(frozen=True)

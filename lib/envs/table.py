@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, one_hot
+from lib.distributions import one_hot
+from lib.envs.api import ActionSpace
 from lib.envs.grid import ACTIONS, HEADINGS, OBS_DIM, FourRooms, observe, task_reward
 from lib.envs.rooms import Cell, GridTask, room_of
 from lib.errors import UserError

@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, one_hot
+from lib.distributions import one_hot
+from lib.envs.api import ActionSpace
 
 
 class LinearQuadratic:

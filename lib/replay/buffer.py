@@ -130,7 +130,8 @@ class EpisodeBuffer:
         else:
             uniform = torch.rand(batch, generator=generator, device=mass.device).double()
             index = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)
-            index = index.clamp_max(mass.numel() - 1)
+            # Where a priority is no number nothing is found: stay on a start that fits.
+            index = index.clamp_max(mass.numel() - 1 - self.horizon)
         weight = (mass[index] / cumulative[-1] * mass.numel()).float().pow(-self.beta)
         return self._windows(index, weight / weight.amax())
 
@@ -159,9 +160,8 @@ class EpisodeBuffer:
 
     def transitions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Every stored (obs, action, next obs), each (N, .)."""
-        obs, n = self.obs[: self.episodes], self.count
-        action = self.action[: self.episodes].reshape(n, -1)
-        return obs[:, :-1].reshape(n, -1), action, obs[:, 1:].reshape(n, -1)
+        obs, action = self.obs[: self.episodes], self.action[: self.episodes]
+        return obs[:, :-1].flatten(0, 1), action.flatten(0, 1), obs[:, 1:].flatten(0, 1)
 
     def state_dict(self) -> dict:
         stored = slice(0, self.episodes)

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -150,18 +150,35 @@ def _interrupts(run: "_Run") -> Iterator[None]:
 
 
 def _claim(out: Path, record: dict[str, Any]) -> None:
-    """Writes the configuration into a new folder, or checks that the folder holds this run."""
+    """Writes the configuration into a new folder, or checks that the folder holds this run.
+
+    A folder without a checkpoint has learnt nothing yet, so that a run whose start was refused
+    (a misspelt load_from, say) can be asked for again.
+    """
     path = out / "config.yaml"
-    if not path.exists():
-        atomic_write(path, yaml.safe_dump(record, sort_keys=False))
-        return
-    held = yaml.safe_load(path.read_text())
-    different = differences(held, json.loads(json.dumps(record)))
-    if different:
+    if path.exists():
+        different = differences(_read_record(path), json.loads(json.dumps(record)))
+        if not different:
+            return
+        if (out / "checkpoints").exists():
+            raise UserError(
+                f"'{out}' already holds a different run ({'; '.join(different[:4])}); "
+                "choose another out_dir, or remove the folder to start over"
+            )
+    atomic_write(path, yaml.safe_dump(record, sort_keys=False))
+
+
+def _read_record(path: Path) -> Mapping[str, Any]:
+    """The configuration that a run folder holds."""
+    try:
+        held = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):
+        held = None
+    if not isinstance(held, Mapping) or "method_name" not in held:
         raise UserError(
-            f"'{out}' already holds a different run ({'; '.join(different[:4])}); "
-            "choose another out_dir, or remove the folder to start over"
+            f"'{path}' is not the configuration of a run of this workbook; choose another out_dir"
         )
+    return held
 
 
 def _checkpoint_of(place: str) -> Path:

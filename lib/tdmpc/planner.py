@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lib.config import PlannerConfig
-from lib.distributions import categorical_index
+from lib.distributions import categorical_index, one_hot
 from lib.tdmpc.model import Dynamics, Heads
 
 Score = Callable[[Tensor, Tensor], Tensor]  # (E, L), (E, N, h, A) to (E, N)
@@ -112,6 +111,32 @@ def take(candidates: Tensor, index: Tensor) -> Tensor:
     return candidates[torch.arange(candidates.shape[0], device=index.device).unsqueeze(1), index]
 
 
+def best_of(
+    score: Score,
+    z: Tensor,
+    candidates: Tensor,
+    guides: Tensor | None,
+    cfg: PlannerConfig,
+    trace: Trace | None,
+    iteration: int,
+) -> tuple[Tensor, Tensor]:
+    """One iteration's elites (E, K, h, A) and weights (E, K), guides competing."""
+    if guides is not None:
+        candidates = torch.cat((candidates, guides), 1)
+    values = score(z, candidates)
+    best, weights = elite_weights(values, cfg.elites, cfg.temperature)
+    if trace is not None:
+        trace(iteration, candidates, values, best)
+    return take(candidates, best), weights
+
+
+def first_action(elites: Tensor, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """The first action of an elite drawn by weight, for every state: (E, A)."""
+    states = elites.shape[0]
+    chosen = categorical_index(weights, (states,), generator)
+    return elites[torch.arange(states, device=elites.device), chosen, 0]
+
+
 def categorical_plan(
     score: Score,
     z: Tensor,
@@ -138,18 +163,11 @@ def categorical_plan(
     elites = weights = None
     for iteration in range(cfg.iterations):
         index = categorical_index(probs.unsqueeze(1), (states, cfg.samples, horizon), generator)
-        candidates = F.one_hot(index, action_dim).to(z.dtype)
-        if guides is not None:
-            candidates = torch.cat((candidates, guides), 1)
-        values = score(z, candidates)
-        best, weights = elite_weights(values, cfg.elites, cfg.temperature)
-        elites = take(candidates, best)
+        candidates = one_hot(index, action_dim)
+        elites, weights = best_of(score, z, candidates, guides, cfg, trace, iteration)
         mean = torch.einsum("ek,ekha->eha", weights, elites)
         probs = cfg.momentum * probs + (1 - cfg.momentum) * mean
-        if trace is not None:
-            trace(iteration, candidates, values, best)
-    chosen = categorical_index(weights, (states,), generator)
-    return Plan(elites[torch.arange(states, device=z.device), chosen, 0], probs)
+    return Plan(first_action(elites, weights, generator), probs)
 
 
 def gaussian_plan(
@@ -192,19 +210,12 @@ def gaussian_plan(
             dtype=z.dtype,
         )
         candidates = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(-1, 1)
-        if guides is not None:
-            candidates = torch.cat((candidates, guides), 1)
-        values = score(z, candidates)
-        best, weights = elite_weights(values, cfg.elites, cfg.temperature)
-        elites = take(candidates, best)
+        elites, weights = best_of(score, z, candidates, guides, cfg, trace, iteration)
         centre = torch.einsum("ek,ekha->eha", weights, elites)
         spread = torch.einsum("ek,ekha->eha", weights, (elites - centre.unsqueeze(1)).square())
         mean = cfg.momentum * mean + (1 - cfg.momentum) * centre
         std = spread.sqrt().clamp(std_floor, START_STD)
-        if trace is not None:
-            trace(iteration, candidates, values, best)
-    chosen = categorical_index(weights, (states,), generator)
-    action = elites[torch.arange(states, device=z.device), chosen, 0]
+    action = first_action(elites, weights, generator)
     if explore:
         noise = torch.randn(action.shape, generator=generator, device=z.device, dtype=z.dtype)
         action = action + std[:, 0] * noise

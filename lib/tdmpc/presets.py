@@ -42,7 +42,7 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
         "iterations": 3,
         "horizon_ramp": 1_600,
     },
-    "learning": {"batch": 128, "ema_every": 2, "seed_steps": 800},
+    "learning": {"batch": 128, "ema_every": 2, "seed_steps": 1_600, "discount": 0.95},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -53,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tasks": FOUR_ROOMS,
         **SMALL_GRID,
         "budget": {
-            "env_steps_per_task": 4_800,
+            "env_steps_per_task": 6_400,
             "parallel_envs": 8,
             "eval_every": 1_600,
             "eval_episodes": 8,

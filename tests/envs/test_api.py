@@ -1,11 +1,7 @@
 import pytest
 import torch
 
-from lib.envs.api import ActionSpace, one_hot
-
-
-def test_one_hot_marks_the_given_place():
-    assert one_hot(torch.tensor([2, 0]), 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+from lib.envs.api import ActionSpace
 
 
 def test_random_discrete_actions_are_one_hot_and_follow_the_warmup_chances(generator):

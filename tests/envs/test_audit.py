@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib.distributions import one_hot
 from lib.envs import audit
-from lib.envs.api import one_hot
 from lib.envs.rooms import CONTINUAL, named_tasks
 from lib.envs.stream import GridDomain
 from lib.envs.table import GridTable

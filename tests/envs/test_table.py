@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.envs.api import one_hot
+from lib.distributions import one_hot
 from lib.envs.grid import REWARDS, FourRooms
 from lib.envs.rooms import CONTINUAL, LISTED_TASKS, named_tasks, open_cells, place_blocks
 from lib.envs.table import GridBatch, GridTable

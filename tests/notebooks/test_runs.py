@@ -3,6 +3,7 @@
 import pytest
 
 from lib import book, results
+from tests.test_readme import fields
 from tests.tiny import SETTINGS
 
 
@@ -48,7 +49,9 @@ def test_run_leaves_figures_for_every_question(outputs):
         "prediction_score",
         "trajectories",
     }
-    assert results.load_run(outputs / "drago").tasks == ("room-1", "room-2")
+    run = results.load_run(outputs / "drago")
+    assert run.tasks == ("room-1", "room-2")
+    assert set(run.summary) == fields()  # the README explains each of them
 
 
 def test_run_says_what_a_method_does_not_have(outputs):

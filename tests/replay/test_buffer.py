@@ -158,6 +158,15 @@ def test_a_full_ring_with_fewer_windows_than_asked_for_draws_with_replacement(dr
     assert (batch.obs[0, :, 0] == batch.obs[-1, :, 0]).all()
 
 
+@pytest.mark.parametrize("episodes", [2, C], ids=["part", "full"])
+def test_a_priority_that_is_no_number_leads_no_window_astray(episodes, draws):
+    # the loss that caused it is reported a little later; until then no index may break
+    ring = filled(episodes)
+    ring.set_priorities(torch.tensor([0, 3]), torch.tensor([float("nan"), 1.0]))
+    batch = ring.sample(13, draws)
+    assert (batch.index % T < T - H).all()
+
+
 def test_sampling_follows_its_generator():
     ring = filled(3)
     one, two = (ring.sample(17, torch.Generator().manual_seed(4)) for _ in range(2))
@@ -170,6 +179,10 @@ def test_transitions_pair_every_step_with_its_next():
     assert (nxt[:, 1] == obs[:, 1] + 1).all() and (nxt[:, 0] == obs[:, 0]).all()
     assert nxt[:, 1].max() == T  # the final observation, kept aside, is there
     assert (action[:, 0] == -obs[:, 1]).all()
+
+
+def test_an_empty_ring_has_no_transitions():
+    assert [part.shape for part in buffer().transitions()] == [(0, 2), (0, 1), (0, 2)]
 
 
 def test_joined_windows_keep_the_first_batchs_rows_first(draws):

@@ -204,11 +204,12 @@ def test_a_foreign_file_is_refused(tmp_path: Path, foreign: str):
 
 
 def test_truncation_at_every_length_is_noticed(saved: Path):
-    data = saved.read_bytes()
-    for length in range(len(data)):
-        saved.write_bytes(data[:length])
+    save(saved, {"a": torch.arange(5), "b": torch.zeros(2, 3), "c": 1.5}, META)
+    size = saved.stat().st_size
+    for length in reversed(range(size)):
+        os.truncate(saved, length)
         assert f"truncated: {length:,} of" in error_of(saved)
-    assert len(data) > 1000
+    assert size > 500
 
 
 def test_trailing_bytes_are_noticed(saved: Path):

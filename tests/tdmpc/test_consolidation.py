@@ -24,7 +24,9 @@ def slow_fisher(dynamics: Dynamics, rows: tuple) -> list[torch.Tensor]:
     total = [torch.zeros_like(p) for p in dynamics.parameters()]
     for obs, action, nxt in zip(*rows, strict=True):
         error = losses.model_error(dynamics(obs, action), nxt)
-        for t, g in zip(total, torch.autograd.grad(error, list(dynamics.parameters())), strict=True):
+        for t, g in zip(
+            total, torch.autograd.grad(error, list(dynamics.parameters())), strict=True
+        ):
             t += g.square() / len(rows[0])
     return total
 

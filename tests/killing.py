@@ -1,0 +1,96 @@
+"""Processes that train a run and are killed on the way, as a power cut would."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib import config, families
+from lib.config import RunConfig
+from lib.runner import files, loop
+from lib.runner.record import Recorder
+
+
+def processes() -> Any:
+    """A context whose children start from one process that has everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lib.runner.loop", "tests.killing", "torch._dynamo"])
+    return context
+
+
+def train(settings: dict[str, Any], out: str, kill_at: int = 0, half_written: bool = False) -> None:
+    """Trains or resumes a run; dies at the given event of this process, if there are as many.
+
+    Args:
+        kill_at: number of the event; see `_events`. 0 lives on.
+        half_written: instead die in the middle of writing that checkpoint file.
+    """
+    torch.set_num_threads(1)
+    if half_written:
+        _die_half_way(kill_at)
+    elif kill_at:
+        _die_at(kill_at)
+    run = config.from_dict(RunConfig, settings)
+    loop.train(run, out, tensorboard=False, progress=False)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _events() -> list[tuple[Any, str]]:
+    """Where a process may die, before and after each call: around every step that reaches the
+    disk, and between pieces of work."""
+    agent = families.ContinualAgent
+    disk = [(os, name) for name in ("fsync", "replace", "link")]
+    return [*disk, (Recorder, "write"), (loop, "play"), (agent, "update"), (agent, "begin_task")]
+
+
+def _die_at(number: int) -> None:
+    seen = 0
+
+    def counted(original: Callable) -> Callable:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            nonlocal seen
+            for call in (lambda: original(*args, **kwargs), None):
+                seen += 1
+                if seen == number:
+                    _die()
+                if call:
+                    answer = call()
+            return answer
+
+        return wrapper
+
+    for owner, name in _events():
+        setattr(owner, name, counted(getattr(owner, name)))
+
+
+def _die_half_way(number: int) -> None:
+    """Makes the given checkpoint of this process stop after half of its bytes."""
+    seen = 0
+
+    class HalfFile:
+        def __init__(self, path: Path):
+            self.file = open(path, "wb")  # noqa: SIM115 (the process dies with it)
+
+        def __enter__(self) -> "HalfFile":
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def write(self, data: bytes) -> None:
+            self.file.write(data[: len(data) // 2])
+            self.file.flush()
+            _die()
+
+    def opened(path: Any, *args: Any) -> Any:
+        nonlocal seen
+        seen += "safetensors" in str(path)
+        return HalfFile(path) if seen == number else open(path, *args)
+
+    files.open = opened

@@ -1,0 +1,107 @@
+import torch
+
+from lib.envs.toys import Clock
+from lib.runner.evaluate import play, returns
+from lib.tdmpc.drago import ContinualAgent
+from tests.tiny import new_agent, tiny
+
+E, HOURS, T = 7, 3, 11
+
+
+class Knows:
+    """Acts by the toy's own best action and notes how it was asked."""
+
+    def __init__(self, env: Clock):
+        self.env, self.asked = env, []
+
+    def act(self, obs, memory, **kwargs):
+        self.asked.append((memory, kwargs))
+        return self.env.best_action(obs, 0), len(self.asked)
+
+
+def test_episodes_hold_every_step_in_order():
+    env = Clock(HOURS, T)
+    agent = Knows(env)
+    episodes = play(agent, env, E, torch.Generator().manual_seed(0), explore=False)
+    assert episodes.obs.shape == (E, T + 1, 2) and episodes.action.shape == (E, T, HOURS)
+    assert episodes.reward.shape == (E, T)
+    for t in range(T):
+        assert torch.equal(episodes.action[:, t], env.best_action(episodes.obs[:, t], t))
+        moved_on = env.predict(episodes.obs[:, t], episodes.action[:, t])
+        assert torch.allclose(episodes.obs[:, t + 1], moved_on)
+
+
+def test_the_best_agent_earns_the_optimum():
+    env = Clock(HOURS, T)
+    episodes = play(Knows(env), env, E, torch.Generator().manual_seed(0), explore=False)
+    assert returns(episodes).tolist() == [env.optimum()] * E
+
+
+def test_returns_are_undiscounted_sums_per_episode():
+    env = Clock(HOURS, T)
+    episodes = play(Knows(env), env, 2, torch.Generator(), explore=False)
+    reward = torch.tensor([[1.0, 2.0, 4.0], [0.0, -1.0, 0.5]])
+    assert returns(episodes._replace(reward=reward)).tolist() == [7.0, -0.5]
+
+
+def test_an_agent_is_handed_back_its_memory_and_told_who_acts():
+    env = Clock(HOURS, T)
+    agent, draws, heads = Knows(env), torch.Generator(), object()
+    kwargs = {"role": "reviewer", "act_generator": draws, "heads": heads}
+    play(agent, env, E, torch.Generator(), explore=True, **kwargs)
+    assert [memory for memory, _ in agent.asked] == [None, *range(1, T)]
+    wanted = {"role": "reviewer", "explore": True, "generator": draws, "heads": heads}
+    assert all(told == wanted for _, told in agent.asked)
+
+
+def started(env: Clock) -> ContinualAgent:
+    cfg = tiny("tdmpc", env__episode_length=T, budget__env_steps_per_task=8 * T)
+    agent = new_agent(cfg, actions=env.actions, obs_dim=2)
+    agent.begin_task(0)
+    return agent
+
+
+def test_starts_follow_their_generator_and_not_the_actions():
+    env = Clock(5, T)
+    agent = started(env)
+    runs = [play(agent, env, E, torch.Generator().manual_seed(3), explore=True) for _ in range(2)]
+    assert torch.equal(runs[0].obs[:, 0], runs[1].obs[:, 0])
+    assert not torch.equal(runs[0].action, runs[1].action)
+
+
+def test_evaluating_with_a_generator_of_its_own_repeats_exactly():
+    env = Clock(5, T)
+    agent = started(env)
+    before = agent.streams.state_dict()
+    runs = []
+    for _ in range(2):
+        draws = torch.Generator().manual_seed(3)
+        runs.append(play(agent, env, E, draws, explore=False, act_generator=draws))
+    assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+    after = agent.streams.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_learner_solves_the_clock_in_seconds():
+    env = Clock(hours=3, episode_length=9)
+    cfg = tiny(
+        "tdmpc",
+        env__episode_length=9,
+        model__width=32,
+        planner__horizon=[2],
+        planner__samples=32,
+        planner__horizon_ramp=0,
+        learning__batch=32,
+        learning__seed_steps=72,
+        learning__lr=3e-3,
+        learning__updates_per_step=0.5,
+        budget__env_steps_per_task=1080,
+    )
+    agent = new_agent(cfg, actions=env.actions, obs_dim=2)
+    agent.begin_task(0)
+    draws, seen = torch.Generator().manual_seed(0), []
+    for _ in range(8):  # 8 rounds of 8 episodes: 576 steps, 288 updates
+        agent.store("learner", play(agent, env, 8, draws, explore=True))
+        agent.update(agent.pending)
+        seen.append(returns(play(agent, env, 23, draws, explore=False)).mean().item())
+    assert seen[0] < 5 and max(seen[-3:]) > 0.9 * env.optimum()

@@ -1,0 +1,162 @@
+import pytest
+import torch
+
+from lib import config, families
+from lib.config import RunConfig
+from lib.envs.stream import GridDomain
+from lib.errors import UserError
+from lib.seeding import Streams
+from lib.tdmpc.drago import ContinualAgent
+from lib.tdmpc.presets import ABOUT, METHODS, PRESETS
+from tests.tiny import SETTINGS, tiny
+
+
+def resolve(**parameters: object) -> RunConfig:
+    return families.resolve(parameters)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_method_fits_every_preset_and_can_be_written_down(preset, method):
+    run = resolve(preset=preset, method=method)
+    assert (run.preset, run.method_name, run.name) == (preset, method, f"{method}-{preset}")
+    assert config.from_dict(RunConfig, config.to_dict(run)) == run
+    for key, value in METHODS[method].items():
+        assert getattr(run.method, key) == value
+
+
+def test_every_method_says_what_it_is_and_no_two_are_alike():
+    assert ABOUT.keys() == METHODS.keys()
+    rows = [str(sorted(row.items())) for row in METHODS.values()]
+    assert len(set(rows)) == len(rows)
+
+
+def test_the_methods_are_those_of_the_comparison():
+    assert set(METHODS) >= {
+        "scratch",
+        "tdmpc",
+        "ewc",
+        "curiosity",
+        "stored-replay",
+        "pseudo-rehearsal",
+        "drago",
+        "drago-no-rehearsal",
+        "drago-no-review",
+        "multitask",
+    }
+
+
+def test_the_full_preset_is_the_published_one():
+    run = resolve(preset="grid-full")
+    assert run.tasks == ("room-1", "room-2", "room-3", "room-4")
+    assert (run.env, run.planner, run.learning) == (
+        RunConfig().env,
+        RunConfig().planner,
+        RunConfig().learning,
+    )
+
+
+def test_overrides_win_over_method_and_preset():
+    run = resolve(
+        preset="grid-quick", method="drago", overrides={"method.review": False, "env.size": 15}
+    )
+    assert not run.method.review and run.env.size == 15
+
+
+def test_parameters_left_out_or_empty_keep_the_presets_values():
+    run = resolve(tasks=[], env_steps_per_task=0, name="")
+    assert run == resolve()
+    assert resolve(tasks=["room-3"], env_steps_per_task=1600).tasks == ("room-3",)
+    assert resolve(env_steps_per_task=1600).budget.env_steps_per_task == 1600
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"sed": 3}, "unknown parameter 'sed'.*did you mean 'seed'"),
+        ({"preset": "grid-quik"}, "unknown preset 'grid-quik'.*did you mean 'grid-quick'"),
+        ({"method": "drag"}, "unknown method 'drag'.*did you mean 'drago'"),
+        ({"seed": "3"}, "parameter 'seed': got '3' of type str, wanted int"),
+        ({"seed": True}, "parameter 'seed': got True of type bool, wanted int"),
+        ({"seed": -1}, "got -1, wanted at least 0"),
+        ({"tasks": "room-1"}, "parameter 'tasks': got 'room-1' of type str, wanted list"),
+        ({"overrides": ["a"]}, "parameter 'overrides'.*wanted dict"),
+        ({"overrides": {"planner.sampels": 3}}, "did you mean 'planner.samples'"),
+        ({"overrides": {"planner": 3}}, "'planner' is a section"),
+        ({"overrides": {"learning.lr": "1e-4"}}, "write 1.0e-4"),
+        ({"tasks": ["room-9"]}, "unknown task 'room-9'.*did you mean 'room-"),
+        (
+            {"tasks": [{"name": "far", "start": [1, 1], "goal": [40, 2]}]},
+            r"goal \(40, 2\) lies out",
+        ),
+        (
+            {"tasks": [{"name": "in", "start": [0, 1], "goal": [2, 2]}]},
+            r"start \(0, 1\) is on a wall",
+        ),
+        ({"tasks": ["room-1", "room-1"]}, "listed twice"),
+        ({"overrides": {"env.size": 12}}, "grid size 12"),
+        ({"env_steps_per_task": -5}, "got -5, wanted at least 1"),
+        ({"overrides": {"planner.horizon": []}}, "planner.horizon .* must hold numbers from 1"),
+        ({"overrides": {"planner.horizon": [50]}}, "less than env.episode_length"),
+        ({"overrides": {"reviewer.ratio": 0.0}}, "reviewer.ratio 0.0 must lie above 0"),
+        ({"overrides": {"reviewer.ratio": 1.5}}, "reviewer.ratio 1.5 must lie above 0 and at most"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(parameters, message):
+    with pytest.raises(UserError, match=message) as error:
+        families.resolve(parameters)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "tasks", "budget", "message"),
+    [
+        # 2 episodes of 7 steps are 14, with a reviewer 28
+        ("tdmpc", ["room-1"], 20, "20 is not a multiple of 14.*take 14 or 28"),
+        ("drago", ["room-1", "room-2"], 42, "42 is not a multiple of 28.*reviewer.*take 28 or 56"),
+        ("drago", ["room-1", "room-2"], 20, "take 28"),
+        ("drago", ["room-1"], 42, ""),
+        ("drago", ["room-1", "room-2"], 56, ""),
+    ],
+)
+def test_a_budget_holds_whole_rounds_of_episodes(method, tasks, budget, message):
+    changes = {"tasks": tasks, "budget__env_steps_per_task": budget}
+    if not message:
+        assert tiny(method, **changes).budget.env_steps_per_task == budget
+        return
+    with pytest.raises(UserError, match=message):
+        tiny(method, **changes)
+
+
+def test_a_single_task_that_starts_from_another_run_has_a_reviewer_too():
+    changes = SETTINGS | {"budget.env_steps_per_task": 42}
+    given = {"method": "drago", "tasks": ["room-1"], "overrides": changes}
+    families.resolve(given)
+    with pytest.raises(UserError, match="42 is not a multiple of 28"):
+        families.resolve(given | {"load_mode": "world-model", "load_from": "somewhere"})
+
+
+def test_devices_are_chosen_by_name():
+    assert families.choose_device("cpu") == torch.device("cpu")
+    assert families.choose_device("auto").type in ("cpu", "cuda")
+    with pytest.raises(UserError, match="unknown device 'gpu'"):
+        families.choose_device("gpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is an accelerator here")
+def test_asking_for_an_accelerator_that_is_not_there_is_an_error():
+    with pytest.raises(UserError, match="device 'cuda' was asked for.*use device 'cpu' or 'auto'"):
+        families.choose_device("cuda")
+
+
+def test_a_configuration_builds_an_agent_and_its_world():
+    run = tiny()
+    agent, domain = families.build(run, Streams(0), torch.device("cpu"))
+    assert isinstance(agent, ContinualAgent) and isinstance(domain, GridDomain)
+    assert (agent.obs_dim, agent.episode_length, agent.grid_size) == (3, 7, 9)
+    assert [task.name for task in domain.tasks] == ["room-1", "room-2"]
+    assert agent.actions is domain.actions
+
+
+def test_the_tests_own_sizes_are_known_settings():
+    assert set(SETTINGS) <= set(config.dotted_keys(RunConfig()))
