@@ -28,6 +28,11 @@ def at_least(low: float, default: Any) -> Any:
     return field(default=default, metadata={"low": low})
 
 
+def share(default: float) -> Any:
+    """A number from 0 to 1."""
+    return field(default=default, metadata={"low": 0, "high": 1})
+
+
 @dataclass(frozen=True)
 class EnvConfig:
     """The world that the tasks share."""
@@ -68,9 +73,9 @@ class PlannerConfig:
     samples: int = at_least(1, 512)  # action sequences drawn per iteration
     elites: int = at_least(1, 64)
     iterations: int = at_least(1, 6)
-    mixture: float = at_least(0, 0.05)  # policy rollouts, as a share of the samples
+    mixture: float = share(0.05)  # policy rollouts, as a share of the samples
     temperature: float = at_least(0, 0.5)  # elite weights ~ exp(temperature * score)
-    momentum: float = at_least(0, 0.1)  # share of the old mean (or probabilities) kept
+    momentum: float = share(0.1)  # share of the old mean (or probabilities) kept
     min_std: float = at_least(0, 0.05)  # floor of the action noise, continuous actions
     horizon_ramp: int = at_least(0, 10_000)  # agent steps over which the horizon grows from 1
     std_ramp: int = at_least(0, 50_000)  # agent steps over which the floor falls from 0.5
@@ -84,13 +89,13 @@ class LearningConfig:
 
     batch: int = at_least(1, 512)  # windows of `horizon` steps
     lr: float = at_least(0, 1e-3)  # Adam, every network
-    discount: float = at_least(0, 0.99)
-    rho: float = at_least(0, 0.5)  # weight of step k in a loss is rho**k
+    discount: float = share(0.99)
+    rho: float = share(0.5)  # weight of step k in a loss is rho**k
     consistency_coef: float = at_least(0, 2.0)
     reward_coef: float = at_least(0, 0.5)
     value_coef: float = at_least(0, 0.1)
     grad_clip: float = at_least(0, 10.0)  # global norm
-    ema: float = at_least(0, 0.01)  # share of the online critic that enters the target
+    ema: float = share(0.01)  # share of the online critic that enters the target
     ema_every: int = at_least(1, 40)  # updates between two target steps
     first_step_heads: bool = False  # reward and value losses at k = 0 only
     priority_alpha: float = at_least(0, 0.6)
@@ -125,10 +130,10 @@ class ReviewerConfig:
     """The second agent, which looks for states that the old model knew."""
 
     threshold: float = 9.5  # first value of tau, a -log(mean squared error)
-    threshold_decay: float = at_least(0, 0.9)  # of the running estimate saved for the next task
+    threshold_decay: float = share(0.9)  # of the running estimate saved for the next task
     sharpness: float = at_least(0, 4.0)  # slope of the old model's term
     cost: float = at_least(0, 0.5)  # weight of the current model's term
-    ratio: float = at_least(0, 0.5)  # reviewer rows / all rows of the reviewer's update
+    ratio: float = share(0.5)  # reviewer rows / all rows of the reviewer's update
     shape: str = one_of("code", "paper")  # paper: no threshold and no slope
     norm: str = one_of("squared", "absolute")  # error whose logarithm is taken
     count_bonus: str = one_of("grid", "bounded", "legacy", "coin-flip", "none")
@@ -260,6 +265,8 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
         raise unknown(f"value for '{name}'", value, metadata["choices"])
     if "low" in metadata and not value >= metadata["low"]:
         raise UserError(f"setting '{name}': got {value}, wanted at least {metadata['low']}")
+    if "high" in metadata and value > metadata["high"]:
+        raise UserError(f"setting '{name}': got {value}, wanted at most {metadata['high']}")
     if hint is float and not math.isfinite(value):
         raise UserError(f"setting '{name}': got {value}, wanted a finite number")
     return value

@@ -79,8 +79,6 @@ def check(run: RunConfig, inherits: bool = False) -> None:
         inherits: the first task already starts from another run's world model.
     """
     stream.resolve(run.tasks, run.env.size, put_blocks=run.env.put_blocks)
-    if len(run.tasks) == 0:
-        raise UserError("tasks: got an empty list; name at least one task")
     round_steps = run.budget.parallel_envs * run.env.episode_length
     roles = 2 if run.method.review and (inherits or len(run.tasks) > 1) else 1
     stride, budget = round_steps * roles, run.budget.env_steps_per_task
@@ -98,8 +96,13 @@ def check(run: RunConfig, inherits: bool = False) -> None:
             f"planner.horizon {list(run.planner.horizon)} must hold numbers from 1 to "
             f"{run.env.episode_length - 1}, less than env.episode_length"
         )
-    if not 0 < run.reviewer.ratio <= 1:
-        raise UserError(f"reviewer.ratio {run.reviewer.ratio} must lie above 0 and at most 1")
+    if run.reviewer.ratio == 0:
+        raise UserError("reviewer.ratio 0 leaves the reviewer no rows of its own; take more than 0")
+    if run.reviewer.norm == "absolute" and run.reviewer.shape == "code":
+        raise UserError(
+            "reviewer.norm 'absolute' needs reviewer.shape 'paper': the threshold of shape 'code' "
+            "is measured on squared errors, about twice as large in the logarithm"
+        )
 
 
 def choose_device(name: str) -> torch.device:

@@ -4,6 +4,7 @@ Shapes: H steps of a window, B windows, L observation size, A action size. Time 
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ def vae_loss(
     return recon + beta * kl, {"reconstruction": recon.detach(), "kl": kl.detach()}
 
 
-def review_reward(
+def review_parts(
     old_error: Tensor,
     current_error: Tensor,
     threshold: float | Tensor,
@@ -135,10 +136,10 @@ def review_reward(
     sharpness: float = 4.0,
     cost: float = 0.5,
     shape: str = "code",
-) -> Tensor:
-    """What the reviewer earns for a transition: known to the old model, lost by the current one.
+) -> tuple[Tensor, Tensor]:
+    """What the reviewer gains for what the old model knew, and loses for what is still known.
 
-    sigmoid(sharpness * (-log e_old - tau)) - cost * sigmoid(-log e_now - tau), in (-cost, 1).
+    sigmoid(sharpness * (-log e_old - tau)) and cost * sigmoid(-log e_now - tau).
 
     Args:
         old_error, current_error: (...) errors of the frozen and the current model.
@@ -149,8 +150,19 @@ def review_reward(
     """
     old, now = prediction_score(old_error), prediction_score(current_error)
     if shape == "paper":
-        return torch.sigmoid(old) - cost * torch.sigmoid(now)
-    return torch.sigmoid(sharpness * (old - threshold)) - cost * torch.sigmoid(now - threshold)
+        return torch.sigmoid(old), cost * torch.sigmoid(now)
+    return torch.sigmoid(sharpness * (old - threshold)), cost * torch.sigmoid(now - threshold)
+
+
+def review_reward(
+    old_error: Tensor, current_error: Tensor, threshold: float | Tensor, **options: Any
+) -> Tensor:
+    """The reviewer's reward, the difference of `review_parts`: (...), in (-cost, 1).
+
+    High where the old model knew the transition and the current one has lost it.
+    """
+    known, cost = review_parts(old_error, current_error, threshold, **options)
+    return known - cost
 
 
 def ewc_penalty(

@@ -98,8 +98,9 @@ def test_parameters_left_out_or_empty_keep_the_presets_values():
         ({"env_steps_per_task": -5}, "got -5, wanted at least 1"),
         ({"overrides": {"planner.horizon": []}}, "planner.horizon .* must hold numbers from 1"),
         ({"overrides": {"planner.horizon": [50]}}, "less than env.episode_length"),
-        ({"overrides": {"reviewer.ratio": 0.0}}, "reviewer.ratio 0.0 must lie above 0"),
-        ({"overrides": {"reviewer.ratio": 1.5}}, "reviewer.ratio 1.5 must lie above 0 and at most"),
+        ({"overrides": {"reviewer.ratio": 0.0}}, "reviewer.ratio 0 leaves the reviewer no rows"),
+        ({"overrides": {"reviewer.norm": "absolute"}}, "needs reviewer.shape 'paper'"),
+        ({"overrides": {"reviewer.ratio": 1.5}}, "reviewer.ratio.*got 1.5, wanted at most 1"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(parameters, message):

@@ -438,16 +438,22 @@ class _Run:
                 "carries its dynamics"
             )
         path = _checkpoint_of(self.load_from)
-        state, _ = checkpoint.load(path)
-        if "agent" in state:  # a periodic checkpoint holds the whole run
-            state = state["agent"]
-        wanted = {"dynamics": self.agent.dynamics.state_dict(), "vae": self.agent.vae.state_dict()}
-        found = {key: state.get("world_model", {}).get(key, {}) for key in wanted}
+        state, meta = checkpoint.load(path)
+        state = state.get("agent", state)  # a periodic checkpoint holds the whole run
+        wanted = self.agent.template(with_heads=self.load_mode == "agent")
+        found = {
+            part: {name: state.get(part, {}).get(name, {}) for name in names}
+            for part, names in wanted.items()
+        }
         checkpoint.check_layout(found, wanted, path)
+        source = meta["config"]["method"]
+        if self.cfg.method.rehearse == "dreams" and source["train_vae"] == "never":
+            raise UserError(
+                f"method '{self.cfg.method_name}' rehearses dreams, but the generator in '{path}' "
+                f"was never trained (method '{meta['config']['method_name']}'); load from a run "
+                "that trains one, such as drago, or use method 'tdmpc'"
+            )
         self.agent.load_world_model(state["world_model"])
-        if self.load_mode == "agent":
-            wanted = {"heads": self.agent._new_heads(torch.Generator()).state_dict()}
-            checkpoint.check_layout({"heads": state["learner"]["heads"]}, wanted, path)
         self._loaded = state
 
     def _seconds(self) -> float:

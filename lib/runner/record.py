@@ -45,6 +45,8 @@ METRICS = (
     # pattern, meaning, unit, healthy range. First match wins.
     Metric("train/learner/return", "training return, learner", "reward per episode"),
     Metric("train/reviewer/return", "review reward collected", "review reward per episode"),
+    Metric("train/reviewer/known_part", "part of it for what the old model knew", "per episode"),
+    Metric("train/reviewer/cost_part", "part taken off for what is still known", "per episode"),
     Metric("train/*/consistency", "open-loop prediction error, weighted over steps", "MSE", 0, 1),
     Metric("train/*/reward", "reward prediction error, weighted over steps", "reward^2", 0, 10),
     Metric("train/*/value", "TD error of both critics, weighted over steps", "reward^2", 0, 1e3),

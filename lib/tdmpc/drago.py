@@ -27,15 +27,12 @@ from lib.config import RunConfig
 from lib.envs.api import ActionSpace
 from lib.errors import NonFiniteError
 from lib.meter import Meter
-from lib.nn import parameter_bytes
 from lib.replay.buffer import EpisodeBuffer, Episodes, Windows, join
-from lib.replay.generative import Vae
-from lib.replay.stored import TransitionMemory
 from lib.seeding import Streams
 from lib.tdmpc import counts, planner, update
 from lib.tdmpc.actor import Actor
-from lib.tdmpc.consolidation import Consolidation
 from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.retention import Retention
 
 
 class World(NamedTuple):
@@ -44,6 +41,11 @@ class World(NamedTuple):
     predict: Callable[[Tensor, Tensor], Tensor]
     sample: Callable[[int], Tensor] | None
     intrinsic: Callable[[Tensor, Tensor, Tensor], Tensor] | None
+
+
+def _short(name: str) -> str:
+    """A meter's group and quantity as one logged part: `learner_update/reward` is the learner's."""
+    return name.replace("_update", "").replace("_episode", "")
 
 
 class ContinualAgent:
@@ -75,11 +77,7 @@ class ContinualAgent:
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
         self.dynamics = self._new_dynamics()
-        self.old_dynamics: Dynamics | None = None
-        self.vae = self._new_vae()
-        self.old_vae: Vae | None = None
-        self.consolidation = Consolidation(cfg.method.ewc)
-        self.memory = self._new_memory()
+        self.retention = Retention(cfg, obs_dim, actions.size, streams, device)
         self.inherits = False  # whether the dynamics come from earlier tasks
 
     # --- tasks ---------------------------------------------------------------------------
@@ -88,13 +86,12 @@ class ContinualAgent:
         """Crosses a task boundary: freezes what is old, recreates what belongs to one task."""
         cfg = self.cfg.method
         if self.task >= 0:
-            self._remember(self.learner.buffer.transitions())
+            self.retention.remember(self.dynamics, self.learner.buffer.transitions())
             self.inherits = True
         if self.inherits and cfg.carry == "nothing":
             self.dynamics, self.inherits = self._new_dynamics(), False
         if self.inherits:
-            self.old_dynamics = self.dynamics.frozen()
-            self.old_vae = copy.deepcopy(self.vae).requires_grad_(False)
+            self.retention.freeze(self.dynamics)
             self.threshold = self.next_threshold.clone()
             self.next_threshold = self.threshold.clone()
         self._open_task(index)
@@ -106,7 +103,7 @@ class ContinualAgent:
         horizons = cfg.planner.horizon
         self.horizon = horizons[min(index, len(horizons) - 1)]
         self.dynamics_optimizer = optim.adam(self.dynamics.parameters(), cfg.learning.lr)
-        self.vae_optimizer = optim.adam(self.vae.parameters(), cfg.vae.lr)
+        self.retention.open_task()
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
 
@@ -119,13 +116,6 @@ class ContinualAgent:
     def roles(self) -> tuple[str, ...]:
         """Who collects episodes, in order."""
         return ("learner", "reviewer") if self.reviewer else ("learner",)
-
-    def _remember(self, transitions: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Hands a finished task's data to the baselines that keep something of it."""
-        if self.cfg.method.ewc:
-            self.consolidation.consolidate(self.dynamics, transitions, self.streams.update)
-        if self.cfg.method.rehearse == "stored":
-            self.memory.add(*transitions, self.streams.update)
 
     # --- acting --------------------------------------------------------------------------
 
@@ -188,12 +178,19 @@ class ContinualAgent:
         obs, nxt = episodes.obs[:, :-1], episodes.obs[:, 1:]
         if self.reviewer.counts:
             self.reviewer.counts.visit(episodes.obs[:, -1])
-        return episodes._replace(reward=self._review(obs, episodes.action, nxt))
+        known, cost = self._review_parts(obs, episodes.action, nxt)
+        sums = {"known_part": known.sum(1).mean(), "cost_part": cost.sum(1).mean()}
+        self.meter.add("reviewer_episode", sums)
+        return episodes._replace(reward=known - cost)
 
     def _review(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
-        return update.review(
+        known, cost = self._review_parts(obs, action, next_obs)
+        return known - cost
+
+    def _review_parts(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
+        return update.review_parts(
             self.dynamics,
-            self.old_dynamics,
+            self.retention.old_dynamics,
             obs,
             action,
             next_obs,
@@ -222,12 +219,11 @@ class ContinualAgent:
             reviewed, rows = self._review_batch(own)
             self._train("reviewer", reviewed, rows, extra, with_dynamics=True)
             seen = reviewed
-        self._train_vae(torch.cat((seen.obs[0], seen.action[0]), -1))
-        if self.cfg.rehearsal.combine == "separate" and self._rehearses:
-            loss = self._rehearsal()
-            loss.backward()
-            optim.step([self.dynamics_optimizer], list(self.dynamics.parameters()))
-            self.meter.add("rehearsal", {"loss": loss.detach()})
+        parts = self.retention.train_vae(torch.cat((seen.obs[0], seen.action[0]), -1))
+        if parts:
+            self.meter.add("vae", parts)
+        if self.cfg.rehearsal.combine == "separate" and self.retention.due(self.updates):
+            self._rehearse()
 
     def _train(
         self, role: str, batch: Windows, rows: int, extra: Tensor | None, *, with_dynamics: bool
@@ -278,55 +274,22 @@ class ContinualAgent:
     def _relabelled(self, batch: Windows) -> Windows:
         return batch._replace(reward=self._review(batch.obs[:-1], batch.action, batch.obs[1:]))
 
-    # --- memory of the dynamics ----------------------------------------------------------
-
-    @property
-    def _rehearses(self) -> bool:
-        due = self.updates % self.cfg.rehearsal.every == 0
-        return self.inherits and self.cfg.method.rehearse != "nothing" and due
-
     def _protection(self) -> Tensor | None:
         """A scalar to add to the dynamics' loss, or None."""
-        terms = [self.consolidation.penalty(self.dynamics)]
-        if self.cfg.rehearsal.combine == "joint" and self._rehearses:
-            loss = self._rehearsal()
+        terms = [self.retention.penalty(self.dynamics)]
+        if self.cfg.rehearsal.combine == "joint" and self.retention.due(self.updates):
+            loss = self.retention.rehearsal(self.dynamics)
             self.meter.add("rehearsal", {"loss": loss})
             terms.append(self.cfg.rehearsal.weight * loss)
         kept = [term for term in terms if term is not None]
         return sum(kept) if kept else None
 
-    def _rehearsal(self) -> Tensor:
-        """The loss on dreamt pairs answered by the old dynamics, or on stored transitions."""
-        batch = self.cfg.learning.batch
-        if self.cfg.method.rehearse == "stored":
-            obs, action, target = self.memory.sample(batch, self.streams.update)
-            return update.rehearsal_loss(self.dynamics, obs, action, target, "bounded")
-        obs, action = self._dream(batch).split((self.obs_dim, self.actions.size), -1)
-        match = self.cfg.rehearsal.match
-        with torch.no_grad():
-            target = self.old_dynamics.raw(obs, action)
-            target = target if match == "raw" else self.old_dynamics.bound(target)
-        return update.rehearsal_loss(self.dynamics, obs, action, target, match)
-
-    def _dream(self, n: int) -> Tensor:
-        return self.old_vae.sample(n, self.streams.update)
-
-    def _train_vae(self, pairs: Tensor) -> None:
-        """Trains the generator on what was drawn, and on its own dreams of earlier tasks."""
-        when = self.cfg.method.train_vae
-        if when == "never" or (when == "first-task" and self.inherits):
-            return
-        if self.inherits:
-            pairs = torch.cat((pairs, self._dream(self.cfg.learning.batch)))
-        parts = update.vae_step(
-            self.vae,
-            pairs,
-            self.cfg.vae.beta,
-            self.cfg.learning.grad_clip,
-            self.streams.update,
-            self.vae_optimizer,
-        )
-        self.meter.add("vae", parts)
+    def _rehearse(self) -> None:
+        """An Adam step of its own for the rehearsal, unclipped."""
+        loss = self.retention.rehearsal(self.dynamics)
+        loss.backward()
+        optim.step([self.dynamics_optimizer], list(self.dynamics.parameters()))
+        self.meter.add("rehearsal", {"loss": loss.detach()})
 
     # --- looking in ----------------------------------------------------------------------
 
@@ -339,7 +302,7 @@ class ContinualAgent:
         self.check_finite()
         means = self.meter.means()
         self.meter.clear()
-        named = {f"train/{key.replace('_update', '')}": value for key, value in means.items()}
+        named = {f"train/{_short(key)}": value for key, value in means.items()}
         if self.cfg.method.review:
             named["train/reviewer/threshold"] = float(self.threshold)
             named["train/reviewer/next_threshold"] = float(self.next_threshold)
@@ -347,12 +310,12 @@ class ContinualAgent:
 
     def check_finite(self) -> None:
         """Raises NonFiniteError where a training quantity is no longer a finite number."""
-        broken = [name.replace("_update", "") for name, ok in self.meter.finite().items() if not ok]
+        broken = [_short(name) for name, ok in self.meter.finite().items() if not ok]
         if broken:
             raise NonFiniteError(
                 f"non-finite {', '.join(broken)} in task {self.task + 1} near update "
-                f"{self.updates} ({self.steps} agent steps); lower learning.lr or the batch's "
-                "reward scale and start again, or resume from the last checkpoint"
+                f"{self.updates} ({self.steps} agent steps); start again in another folder with a "
+                "lower learning.lr (resuming would break at the same place)"
             )
 
     def world(self, generator: torch.Generator) -> World:
@@ -360,7 +323,7 @@ class ContinualAgent:
         dreams = self.cfg.method.train_vae != "never"
         return World(
             torch.no_grad()(self.dynamics.__call__),
-            (lambda n: self.vae.sample(n, generator)) if dreams else None,
+            (lambda n: self.retention.vae.sample(n, generator)) if dreams else None,
             self._review if self.reviewer else None,
         )
 
@@ -381,7 +344,7 @@ class ContinualAgent:
         state = {
             "world_model": {
                 "dynamics": self.dynamics.state_dict(),
-                "vae": self.vae.state_dict(),
+                "vae": self.retention.vae.state_dict(),
                 "threshold": self.next_threshold,
             },
             "learner": self.learner.state_dict(with_replay),
@@ -395,12 +358,8 @@ class ContinualAgent:
                 "debt": self.debt,
                 "inherits": self.inherits,
                 "threshold": self.threshold,
-                "old_dynamics": self.old_dynamics.state_dict() if self.old_dynamics else None,
-                "old_vae": self.old_vae.state_dict() if self.old_vae else None,
                 "dynamics_optimizer": optim.state(self.dynamics_optimizer),
-                "vae_optimizer": optim.state(self.vae_optimizer),
-                "consolidation": self.consolidation.state_dict(),
-                "memory": self.memory.state_dict(),
+                "retention": self.retention.state_dict(),
                 "meter": self.meter.state_dict(),
             }
         return state
@@ -408,34 +367,34 @@ class ContinualAgent:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores a full state exactly; the generators are restored by their owner."""
         self.inherits = state["inherits"]
-        if self.inherits:
-            self.old_dynamics = self.dynamics.frozen()
-            self.old_vae = copy.deepcopy(self.vae).requires_grad_(False)
         self._open_task(state["task"])
         self.load_world_model(state["world_model"])
         self.inherits = state["inherits"]
-        if state["old_dynamics"] is not None:
-            self.old_dynamics = self.dynamics.frozen()
-            self.old_dynamics.load_state_dict(state["old_dynamics"])
-            self.old_vae = copy.deepcopy(self.vae).requires_grad_(False)
-            self.old_vae.load_state_dict(state["old_vae"])
+        self.retention.load_state_dict(state["retention"], self.dynamics)
         self.threshold = state["threshold"].to(self.device)
         self.steps, self.updates, self.debt = state["steps"], state["updates"], state["debt"]
         self.learner.load_state_dict(state["learner"])
         if self.reviewer:
             self.reviewer.load_state_dict(state["reviewer"])
         optim.load(self.dynamics_optimizer, state["dynamics_optimizer"])
-        optim.load(self.vae_optimizer, state["vae_optimizer"])
-        self.consolidation.load_state_dict(state["consolidation"], self.device)
-        self.memory.load_state_dict(state["memory"])
         self.meter.load_state_dict(state["meter"], self.device)
 
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes dynamics, generator and threshold from another run; the rest stays fresh."""
         self.dynamics.load_state_dict(state["dynamics"])
-        self.vae.load_state_dict(state["vae"])
+        self.retention.vae.load_state_dict(state["vae"])
         self.next_threshold = state["threshold"].to(self.device)
         self.inherits = True
+
+    def template(self, with_heads: bool) -> dict[str, Any]:
+        """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""
+        world = {
+            "dynamics": self.dynamics.state_dict(),
+            "vae": self.retention.vae.state_dict(),
+            "threshold": self.threshold,
+        }
+        heads = {"learner": {"heads": self._new_heads(torch.Generator()).state_dict()}}
+        return {"world_model": world} | (heads if with_heads else {})
 
     def load_agents(self, state: dict[str, Any]) -> None:
         """Takes the heads of another run's agents; the reviewer falls back to the learner's."""
@@ -459,18 +418,6 @@ class ContinualAgent:
             crelu=model.crelu,
             bounded=model.bounded,
         ).to(self.device)
-
-    def _new_vae(self) -> Vae:
-        vae = self.cfg.vae
-        inputs = self.obs_dim + self.actions.size
-        return Vae(inputs, vae.width, vae.code, self.streams.init).to(self.device)
-
-    def _new_memory(self) -> TransitionMemory:
-        each = TransitionMemory.bytes_each(self.obs_dim, self.actions.size)
-        capacity = max(1, parameter_bytes(self.vae) // each)
-        if self.cfg.method.memory == "everything":
-            capacity = None
-        return TransitionMemory(capacity, self.obs_dim, self.actions.size, self.device)
 
     def _new_heads(self, generator: torch.Generator) -> Heads:
         return Heads(

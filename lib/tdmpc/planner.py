@@ -163,7 +163,7 @@ def categorical_plan(
     elites = weights = None
     for iteration in range(cfg.iterations):
         index = categorical_index(probs.unsqueeze(1), (states, cfg.samples, horizon), generator)
-        candidates = one_hot(index, action_dim)
+        candidates = one_hot(index, action_dim).to(z.dtype)
         elites, weights = best_of(score, z, candidates, guides, cfg, trace, iteration)
         mean = torch.einsum("ek,ekha->eha", weights, elites)
         probs = cfg.momentum * probs + (1 - cfg.momentum) * mean

@@ -135,7 +135,7 @@ def rehearsal_loss(
 
 
 @torch.no_grad()
-def review(
+def review_parts(
     dynamics: Dynamics,
     old: Dynamics,
     obs: Tensor,
@@ -143,9 +143,9 @@ def review(
     next_obs: Tensor,
     threshold: Tensor,
     cfg: ReviewerConfig,
-) -> Tensor:
-    """The reviewer's reward of real transitions under the two models: (..., L) to (...)."""
+) -> tuple[Tensor, Tensor]:
+    """The reviewer's two terms for real transitions: (..., L) to a pair of (...)."""
     error = [losses.model_error(m(obs, action), next_obs, cfg.norm) for m in (old, dynamics)]
-    return losses.review_reward(
+    return losses.review_parts(
         error[0], error[1], threshold, sharpness=cfg.sharpness, cost=cfg.cost, shape=cfg.shape
     )

@@ -1,4 +1,5 @@
 import copy
+import itertools
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def test_the_bonus_falls_with_every_visit_and_vanishes():
     for _ in range(100):
         seen.append(ring.bonus(spot).item())
         ring.visit(spot)
-    assert all(a > b for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(seen))
     ring.table.fill_(1e10)
     assert ring.bonus(spot).item() == pytest.approx(0, abs=1e-4)
 

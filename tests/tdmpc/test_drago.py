@@ -142,8 +142,8 @@ def test_a_loaded_world_model_brings_its_threshold(tmp_path):
     assert other.threshold.item() == other.next_threshold.item() == agent.next_threshold.item()
     assert other.reviewer is not None
     assert same(other.dynamics.state_dict(), agent.dynamics.state_dict()) == []
-    assert same(other.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
-    assert same(other.old_vae.state_dict(), agent.vae.state_dict()) == []
+    assert same(other.retention.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
+    assert same(other.retention.old_vae.state_dict(), agent.retention.vae.state_dict()) == []
 
 
 # Rehearsal -------------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ def test_a_loaded_world_model_brings_its_threshold(tmp_path):
 @pytest.mark.parametrize("match", ["raw", "bounded"])
 def test_rehearsal_against_an_unchanged_model_is_exactly_zero(match):
     agent = in_task(tiny(rehearsal__match=match), 1)
-    assert agent._rehearsal().item() == 0
+    assert agent.retention.rehearsal(agent.dynamics).item() == 0
     agent.update(1)
-    assert agent._rehearsal().item() > 0
+    assert agent.retention.rehearsal(agent.dynamics).item() > 0
 
 
 def test_the_rehearsal_step_moves_the_world_model_alone(monkeypatch):
@@ -162,14 +162,14 @@ def test_the_rehearsal_step_moves_the_world_model_alone(monkeypatch):
     agent.update(1)
     everything = {
         "heads": agent.learner.heads,
-        "vae": agent.vae,
-        "old vae": agent.old_vae,
-        "old dynamics": agent.old_dynamics,
+        "vae": agent.retention.vae,
+        "old vae": agent.retention.old_vae,
+        "old dynamics": agent.retention.old_dynamics,
     }
     before = {name: copied(module) for name, module in everything.items()}
     model = copied(agent.dynamics)
     monkeypatch.setattr(agent, "_train", lambda *a, **k: None)
-    monkeypatch.setattr(agent, "_train_vae", lambda pairs: None)
+    monkeypatch.setattr(agent.retention, "train_vae", lambda pairs: None)
     agent.update(1)
     assert moved(agent.dynamics, model)
     assert not any(moved(module, before[name]) for name, module in everything.items())
@@ -194,12 +194,12 @@ def test_dreams_are_fresh_raw_samples_of_the_frozen_vae(monkeypatch):
     assert not torch.equal(first[1], second[1])
     assert not ((first[2] == 0) | (first[2] == 1)).all()  # no projection onto one-hot actions
     with torch.no_grad():
-        assert torch.equal(first[3], agent.old_dynamics.raw(first[1], first[2]))
+        assert torch.equal(first[3], agent.retention.old_dynamics.raw(first[1], first[2]))
 
 
 def test_the_old_models_never_train():
     agent = in_task(tiny(), 1)
-    frozen = (agent.old_dynamics, agent.old_vae, agent.reviewer.heads.target_q)
+    frozen = (agent.retention.old_dynamics, agent.retention.old_vae, agent.reviewer.heads.target_q)
     before = [copied(m) for m in frozen[:2]]
     agent.update(4)
     assert not any(moved(m, b) for m, b in zip(frozen[:2], before, strict=True))
@@ -210,7 +210,7 @@ def test_the_old_models_never_train():
 @pytest.mark.parametrize("every", [1, 3])
 def test_rehearsal_happens_every_so_many_updates(every, monkeypatch):
     agent = in_task(tiny(rehearsal__every=every), 1)
-    calls = spied(monkeypatch, agent, "_rehearsal")
+    calls = spied(monkeypatch, agent.retention, "rehearsal")
     agent.update(7)
     assert len(calls) == len(range(0, 7, every))
 
@@ -218,7 +218,7 @@ def test_rehearsal_happens_every_so_many_updates(every, monkeypatch):
 def test_joint_rehearsal_is_one_step_of_the_summed_loss(monkeypatch):
     agent = in_task(tiny(rehearsal__combine="joint", rehearsal__weight=3.0), 1)
     agent.update(1)  # the models differ from now on
-    rehearsed = spied(monkeypatch, agent, "_rehearsal")
+    rehearsed = spied(monkeypatch, agent.retention, "rehearsal")
     trained = spied(monkeypatch, update, "td_step")
     before = int(next(iter(agent.dynamics_optimizer.state.values()))["step"])
     agent.update(1)
@@ -232,7 +232,7 @@ def test_joint_rehearsal_is_one_step_of_the_summed_loss(monkeypatch):
 def test_nothing_is_rehearsed_in_the_first_task_or_without_the_switch(monkeypatch):
     for cfg, task in ((tiny(), 0), (tiny("tdmpc"), 1), (tiny("drago-no-rehearsal"), 1)):
         agent = in_task(cfg, task)
-        monkeypatch.setattr(agent, "_rehearsal", lambda: pytest.fail("rehearsed"))
+        monkeypatch.setattr(agent.retention, "rehearsal", lambda model: pytest.fail("rehearsed"))
         agent.update(2)
 
 
@@ -248,11 +248,14 @@ def test_stored_replay_rehearses_real_transitions_of_earlier_tasks(monkeypatch):
 
 def test_stored_replay_holds_as_many_bytes_as_the_vae_and_multitask_everything():
     small = in_task(tiny("stored-replay"), 1)
-    parameters = sum(p.numel() for p in small.vae.parameters())
-    assert small.memory.capacity == parameters * 4 // 36
-    assert len(small.memory) == min(5 * 7, small.memory.capacity)
+    parameters = sum(p.numel() for p in small.retention.vae.parameters())
+    assert small.retention.stored.capacity == parameters * 4 // 36
+    assert len(small.retention.stored) == min(5 * 7, small.retention.stored.capacity)
     everything = in_task(tiny("multitask"), 2)
-    assert everything.memory.capacity is None and len(everything.memory) == 2 * 5 * 7
+    assert (
+        everything.retention.stored.capacity is None
+        and len(everything.retention.stored) == 2 * 5 * 7
+    )
 
 
 # The generator ---------------------------------------------------------------------------------
@@ -271,8 +274,8 @@ def test_the_vae_learns_the_first_pairs_of_the_batch_in_the_first_task(monkeypat
 def test_later_it_learns_both_agents_pairs_and_dreams_of_the_frozen_vae(monkeypatch):
     agent = in_task(tiny(), 1)
     drawn = [spied(monkeypatch, a.buffer, "sample") for a in (agent.reviewer, agent.learner)]
-    dreamt = spied(monkeypatch, agent.old_vae, "sample")
-    current = spied(monkeypatch, agent.vae, "sample")
+    dreamt = spied(monkeypatch, agent.retention.old_vae, "sample")
+    current = spied(monkeypatch, agent.retention.vae, "sample")
     trained = spied(monkeypatch, update, "vae_step")
     agent.update(1)
     pairs = trained[0][0][1]
@@ -290,9 +293,9 @@ def test_later_it_learns_both_agents_pairs_and_dreams_of_the_frozen_vae(monkeypa
 def test_methods_differ_in_when_the_vae_trains(method, tasks):
     for task, expected in enumerate(tasks):
         agent = in_task(tiny(method), task)
-        before = copied(agent.vae)
+        before = copied(agent.retention.vae)
         agent.update(1)
-        assert moved(agent.vae, before) == expected
+        assert moved(agent.retention.vae, before) == expected
 
 
 # The reviewer's data ---------------------------------------------------------------------------
@@ -309,7 +312,7 @@ def test_the_tasks_reward_is_never_stored_for_the_reviewer():
     with torch.no_grad():
         errors = [
             losses.model_error(m(obs, episodes.action), nxt)
-            for m in (agent.old_dynamics, agent.dynamics)
+            for m in (agent.retention.old_dynamics, agent.dynamics)
         ]
     expected = losses.review_reward(*errors, agent.threshold)
     assert torch.allclose(stored[-5:], expected, atol=1e-6)
@@ -330,7 +333,7 @@ def test_the_learners_rows_are_relabelled_at_current_weights_for_every_step():
     with torch.no_grad():
         errors = [
             losses.model_error(m(own.obs[:-1], own.action), own.obs[1:])
-            for m in (agent.old_dynamics, agent.dynamics)
+            for m in (agent.retention.old_dynamics, agent.dynamics)
         ]
     now = losses.review_reward(*errors, agent.threshold)
     assert torch.allclose(batch.reward[:, B:], now, atol=1e-6)
@@ -459,17 +462,19 @@ def test_target_critics_follow_only_every_so_many_updates():
 def test_a_boundary_freezes_copies_and_recreates():
     agent = in_task(tiny(), 0)
     agent.update(3)
-    dynamics, vae, heads = agent.dynamics, agent.vae, copied(agent.learner.heads)
+    dynamics, vae, heads = agent.dynamics, agent.retention.vae, copied(agent.learner.heads)
     model, generator = copied(dynamics), copied(vae)
     learner, optimizer = agent.learner, agent.dynamics_optimizer
     agent.begin_task(1)
     # carried, still the same and trainable
     assert agent.dynamics is dynamics and not moved(dynamics, model)
-    assert agent.vae is vae and not moved(vae, generator)
+    assert agent.retention.vae is vae and not moved(vae, generator)
     assert all(p.requires_grad for m in (dynamics, vae) for p in m.parameters())
     # frozen as they were
-    assert not moved(agent.old_dynamics, model) and not moved(agent.old_vae, generator)
-    assert agent.old_dynamics is not dynamics and agent.old_vae is not vae
+    assert not moved(agent.retention.old_dynamics, model) and not moved(
+        agent.retention.old_vae, generator
+    )
+    assert agent.retention.old_dynamics is not dynamics and agent.retention.old_vae is not vae
     # recreated
     assert agent.learner is not learner and moved(agent.learner.heads, heads)
     assert agent.learner.buffer.episodes == 0 and agent.reviewer.buffer.episodes == 0
@@ -483,7 +488,7 @@ def test_one_copy_stands_for_all_earlier_tasks():
     agent = in_task(tiny(), 1)
     agent.update(3)
     agent.begin_task(2)
-    assert same(agent.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
+    assert same(agent.retention.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
     assert not agent.reviewer.counts.table.any()
 
 
@@ -493,7 +498,7 @@ def test_from_scratch_nothing_is_carried():
     before, old = copied(agent.dynamics), agent.dynamics
     agent.begin_task(1)
     assert agent.dynamics is not old and moved(agent.dynamics, before)
-    assert agent.old_dynamics is None and agent.roles == ("learner",)
+    assert agent.retention.old_dynamics is None and agent.roles == ("learner",)
 
 
 def test_the_horizon_follows_the_task_and_its_last_value_repeats():
@@ -597,8 +602,9 @@ def test_every_method_stays_finite_over_two_tasks_and_reports_known_metrics(meth
 
 @pytest.mark.parametrize("combine", ["separate", "joint"])
 @pytest.mark.parametrize("match", ["raw", "bounded"])
-@pytest.mark.parametrize("shape", ["code", "paper"])
-@pytest.mark.parametrize("norm", ["squared", "absolute"])
+@pytest.mark.parametrize(
+    ("shape", "norm"), [("code", "squared"), ("paper", "squared"), ("paper", "absolute")]
+)
 def test_every_option_of_the_method_stays_finite(combine, match, shape, norm):
     cfg = tiny(
         rehearsal__combine=combine,
