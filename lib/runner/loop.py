@@ -24,6 +24,7 @@ from lib import config as configs
 from lib import families
 from lib.config import RunConfig
 from lib.errors import NonFiniteError, RunInterrupted, UserError, unknown
+from lib.replay.buffer import Episodes
 from lib.runner import checkpoint
 from lib.runner.evaluate import play, returns
 from lib.runner.files import atomic_write, told_to_the_user
@@ -299,7 +300,7 @@ class _Run:
     def _evaluate(self) -> None:
         self._show("evaluate")
         name = self.names[self.task]
-        result = self._returns(self.task, f"eval/{self.task}/{self.agent.steps}")
+        result = returns(self._test(self.task, f"eval/{self.task}/{self.agent.steps}")).cpu()
         mean = float(result.mean())
         values = {
             f"eval/{name}/return": mean,
@@ -312,10 +313,10 @@ class _Run:
         self.log.add_eval(name, self.agent.steps, mean)
         self.progress.result(mean, optimum)
 
-    def _returns(self, task: int, stream: str, heads: Any = None) -> torch.Tensor:
-        """Returns of a batch of evaluation episodes on a task; leaves every generator alone."""
+    def _test(self, task: int, stream: str, heads: Any = None) -> Episodes:
+        """A batch of evaluation episodes on a task; leaves every generator of the run alone."""
         draws = generator(self.cfg.seed, stream, self.device)
-        episodes = play(
+        return play(
             self.agent,
             self.domain.make(task),
             self.cfg.budget.eval_episodes,
@@ -324,8 +325,6 @@ class _Run:
             act_generator=draws,
             heads=heads,
         )
-        self._last_episodes = episodes
-        return returns(episodes).cpu()
 
     def _finish_task(self) -> None:
         """Last evaluation, every earlier task again, the audit, the task's own checkpoint."""
@@ -337,9 +336,9 @@ class _Run:
         paths = {}
         for earlier in range(index + 1):
             heads = self.agent.load_heads(self.heads[earlier])
-            result = self._returns(earlier, f"final/{index}/{earlier}", heads)
-            row[earlier] = float(result.mean())
-            paths[f"eval_obs_{earlier}"] = self._last_episodes.obs.cpu().numpy()
+            episodes = self._test(earlier, f"final/{index}/{earlier}", heads)
+            row[earlier] = float(returns(episodes).mean())
+            paths[f"eval_obs_{earlier}"] = episodes.obs.cpu().numpy()
         finals = {f"eval_final/{self.names[j]}/return": v for j, v in enumerate(row[: index + 1])}
         self.recorder.write("eval", self._header(), finals)
         draws = generator(self.cfg.seed, f"audit/{index}", self.device)

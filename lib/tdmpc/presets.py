@@ -42,7 +42,7 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
         "iterations": 3,
         "horizon_ramp": 1_600,
     },
-    "learning": {"batch": 128, "ema_every": 2, "seed_steps": 1_600, "discount": 0.95},
+    "learning": {"batch": 128, "ema_every": 8, "seed_steps": 1_600},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
