@@ -119,7 +119,8 @@ class VaeConfig:
 class RehearsalConfig:
     """Keeping the old dynamics alive on dreamt (or stored) pairs."""
 
-    every: int = at_least(1, 1)  # updates between two rehearsals (and two fresh dreams)
+    every: int = at_least(1, 1)  # updates between two rehearsals
+    dreams: int = at_least(1, 512)  # pairs per rehearsal, and dreams per step of the generator
     combine: str = one_of("separate", "joint")  # an Adam step of its own, or one summed loss
     weight: float = at_least(0, 1.0)  # the joint loss's lambda
     match: str = one_of("raw", "bounded")  # compare before or after clip and tanh

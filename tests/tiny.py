@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "learning.batch": 11,
     "learning.ema_every": 2,
     "learning.seed_steps": 14,
+    "rehearsal.dreams": 11,
     "vae.code": 5,
     "vae.width": 17,
 }

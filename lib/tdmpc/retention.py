@@ -76,7 +76,7 @@ class Retention:
 
     def rehearsal(self, dynamics: Dynamics) -> Tensor:
         """The loss on dreamt pairs answered by the old dynamics, or on stored transitions."""
-        batch, match = self.cfg.learning.batch, self.cfg.rehearsal.match
+        batch, match = self.cfg.rehearsal.dreams, self.cfg.rehearsal.match
         if self.cfg.method.rehearse == "stored":
             obs, action, target = self.stored.sample(batch, self.draws)
             return update.rehearsal_loss(dynamics, obs, action, target, "bounded")
@@ -100,7 +100,7 @@ class Retention:
         if when == "never" or (when == "first-task" and old):
             return None
         if old:
-            pairs = torch.cat((pairs, self.dream(self.cfg.learning.batch)))
+            pairs = torch.cat((pairs, self.dream(self.cfg.rehearsal.dreams)))
         beta, clip = self.cfg.vae.beta, self.cfg.learning.grad_clip
         return update.vae_step(self.vae, pairs, beta, clip, self.draws, self.vae_optimizer)
 
