@@ -89,6 +89,7 @@ SMALLER = {
     "planner.iterations": 2,
     "planner.horizon_ramp": 500,
     "learning.batch": 64,
+    "learning.ema_every": 2,
     "learning.seed_steps": 320,
 }
 METHODS = ("tdmpc", "drago-no-review")
