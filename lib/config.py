@@ -89,6 +89,7 @@ class LearningConfig:
 
     batch: int = at_least(1, 512)  # windows of `horizon` steps
     lr: float = at_least(0, 1e-3)  # Adam, every network
+    lr_end: float = share(1.0)  # share of every learning rate left at a task's end, linearly
     discount: float = share(0.99)
     rho: float = share(0.5)  # weight of step k in a loss is rho**k
     consistency_coef: float = at_least(0, 2.0)

@@ -30,6 +30,12 @@ def load(optimizer: torch.optim.Optimizer, saved: dict[str, list[Tensor]]) -> No
             optimizer.state[p] = {slot: saved[slot][i].to(p.device).clone() for slot in SLOTS}
 
 
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Changes the learning rate of every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 def step(
     optimizers: Iterable[torch.optim.Optimizer],
     parameters: list[nn.Parameter],

@@ -202,10 +202,22 @@ class ContinualAgent:
 
     def update(self, n: int) -> None:
         """Runs n updates."""
+        self._schedule_lr()
         for _ in range(n):
             self._update()
             self.updates += 1
             self.debt -= 1.0
+
+    def _schedule_lr(self) -> None:
+        """Lowers the learning rates linearly over the task's budget, where asked."""
+        cfg = self.cfg
+        done = min(1.0, self.steps / cfg.budget.env_steps_per_task)
+        scale = 1.0 - (1.0 - cfg.learning.lr_end) * done
+        optim.set_lr(self.retention.vae_optimizer, scale * cfg.vae.lr)
+        actors = [self.learner, self.reviewer] if self.reviewer else [self.learner]
+        heads = [o for a in actors for o in (a.heads_optimizer, a.policy_optimizer)]
+        for optimizer in (self.dynamics_optimizer, *heads):
+            optim.set_lr(optimizer, scale * cfg.learning.lr)
 
     def _update(self) -> None:
         cfg = self.cfg.learning

@@ -34,8 +34,9 @@ FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 # Four rooms of 13 x 13 cells, with networks and searches that one CPU core carries. What is not
 # named keeps the published value, among them the 512 dreams of a rehearsal. The targets follow at
 # every 8th update (published: every 40th, over far more updates): followed faster, the values
-# outrun the policy and returns collapse now and then. A quarter of a task is random warm-up, so
-# that goals are found before planning starts.
+# outrun the policy and returns collapse now and then. Learning rates fall to a tenth over a task,
+# so that it does not end in the middle of one of Adam's spikes. More than a quarter of a task is
+# random warm-up, so that goals are found before planning starts.
 SMALL_GRID: dict[str, dict[str, Any]] = {
     "env": {"size": 13, "episode_length": 50},
     "model": {"width": 96},
@@ -46,7 +47,7 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
         "iterations": 3,
         "horizon_ramp": 1_600,
     },
-    "learning": {"batch": 128, "ema_every": 8, "seed_steps": 1_600},
+    "learning": {"batch": 128, "lr_end": 0.1, "ema_every": 8, "seed_steps": 1_600},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -57,7 +58,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "tasks": FOUR_ROOMS,
         **SMALL_GRID,
         "budget": {
-            "env_steps_per_task": 6_400,
+            "env_steps_per_task": 5_600,
             "parallel_envs": 8,
             "eval_every": 1_600,
             "eval_episodes": 8,
