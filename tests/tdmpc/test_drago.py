@@ -680,3 +680,31 @@ def test_loading_agents_takes_heads_and_the_reviewer_falls_back_to_the_learners(
     reviewed = in_task(tiny(), 1)
     other.load_agents(copy.deepcopy(reviewed.state_dict(with_replay=False)))
     assert same(other.reviewer.heads.state_dict(), reviewed.reviewer.heads.state_dict()) == []
+
+
+# Learning rates --------------------------------------------------------------------------------
+
+
+def rates(agent):
+    actors = [agent.learner, *([agent.reviewer] if agent.reviewer else [])]
+    optimizers = [agent.dynamics_optimizer, agent.retention.vae_optimizer]
+    optimizers += [o for a in actors for o in (a.heads_optimizer, a.policy_optimizer)]
+    return [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+
+
+def test_learning_rates_fall_linearly_over_a_task_and_start_afresh_with_the_next():
+    agent = in_task(tiny(learning__lr_end=0.1), 1)
+    # 2 roles x 5 episodes x 7 steps = 70 of 84 steps: 1 - 0.9 * 70 / 84 = 0.25
+    agent.update(1)
+    assert rates(agent) == pytest.approx([0.25e-3] * 6)
+    agent.steps = 840  # past the budget they stay where they are
+    agent.update(1)
+    assert rates(agent) == pytest.approx([1e-4] * 6)
+    agent.begin_task(2)
+    assert rates(agent) == pytest.approx([1e-3] * 6)
+
+
+def test_learning_rates_stay_put_unless_asked():
+    agent = in_task(tiny(), 1)
+    agent.update(1)
+    assert rates(agent) == pytest.approx([1e-3] * 6)
