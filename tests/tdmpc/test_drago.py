@@ -705,6 +705,6 @@ def test_learning_rates_fall_linearly_over_a_task_and_start_afresh_with_the_next
 
 
 def test_learning_rates_stay_put_unless_asked():
-    agent = in_task(tiny(), 1)
+    agent = in_task(tiny(learning__lr_end=1.0), 1)
     agent.update(1)
     assert rates(agent) == pytest.approx([1e-3] * 6)
