@@ -36,7 +36,9 @@ FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 # every 8th update (published: every 40th, over far more updates): followed faster, the values
 # outrun the policy and returns collapse now and then. Learning rates fall to a tenth over a task,
 # so that it does not end in the middle of one of Adam's spikes. More than a quarter of a task is
-# random warm-up, so that goals are found before planning starts.
+# random warm-up, so that goals are found before planning starts. Of the transitions that the agent
+# met, a generator trained at the published beta of 1 dreams a third here, at 0.1 more than four
+# fifths.
 SMALL_GRID: dict[str, dict[str, Any]] = {
     "env": {"size": 13, "episode_length": 50},
     "model": {"width": 96},
@@ -48,6 +50,7 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
         "horizon_ramp": 1_600,
     },
     "learning": {"batch": 128, "lr_end": 0.1, "ema_every": 8, "seed_steps": 1_600},
+    "vae": {"beta": 0.1},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
