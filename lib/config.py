@@ -1,8 +1,8 @@
 """Every setting of a run: frozen dataclasses, and strict loading from plain mappings.
 
-A section is one dataclass; a run is the record that holds them all. Numbers that come from a
-paper say so beside them ("spec" names the numbers of the published code and paper, collected
-in the chapter that introduces the part). Unknown names and wrong types are refused.
+A section is one dataclass; a run is the record that holds them all. The defaults are those of
+DRAGO's published code on MiniGrid; smaller worlds are named changes in `lib.tdmpc.presets`.
+Unknown names, wrong types and numbers out of range are refused.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """DRAGO, and every method compared with it: one agent, switched by `MethodConfig`.
 
-Where we differ from the published code (numbers as in the table of findings of the chapter):
+Where we differ from the published code:
 
 - One owner of the dynamics. Their Adam state is separate from the heads', which changes nothing
   in the arithmetic; the gradient norm is clipped jointly as before.
@@ -8,6 +8,7 @@ Where we differ from the published code (numbers as in the table of findings of 
   start with the episode that fills the warm-up instead of the one after it.
 - Grid counts round to the nearest cell; errors are floored before their logarithm; continuous
   actions are clamped; any share of reviewer rows works.
+- A task ends at its budget; the original collects one more episode.
 - The target copy of the dynamics is left out: nothing reads it.
 - E episodes are collected in lock-step and followed by E times as many updates. With E = 1 this
   is the published schedule; more makes the data of an update up to E episodes staler.
