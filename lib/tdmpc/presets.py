@@ -32,13 +32,14 @@ ABOUT = {
 FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 
 # Four rooms of 13 x 13 cells, with networks and searches that one CPU core carries. What is not
-# named keeps the published value, among them the 512 dreams of a rehearsal. The targets follow at
-# every 8th update (published: every 40th, over far more updates): followed faster, the values
-# outrun the policy and returns collapse now and then. Learning rates fall by half over a task,
-# so that it rarely ends in one of Adam's spikes (a tenth leaves learners of later tasks too slow).
-# A quarter of a task is random warm-up, so that goals are found before planning starts. Of the transitions that the agent
-# met, a generator trained at the published beta of 1 dreams a third here, at 0.1 more than four
-# fifths.
+# named keeps the published value, among them the 512 dreams of a rehearsal. Why some differ:
+# - a quarter of a task is random warm-up, so that goals are found before planning starts;
+# - targets follow at every 8th update (published: every 40th, over far more updates): followed
+#   faster, the values outrun the policy and returns collapse now and then;
+# - learning rates fall by half over a task, so that it rarely ends in one of Adam's spikes; falling
+#   to a tenth they leave the learners of later tasks too slow;
+# - of the transitions that the agent met, a generator trained at the published beta of 1 dreams a
+#   third in this world, at 0.1 more than four fifths.
 SMALL_GRID: dict[str, dict[str, Any]] = {
     "env": {"size": 13, "episode_length": 50},
     "model": {"width": 96},
