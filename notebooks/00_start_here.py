@@ -296,12 +296,12 @@ legend = figure.legend(handles, labels, loc="outside lower center", ncols=2, fra
 # (DRAGO, synthetic experience rehearsal). No observation of room 1 is stored anywhere: two small
 # networks stand for all of it. The price is that the generator must dream of what matters, and
 # that errors of the old model are rehearsed along with its knowledge.
-
 #
 # The figure shows where the dreams lie. They follow how often the agent was somewhere: expect
-# the way from start to goal to be dreamt of (blue), and much that it met only in passing, while
-# acting at random at first, to be left out (orange). After room 2 the generator, trained on that
-# room and on its own dreams of room 1, should know both ways.
+# the way from start to goal to be dreamt of (blue), and some of what it met only in passing, while
+# acting at random at first, to be left out (orange). Dreams also blur, so a few lie where it never
+# was (pink). After room 2 the generator, trained on that room and on its own dreams of room 1,
+# should know both ways.
 
 # %%
 show(update.rehearsal_loss)
