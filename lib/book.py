@@ -23,6 +23,7 @@ RUN = NOTEBOOKS / "20_run.py"
 COMPARE = NOTEBOOKS / "21_compare.py"
 TEMPLATES = ("20_run", "21_compare")  # committed without outputs; copies are executed elsewhere
 KERNEL = "python3"
+KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 
@@ -55,7 +56,7 @@ def run(
     """
     import papermill
 
-    from lib.kernel import ThisPython
+    from lib.kernel import logging_to
 
     node = read(notebook)
     check_parameters(params, parameters(node), Path(notebook).name)
@@ -66,7 +67,7 @@ def run(
         parameters=dict(params),
         cwd=str(cwd),
         kernel_name=KERNEL,
-        kernel_manager_class=ThisPython,
+        kernel_manager_class=logging_to(Path(out_path).with_name(KERNEL_LOG)),
         progress_bar=False,
         autosave_cell_every=autosave_seconds,
         coalesce_streams=True,

@@ -46,6 +46,8 @@ def execute(parameters: Mapping[str, Any], out: Path, notebook: Path) -> None:
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    from lib.kernel import last_words
+
     out, name = out.absolute(), shown(out)  # papermill changes the working directory meanwhile
     stop = out / "stop"
     with alone_in(out), _stopping(stop), _Display(out), told_to_the_user(out / "run.ipynb"):
@@ -54,9 +56,10 @@ def execute(parameters: Mapping[str, Any], out: Path, notebook: Path) -> None:
         except PapermillExecutionError as error:
             raise as_it_was(error, name, "run.ipynb") from None
         except DeadKernelError:
+            said = last_words(out / book.KERNEL_LOG)
+            why = f"saying {said!r}" if said else "perhaps for lack of memory"
             raise NotebookFailed(
-                f"the notebook's kernel died, perhaps for lack of memory; continue with "
-                f"'python -m lib resume {name}'"
+                f"the notebook's kernel died, {why}; continue with 'python -m lib resume {name}'"
             ) from None
 
 

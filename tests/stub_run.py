@@ -44,6 +44,9 @@ if name == "non-finite":
     raise NonFiniteError("non-finite loss")
 if name == "bug":
     1 / 0  # noqa: B018
+if name == "crash":
+    os.write(2, b"fatal: out of luck\n")
+    os.abort()
 if name == "dead":
     os.kill(os.getpid(), signal.SIGKILL)
 (out / "kernel.pid").write_text(str(os.getpid()))

@@ -111,6 +111,7 @@ def test_a_run_works_from_any_folder_and_writes_where_the_user_is(tmp_path, monk
         ("non-finite", 2, "non-finite loss\n"),
         ("bug", 1, "ZeroDivisionError: division by zero; the cell is marked in "),
         ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; continue with "),
+        ("crash", 1, "the notebook's kernel died, saying "),
     ],
 )
 def test_a_failing_notebook_gives_one_line_and_stays_where_it_was(
@@ -120,7 +121,7 @@ def test_a_failing_notebook_gives_one_line_and_stays_where_it_was(
     lines = capfd.readouterr().err.splitlines()
     assert lines[-1].startswith(message.rstrip("\n")) and "Traceback" not in "".join(lines)
     notebook = nbformat.read(outputs / f"{name}-s0" / "run.ipynb", 4)
-    if name != "dead":
+    if name not in ("dead", "crash"):
         assert "papermill-error-cell" in str(notebook.cells)
 
 
