@@ -37,11 +37,18 @@ def share(default: float) -> Any:
 class EnvConfig:
     """The world that the tasks share."""
 
-    domain: str = one_of("grid")
-    size: int = at_least(9, 27)  # side of the square in cells, odd
+    domain: str = one_of("grid", "cheetah", "walker")
+    observation: str = one_of("state", "pixels")
     episode_length: int = at_least(1, 100)  # env steps; episodes never end early
-    reward: str = one_of("dense", "sparse")
-    put_blocks: bool = True  # impassable blocks inside the rooms
+    action_repeat: int = at_least(1, 1)  # env steps that one decision lasts
+    size: int = at_least(9, 27)  # grid only: side of the square in cells, odd
+    reward: str = one_of("dense", "sparse")  # grid only
+    put_blocks: bool = True  # grid only: impassable blocks inside the rooms
+
+    @property
+    def decisions(self) -> int:
+        """Decisions in an episode."""
+        return self.episode_length // self.action_repeat
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ class BudgetConfig:
     eval_every: int = at_least(1, 10_000)
     eval_episodes: int = at_least(1, 10)
     checkpoint_every: int = at_least(1, 50_000)
+    pre_rollout: int = at_least(1, 100)  # decisions of the agent that acts first, where one does
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,8 @@ class PlannerConfig:
     temperature: float = at_least(0, 0.5)  # elite weights ~ exp(temperature * score)
     momentum: float = share(0.1)  # share of the old mean (or probabilities) kept
     min_std: float = at_least(0, 0.05)  # floor of the action noise, continuous actions
-    horizon_ramp: int = at_least(0, 10_000)  # agent steps over which the horizon grows from 1
-    std_ramp: int = at_least(0, 50_000)  # agent steps over which the floor falls from 0.5
+    horizon_ramp: int = at_least(0, 10_000)  # decisions over which the horizon grows from 1
+    std_ramp: int = at_least(0, 50_000)  # decisions over which the floor falls from 0.5
     use_q: bool = True  # add the value of the last latent
     final_noise: str = one_of("clamp", "legacy")  # legacy lets the acted value leave [-1, 1]
 
@@ -101,9 +109,9 @@ class LearningConfig:
     first_step_heads: bool = False  # reward and value losses at k = 0 only
     priority_alpha: float = at_least(0, 0.6)
     priority_beta: float = at_least(0, 0.4)
-    seed_steps: int = at_least(0, 5_000)  # random agent steps at the start of each task
+    seed_steps: int = at_least(0, 5_000)  # random decisions at the start of each task
     capacity: int = at_least(1, 1_000_000)  # most transitions a buffer holds
-    updates_per_step: float = at_least(0, 1.0)  # updates per learner step
+    updates_per_step: float = at_least(0, 1.0)  # updates per learner decision
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,11 @@ class RunConfig:
     rehearsal: RehearsalConfig = RehearsalConfig()
     reviewer: ReviewerConfig = ReviewerConfig()
     method: MethodConfig = MethodConfig()
+
+    @property
+    def decisions_per_task(self) -> int:
+        """A task's budget as the agent counts it, in decisions."""
+        return self.budget.env_steps_per_task // self.env.action_repeat
 
 
 def to_dict(config: Any) -> dict[str, Any]:

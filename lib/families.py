@@ -7,7 +7,7 @@ import torch
 
 from lib import config
 from lib.config import RunConfig
-from lib.envs import stream
+from lib.envs import worlds
 from lib.envs.api import Domain
 from lib.errors import UserError, unknown
 from lib.seeding import Streams
@@ -22,10 +22,13 @@ PARAMETERS: dict[str, Any] = {
     "seed": 0,
     "device": "auto",
     "tasks": [],
+    "start_at": "",
     "env_steps_per_task": 0,
     "load_mode": "",
     "load_from": "",
+    "pre_rollout": "",
     "overrides": {},
+    "video": "final",
     "wandb": "",
     "out_dir": "",
 }
@@ -68,8 +71,32 @@ def resolve(parameters: Mapping[str, Any]) -> RunConfig:
     if given["env_steps_per_task"]:
         changes["budget"] = {"env_steps_per_task": given["env_steps_per_task"]}
     run = config.set_dotted(config.merge(run, changes), given["overrides"])
+    if given["start_at"]:
+        run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
     check(run, inherits=bool(given["load_mode"]))
     return run
+
+
+def _from_task(run: RunConfig, start_at: str, inherits: bool) -> RunConfig:
+    """The rest of a sequence, from a named task on, each task with the horizon it has there."""
+    names = [task.name for task in worlds.resolve(run.env, run.tasks)]
+    wanted = {start_at, start_at.replace("_", "-")}  # as the names of control tasks are read
+    index = next((i for i, name in enumerate(names) if wanted & {name, _short(name)}), None)
+    if index is None:
+        raise unknown("task", start_at, names, "start_at takes one of the run's own tasks")
+    if index and not inherits and run.method.carry != "nothing":
+        raise UserError(
+            f"start_at {start_at!r} goes on where a run over {', '.join(names[:index])} ended; "
+            "name that run with load_mode world-model and load_from FOLDER"
+        )
+    horizon = run.planner.horizon
+    kept = horizon[min(index, len(horizon) - 1) :]
+    return config.merge(run, {"tasks": run.tasks[index:], "planner": {"horizon": kept}})
+
+
+def _short(name: str) -> str:
+    """A task's name without its domain: run-backwards of cheetah-run-backwards."""
+    return name.split("-", 1)[-1]
 
 
 def check(run: RunConfig, inherits: bool = False) -> None:
@@ -78,7 +105,26 @@ def check(run: RunConfig, inherits: bool = False) -> None:
     Args:
         inherits: the first task already starts from another run's world model.
     """
-    stream.resolve(run.tasks, run.env.size, put_blocks=run.env.put_blocks)
+    if run.env.observation == "pixels":
+        raise UserError(
+            "env.observation 'pixels': TD-MPC and DRAGO here learn from states; learning from "
+            "pixels is what the Dreamer family is for. Use env.observation state"
+        )
+    worlds.resolve(run.env, run.tasks)
+    if run.env.domain == "grid" and run.env.action_repeat != 1:
+        raise UserError(
+            f"env.action_repeat {run.env.action_repeat}: a step of the grid is a decision; use 1"
+        )
+    if run.env.episode_length % run.env.action_repeat:
+        raise UserError(
+            f"env.episode_length {run.env.episode_length} is not a multiple of env.action_repeat "
+            f"{run.env.action_repeat}; take {run.env.decisions * run.env.action_repeat}"
+        )
+    if run.env.domain != "grid" and (run.model.bounded or run.reviewer.count_bonus == "grid"):
+        raise UserError(
+            f"the states of '{run.env.domain}' have no bounds and no cells: set model.bounded "
+            "false and reviewer.count_bonus bounded, as the presets named after it do"
+        )
     round_steps = run.budget.parallel_envs * run.env.episode_length
     roles = 2 if run.method.review and (inherits or len(run.tasks) > 1) else 1
     stride, budget = round_steps * roles, run.budget.env_steps_per_task
@@ -91,10 +137,10 @@ def check(run: RunConfig, inherits: bool = False) -> None:
             f"{' for learner and reviewer' if roles == 2 else ''}); take {near}"
         )
     shortest = min(run.planner.horizon, default=0)
-    if not shortest or max(run.planner.horizon) >= run.env.episode_length:
+    if not shortest or max(run.planner.horizon) >= run.env.decisions:
         raise UserError(
             f"planner.horizon {list(run.planner.horizon)} must hold numbers from 1 to "
-            f"{run.env.episode_length - 1}, less than env.episode_length"
+            f"{run.env.decisions - 1}, less than an episode's decisions"
         )
     if run.reviewer.ratio == 0:
         raise UserError("reviewer.ratio 0 leaves the reviewer no rows of its own; take more than 0")
@@ -123,8 +169,7 @@ def choose_device(name: str) -> torch.device:
 
 def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[ContinualAgent, Domain]:
     """The agent and the world that a configuration describes."""
-    tasks = stream.resolve(run.tasks, run.env.size, put_blocks=run.env.put_blocks)
-    domain = stream.build(run.env, tasks, device)
+    domain = worlds.build(run.env, run.tasks, device)
     agent = ContinualAgent(
         run,
         domain.obs_dim,
@@ -132,6 +177,6 @@ def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[Conti
         domain.episode_length,
         streams,
         device,
-        grid_size=run.env.size,
+        grid_size=domain.grid_size,
     )
     return agent, domain

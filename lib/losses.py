@@ -60,18 +60,16 @@ def td_mpc_loss(
     *,
     rho: float,
     coefs: tuple[float, float, float],
-    first_step_heads: bool = False,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The joint model loss of TD-MPC.
 
     Args:
         consistency: (H, B) mean squared error of the unrolled latents.
-        reward: predicted and actual, each (H, B).
-        q: predicted (2, H, B) and target (H, B).
+        reward: predicted and actual, each (K, B); K is H, or fewer to train the first steps only.
+        q: predicted (2, K, B) and target (K, B).
         weight: (B,) importance weights of the windows.
         rho: weight of step k is rho**k.
         coefs: consistency, reward and value coefficient.
-        first_step_heads: reward and value errors at k = 0 only.
 
     Returns:
         The weighted mean loss, and its unweighted parts (means over the batch).
@@ -80,8 +78,6 @@ def td_mpc_loss(
     """
     reward_error = (reward[0] - reward[1]).square()
     value_error = (q[0] - q[1]).square().sum(0)
-    if first_step_heads:
-        reward_error, value_error = reward_error[:1], value_error[:1]
     sums = [windowed_sum(terms, rho) for terms in (consistency, reward_error, value_error)]
     total = sum(c * s for c, s in zip(coefs, sums, strict=True))
     parts = {

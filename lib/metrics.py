@@ -2,8 +2,9 @@
 
 A *return matrix* R has one row per task boundary and one column per task: R[k, j] is the
 performance on task j after learning tasks 0..k. Entries with j > k are NaN. Performance is the
-mean undiscounted return divided by the best return possible (see `normalise`), so 0 is nothing
-and 1 is the exact optimum. Functions that need no such scale say so.
+mean undiscounted return divided by the return that counts as 100 % (see `normalise`): the exact
+optimum where it is known, else the most that an episode can pay, which may be out of reach.
+Functions that need no such scale say so.
 
 Average performance, forgetting and forward transfer follow Continual World (Wolczyk et al.,
 2021, section 4.3). Backward transfer follows GEM (Lopez-Paz & Ranzato, 2017, section 2).
@@ -19,17 +20,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FEWEST_SEEDS = 3  # below this a bootstrap interval says nothing, so none is given
+SMALLEST = 1e-12  # what a logarithm takes 0 for, as the audits do
 
 Array = NDArray[np.floating]
 
 
 def normalise(returns: ArrayLike, optimum: ArrayLike) -> Array:
-    """Returns as a share of the best return possible.
+    """Returns as a share of the return that counts as 100 %.
 
     Args:
         returns: (..., tasks) mean undiscounted returns [task units]; NaN stays NaN.
-        optimum: (tasks,) best mean return of each task [task units], greater than 0, or NaN
-            where it is unknown, which makes that task's shares NaN.
+        optimum: (tasks,) best mean return of each task, or the most that an episode can pay
+            [task units], greater than 0, or NaN where it is unknown, which makes that task's
+            shares NaN.
 
     Returns:
         (..., tasks) in [0, 1]. Values outside are clipped: a short evaluation can beat the mean
@@ -114,14 +117,14 @@ def area_under_curve(steps: ArrayLike, performance: ArrayLike, end: float | None
 def forward_transfer(auc: ArrayLike, reference: ArrayLike, divide_by: str = "reference") -> Array:
     """How much faster each task is learnt than by a learner that starts from nothing.
 
-    1 means optimal from the first step, 0 no difference, negative slower.
+    1 means full performance from the first step, 0 no difference, negative slower.
 
     Args:
         auc: (tasks,) area under the continual run's curve, performance in [0, 1].
         reference: (tasks,) the same of a run that learns only that task (method `scratch`).
         divide_by: "reference" is Continual World's definition and ours,
             (AUC - AUC_ref) / (1 - AUC_ref). "run" is what Continual-Dreamer's script computes,
-            (AUC - AUC_ref) / (1 - AUC), which grows without bound as the run nears the optimum.
+            (AUC - AUC_ref) / (1 - AUC), which grows without bound as the run nears 1.
 
     Returns:
         (tasks,), NaN where the divisor is 0 (nothing left to gain).
@@ -133,21 +136,24 @@ def forward_transfer(auc: ArrayLike, reference: ArrayLike, divide_by: str = "ref
     return np.divide(auc - reference, room, out=np.full(room.shape, np.nan), where=room > 0)
 
 
-def retention(accuracy: ArrayLike) -> Array:
-    """Accuracy on what a task met, relative to the accuracy when that task ended.
+def since_own_end(values: ArrayLike, ratio: bool = True) -> Array:
+    """What is left of each task: its number at a moment, against that when the task ended.
 
     Args:
-        accuracy: (..., tasks, tasks), [k, j] is the world model's accuracy after task k on the
-            transitions met during task j; NaN where j > k.
+        values: (..., tasks, tasks), [k, j] says how well the world model predicts, after task k,
+            what task j held: an accuracy (more is better), an error or its logarithm; NaN where
+            j > k.
+        ratio: divide by the number at the task's own end, else subtract it.
 
     Returns:
-        The same shape: 1 on the diagonal, 0.9 where a tenth has been lost, NaN where j > k
-        or where nothing was right to begin with.
+        The same shape: 1 (or 0) on the diagonal; below it 0.9 where a tenth of an accuracy has
+        been lost, 3 where an error has tripled; NaN where j > k or where a divisor is 0.
     """
-    accuracy = np.asarray(accuracy, float)
-    at_end = np.diagonal(accuracy, axis1=-2, axis2=-1)[..., None, :]
-    out = np.full(accuracy.shape, np.nan)
-    return np.divide(accuracy, at_end, out=out, where=np.broadcast_to(at_end > 0, out.shape))
+    values = np.asarray(values, float)
+    at_end = np.broadcast_to(np.diagonal(values, axis1=-2, axis2=-1)[..., None, :], values.shape)
+    if not ratio:
+        return values - at_end
+    return np.divide(values, at_end, out=np.full(values.shape, np.nan), where=at_end > 0)
 
 
 @dataclass(frozen=True)
@@ -163,13 +169,13 @@ class Estimate:
     def has_interval(self) -> bool:
         return bool(np.isfinite(self.low) and np.isfinite(self.high))
 
-    def text(self, digits: int = 2) -> str:
+    def text(self, form: str = ".2f") -> str:
         """For tables: `0.87 [0.84, 0.90]`, or the point and why there is no interval."""
         if not np.isfinite(self.point):
             return "–"
         if self.has_interval:
-            return f"{self.point:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
-        return f"{self.point:.{digits}f} ({self.seeds} seed{'s' * (self.seeds != 1)}, no interval)"
+            return f"{self.point:{form}} [{self.low:{form}}, {self.high:{form}}]"
+        return f"{self.point:{form}} ({self.seeds} seed{'s' * (self.seeds != 1)}, no interval)"
 
 
 def interquartile_mean(values: ArrayLike) -> Array:
@@ -214,6 +220,7 @@ def interval(
     confidence: float = 0.95,
     reps: int = 2000,
     seed: int = 0,
+    log: bool = False,
 ) -> Estimate:
     """Interquartile mean (or mean) over seeds and tasks with a stratified-bootstrap interval.
 
@@ -225,6 +232,8 @@ def interval(
         confidence: share of the percentile interval.
         reps: bootstrap repetitions.
         seed: of the bootstrap; the same scores and seed give the same interval.
+        log: average the logarithms, for errors and factors that span decades; with "mean" this
+            is the geometric mean. Scores must not be negative; below `SMALLEST` they count as it.
 
     Returns:
         The estimate. With fewer than `FEWEST_SEEDS` seeds the interval is NaN. With three seeds
@@ -238,27 +247,41 @@ def interval(
         raise ValueError(f"scores must be finite, (seeds,) or (seeds, tasks), got {scores.shape}")
     if statistic not in ("iqm", "mean"):
         raise ValueError(f"statistic is 'iqm' or 'mean', got {statistic!r}")
+    scores = _log(scores) if log else scores
 
     def aggregate(x: Array) -> Array:  # over seeds and tasks together, as (1,)
         flat = x.reshape(-1, 1)
         return interquartile_mean(flat) if statistic == "iqm" else flat.mean(axis=0)
 
     point = float(aggregate(scores)[0])
-    if len(scores) < FEWEST_SEEDS:
-        return Estimate(point, float("nan"), float("nan"), len(scores))
-    if np.ptp(scores, axis=0).max() == 0:  # equal seeds: nothing to resample
-        return Estimate(point, point, point, len(scores))
-    low, high = _bootstrap(scores, aggregate, confidence, reps, seed)[:, 0]
-    return Estimate(point, float(low), float(high), len(scores))
+    low = high = float("nan")
+    if len(scores) >= FEWEST_SEEDS:
+        if np.ptp(scores, axis=0).max() == 0:  # equal seeds: nothing to resample
+            low = high = point
+        else:
+            low, high = map(float, _bootstrap(scores, aggregate, confidence, reps, seed)[:, 0])
+    ends = np.exp([point, low, high]).tolist() if log else [point, low, high]
+    return Estimate(*ends, len(scores))
+
+
+def _log(values: Array) -> Array:
+    if (values < 0).any():
+        raise ValueError(f"a logarithm needs values of 0 or more, got {values.min()}")
+    return np.log(np.maximum(values, SMALLEST))
 
 
 def interval_curve(
-    curves: ArrayLike, confidence: float = 0.95, reps: int = 1000, seed: int = 0
+    curves: ArrayLike,
+    confidence: float = 0.95,
+    reps: int = 1000,
+    seed: int = 0,
+    log: bool = False,
 ) -> tuple[Array, Array, Array]:
     """`interval` (interquartile mean) at every point of a bundle of curves, in one bootstrap.
 
     Args:
         curves: (seeds, points); a point where any seed is NaN gives NaN.
+        log: average the logarithms, see `interval`.
 
     Returns:
         point, low, high, each (points,). low and high are NaN with too few seeds.
@@ -269,8 +292,10 @@ def interval_curve(
     out = np.full((3, curves.shape[1]), np.nan)
     whole = np.isfinite(curves).all(axis=0)
     scores = curves[:, whole]  # (seeds, whole points)
+    scores = _log(scores) if log else scores
     if scores.size:
         out[0, whole] = interquartile_mean(scores)
         if len(scores) >= FEWEST_SEEDS:
             out[1:, whole] = _bootstrap(scores, interquartile_mean, confidence, reps, seed)
+    out = np.exp(out) if log else out
     return out[0], out[1], out[2]

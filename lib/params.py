@@ -11,7 +11,7 @@ from lib.errors import UserError, unknown
 from lib.families import PARAMETERS
 from lib.runner.summary import differences
 
-KEPT = ("load_mode", "load_from")  # parameters that config.yaml holds beside the configuration
+KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration
 
 
 def read(name: str, folder: Path) -> dict[str, Any]:

@@ -7,11 +7,12 @@ same colour, dash and marker in every figure. Maps of the grid are in `lib.maps`
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
 from lib import metrics
@@ -19,6 +20,9 @@ from lib import metrics
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000", "#7A7A7A"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+
+LONG = 1e5  # env steps from which an axis says 100k and 1M
+PUBLISHED_LOOKS = (("-", "o"), ("--", "^"), (":", "s"))  # dash and hollow mark, in this order
 
 # Ablations share their method's hue and differ in dash and marker.
 METHOD_STYLE = {
@@ -67,11 +71,18 @@ def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
     return ax
 
 
-def _bundle(ax: Axes, x: ArrayLike, seeds: ArrayLike, label: str, position: int) -> None:
+def _wrapped(names: Sequence[str]) -> list[str]:
+    """Names for the ticks of an axis, the long ones on several lines."""
+    return [fill(name, 10) for name in names]
+
+
+def _bundle(
+    ax: Axes, x: ArrayLike, seeds: ArrayLike, label: str, position: int, log: bool = False
+) -> None:
     """Interquartile mean with its interval; with too few seeds, the seeds themselves."""
     x, seeds = np.asarray(x, float), np.atleast_2d(np.asarray(seeds, float))
     look = style(label, position)
-    point, low, high = metrics.interval_curve(seeds)
+    point, low, high = metrics.interval_curve(seeds, log=log)
     every = max(1, len(x) // 8)
     ax.plot(x, point, label=label, markersize=5, markevery=every, linewidth=1.8, **look)
     if np.isfinite(low).any():
@@ -86,26 +97,64 @@ def learning_curves(
     title: str = "",
     legend: bool = True,
     ax: Axes | None = None,
+    optimum_name: str = "exact optimum",
 ) -> Axes:
-    """Evaluation return against environment steps, with the exact optimum as the 100 % line.
+    """Evaluation return against environment steps, with the optimum as the 100 % line.
 
     Args:
         curves: label -> env steps (points,) and returns (seeds, points). Three seeds or more
             get a 95 % bootstrap band; fewer are drawn one by one.
-        optimum: best mean return [task units], drawn as a dashed line when known.
+        optimum: the return that counts as 100 % [task units], drawn as a dashed line when known.
+        optimum_name: of that line, `Yardstick.name`.
     """
     ax = new_axes(ax, (5.5, 3.6))
     for position, (label, (steps, returns)) in enumerate(curves.items()):
         _bundle(ax, steps, returns, label, position)
     if optimum is not None and np.isfinite(optimum):
-        ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label="exact optimum")
+        ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label=optimum_name)
     if ax.dataLim.ymin >= 0:
         ax.set_ylim(bottom=0)
     _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
     ax.xaxis.set_major_locator(MaxNLocator(5))
+    if ax.dataLim.xmax >= LONG:
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     if legend:
         ax.legend(fontsize=9, frameon=False)
     return ax
+
+
+def beside_published(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    published: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]],
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Our learning curves over published ones, however much longer those are.
+
+    Environment steps are on a logarithmic axis, so that a short curve of ours stays readable and
+    equal steps stay above each other. What was measured at step 0 has no place on it.
+
+    Args:
+        curves: label -> env steps (points,) and returns (seeds, points), as `learning_curves`.
+        published: label -> env steps (points,), mean and standard deviation of the return; drawn
+            in grey with hollow marks, so that nothing grey is ours.
+    """
+    ax = new_axes(ax, (5.5, 3.6))
+    for position, (label, columns) in enumerate(published.items()):
+        later = np.asarray(columns[0]) > 0
+        points = [np.asarray(column, float)[later] for column in columns]
+        dash, mark = PUBLISHED_LOOKS[position % len(PUBLISHED_LOOKS)]
+        line = {"color": "0.6", "linestyle": dash, "linewidth": 1.2, "zorder": 1.5}
+        marks = {"marker": mark, "markersize": 4.5, "markerfacecolor": "white"}
+        ax.errorbar(*points, ecolor="0.8", elinewidth=1.0, label=label, **line, **marks)
+    for position, (label, (steps, returns)) in enumerate(curves.items()):
+        later = np.asarray(steps) > 0
+        if later.any():
+            _bundle(ax, np.asarray(steps)[later], np.asarray(returns)[:, later], label, position)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.set_ylim(bottom=0)
+    return _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
 
 
 def retention_curves(
@@ -114,11 +163,15 @@ def retention_curves(
     ylabel: str = "right-cell accuracy",
     first: int = 1,
     ax: Axes | None = None,
+    log: bool = False,
 ) -> Axes:
-    """A quantity between 0 and 1 after each further task.
+    """What the world model knows after each further task.
 
     Args:
         curves: label -> (seeds, boundaries), the first boundary being the end of task `first`.
+            Values lie between 0 and 1, or are positive with `log`.
+        ylabel: what is drawn, `Measure.axis`.
+        log: logarithmic axis, and averages over seeds of the logarithm.
     """
     ax = new_axes(ax, (5.5, 3.6))
     last = first
@@ -126,12 +179,20 @@ def retention_curves(
         values = np.atleast_2d(np.asarray(values, float))
         boundaries = np.arange(first, first + values.shape[1])
         last = max(last, boundaries[-1])
-        _bundle(ax, boundaries, values, label, position)
-    ax.set_ylim(0, 1.03)
+        _bundle(ax, boundaries, values, label, position, log)
+    if log:
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        room = max(
+            1.0, (10 * low / high) ** 0.5
+        )  # a decade at least, so that nothing looks dramatic
+        ax.set_ylim(low / room, high * room)
+    else:
+        ax.set_ylim(0, 1.03)
     ax.set_xticks(np.arange(first, last + 1))
     ax.set_xlim(first - 0.15, last + 0.15)
     _tidy(ax, title, "tasks learnt", ylabel)
-    ax.legend(fontsize=9, frameon=False, loc="lower left")
+    ax.legend(fontsize=9, frameon=False, loc="best" if log else "lower left")
     return ax
 
 
@@ -175,8 +236,8 @@ def return_matrix(
         if np.isfinite(value):
             ink = "black" if value > 0.55 else "white"
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=10)
-    ax.set_xticks(range(len(tasks)), tasks, fontsize=9)
-    ax.set_yticks(range(len(tasks)), tasks, fontsize=9)
+    ax.set_xticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
+    ax.set_yticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
     ax.set_xlabel("on task", fontsize=10)
     ax.set_ylabel("after task", fontsize=10)
     ax.set_title(title, fontsize=11)
@@ -195,12 +256,14 @@ def return_bars(
     optimum: ArrayLike,
     title: str = "",
     ax: Axes | None = None,
+    optimum_name: str = "exact optimum",
 ) -> Axes:
-    """Return on each task when its own training ended, beside the exact optimum.
+    """Return on each task when its own training ended, beside the return that counts as 100 %.
 
     Args:
         returns: label -> (seeds, tasks) [task units].
         optimum: (tasks,), NaN where unknown.
+        optimum_name: of that line, `Yardstick.name`.
     """
     ax = new_axes(ax, (1.8 + 1.1 * len(tasks) + 0.25 * len(returns), 3.4))
     width = 0.8 / max(1, len(returns))
@@ -222,9 +285,9 @@ def return_bars(
             ax.plot(np.tile(x, len(values)), values.ravel(), ".", color=BLACK, markersize=4)
     for index, best in enumerate(np.asarray(optimum, float)):
         if np.isfinite(best):
-            name = "exact optimum" if index == 0 else None
+            name = optimum_name if index == 0 else None
             ax.plot([index - 0.45, index + 0.45], [best, best], "--", color=BLACK, label=name)
-    ax.set_xticks(range(len(tasks)), tasks)
+    ax.set_xticks(range(len(tasks)), _wrapped(tasks))
     _tidy(ax, title, "", "mean return (undiscounted)")
     ax.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return ax

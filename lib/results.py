@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lib import metrics
+from lib import measures, metrics
 from lib.errors import UserError
+from lib.measures import Measure, Yardstick
 from lib.metrics import Array
 
 MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
 NEEDED = ("name", "method", "preset", "seeds", "status", "tasks", "optimum", "return_matrix")
 RECORDED = (
     "env_steps",
+    "decisions",
     "updates",
+    "dropped_episodes",
     "wall_clock_s",
     "hardware",
     "commit",
@@ -45,7 +48,8 @@ class Run:
     preset: str
     seed: int
     tasks: tuple[str, ...]
-    optimum: Array  # (tasks,) best mean return possible, NaN where unknown
+    optimum: Array  # (tasks,) the return that counts as 100 %, NaN where unknown
+    yardstick: Yardstick  # what that return is
     return_matrix: Array  # (tasks, tasks) [after task, on task], NaN above the diagonal
     final_return: Array  # (tasks,) mean evaluation return when the task's own training ended
     curves: dict[str, tuple[Array, Array]]  # task -> (env steps since the task began, return)
@@ -67,8 +71,18 @@ class Run:
         steps = np.array([row["env_steps"] for row in rows], float)
         return steps, np.array([_number(row["values"][name]) for row in rows], float)
 
-    def met(self, quantity: str = "accuracy") -> Array:
-        """(tasks, tasks) [k, j]: the audit after task k on the transitions met in task j."""
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """How this run's audits say what the world model knows, the one to draw first."""
+        return measures.measures_in(name for row in self.audit for name in row)
+
+    def met(self, quantity: str = "") -> Array:
+        """(tasks, tasks) [k, j]: the audit after task k on the transitions of task j.
+
+        Args:
+            quantity: last part of the metric's name; that of the run's first measure if not given.
+        """
+        quantity = quantity or self.measures[0].quantity
         names = [f"audit/met-{task}/{quantity}" for task in self.tasks]
         found = [[_number(row.get(name)) for name in names] for row in self.audit]
         out = np.full((len(self.tasks), len(self.tasks)), np.nan)
@@ -94,11 +108,11 @@ class Run:
         return np.array(rows, float).reshape(len(self.audit), len(rooms))
 
     def performance(self) -> Array:
-        """The return matrix as shares of the optimum."""
+        """The return matrix as shares of the return that counts as 100 %."""
         return metrics.normalise(self.return_matrix, self.optimum)
 
     def areas(self) -> Array:
-        """(tasks,) area under each task's learning curve, as a share of the optimum."""
+        """(tasks,) area under each task's learning curve, 1 for 100 % from the first step."""
         out = np.full(len(self.tasks), np.nan)
         for index, task in enumerate(self.tasks):
             steps, returns = self.curves.get(task, ((), ()))
@@ -189,6 +203,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         seed=int(summary["seeds"][0]),
         tasks=tasks,
         optimum=_numbers(optimum.get(task) for task in tasks),
+        yardstick=measures.yardstick(summary.get("optimum_is", "exact")),  # new with control
         return_matrix=matrix,
         final_return=_numbers(final.get(task) for task in tasks),
         curves=curves,
@@ -199,14 +214,22 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
 
 
 def _origin(path: Path) -> str:
-    """Load mode and source of a run, the source without its seed: `world-model of drago`."""
+    """What a run builds on, sources without their seeds: `world-model of drago`, ..."""
     config = yaml.safe_load(path.read_text()) if path.is_file() else None
     config = config if isinstance(config, dict) else {}
-    if not config.get("load_mode"):
-        return ""
-    source = Path(str(config.get("load_from")))
+    parts = []
+    if config.get("load_mode"):
+        parts.append(f"{config['load_mode']} of {_source(config.get('load_from'))}")
+    if config.get("pre_rollout"):
+        parts.append(f"{_source(config['pre_rollout'])} acting first")
+    return ", ".join(parts)
+
+
+def _source(place: object) -> str:
+    """Name of the run that a folder or checkpoint belongs to, without its seed."""
+    source = Path(str(place))
     source = source.parent.parent if source.suffix == ".safetensors" else source
-    return f"{config['load_mode']} of {re.sub(r'-s[0-9]+$', '', source.name)}"
+    return re.sub(r"-s[0-9]+$", "", source.name)
 
 
 def _how_far(folder: Path) -> str:
@@ -247,10 +270,20 @@ class Group:
     def first(self) -> Run:
         return self.runs[0]
 
-    def stack(self, quantity: str) -> Array:
+    def stack(self, quantity: str, *arguments: str) -> Array:
         """(seeds, ...): `return_matrix`, `final_return`, or a method such as `met`, `areas`."""
         values = [getattr(run, quantity) for run in self.runs]
-        return np.stack([value() if callable(value) else value for value in values])
+        return np.stack([value(*arguments) if callable(value) else value for value in values])
+
+    @property
+    def env_steps(self) -> int:
+        """Env steps of a run, reviewer included; decisions are fewer under action repeat."""
+        return int(self.first.summary.get("env_steps", 0))
+
+    @property
+    def decisions(self) -> int:
+        """Decisions of a run: actions chosen, each held for one or more env steps."""
+        return int(self.first.summary.get("decisions", self.env_steps))
 
     def curve(self, task: str) -> tuple[Array, Array]:
         """Env steps (points,) and returns (seeds, points) on a grid that all the runs cover."""
@@ -334,33 +367,34 @@ def markdown_table(
     return "\n".join(lines)
 
 
-def table_cell(scores: Array, digits: int = 2) -> str:
+def table_cell(scores: Array, form: str = ".2f") -> str:
     """Interquartile mean and interval over seeds, or a dash where a number is unknown."""
     scores = np.asarray(scores, float)
-    return metrics.interval(scores).text(digits) if _known(scores) else "–"
+    return metrics.interval(scores).text(form) if _known(scores) else "–"
 
 
 def comparison(groups: Sequence[Group]) -> dict[str, Any]:
     """Everything that a comparison rests on, as plain data worth keeping without the runs.
 
-    Per group: label, method, preset, tasks, optimum, the command that repeats it, interquartile
-    means with 95 % intervals over seeds, and what each seed measured, on which hardware and commit.
+    Per group: label, method, preset, tasks, the return that counts as 100 % and whether it is the
+    exact optimum, the command that repeats it, interquartile means with 95 % intervals over seeds,
+    and what each seed measured, in how many steps, on which hardware and commit.
     """
     return {group.label: _compared(group) for group in groups}
 
 
 def _compared(group: Group) -> dict[str, Any]:
     first = group.first
-    measures = {
-        f"share of the optimum at the end of {task}": group.stack("final_return")[:, j] / best
-        for j, (task, best) in enumerate(zip(first.tasks, first.optimum, strict=True))
-    }
-    met = group.stack("met")  # (seeds, tasks, tasks)
-    for k, task in enumerate(first.tasks):
-        measures[f"accuracy on what was met in {first.tasks[0]}, after {task}"] = met[:, k, 0]
-    measures[f"share of that accuracy kept after {first.tasks[-1]}"] = met[:, -1, 0] / met[:, 0, 0]
+    share = first.yardstick.share
     estimates = {
-        name: metrics.interval(values) for name, values in measures.items() if _known(values)
+        f"{share} at the end of {task}": metrics.interval(shares)
+        for task, shares in zip(first.tasks, _shares(group), strict=True)
+        if _known(shares)
+    } | {
+        name: measure.estimate(scores)
+        for measure in first.measures
+        for name, scores in _knowledge(group, measure)
+        if _known(scores)
     }
     return {
         "method": first.method,
@@ -368,6 +402,7 @@ def _compared(group: Group) -> dict[str, Any]:
         "origin": first.origin or "nothing",
         "tasks": list(first.tasks),
         "optimum": first.summary["optimum"],
+        "optimum_is": first.summary.get("optimum_is", "exact"),
         "command": f"python -m lib run {first.name} -p seed=SEED",
         "estimates": {
             name: {"point": e.point, "low": _finite(e.low), "high": _finite(e.high)}
@@ -381,6 +416,20 @@ def _compared(group: Group) -> dict[str, Any]:
             for run in group.runs
         ],
     }
+
+
+def _shares(group: Group) -> Array:
+    """(tasks, seeds) returns at each task's own end, divided by what counts as 100 %."""
+    return (group.stack("final_return") / group.first.optimum).T
+
+
+def _knowledge(group: Group, measure: Measure) -> Iterable[tuple[str, Array]]:
+    """What the world model knows of the first task after each task, (seeds,) with a name."""
+    tasks, met = group.first.tasks, group.stack("met", measure.quantity)
+    short = measure.name.removeprefix("right-cell ")
+    for k, task in enumerate(tasks):
+        yield f"{short} on what was {measure.of} {tasks[0]}, after {task}", met[:, k, 0]
+    yield f"{measure.left_name} after {tasks[-1]}", measure.left_of(met)[:, -1, 0]
 
 
 def _known(values: Array) -> bool:

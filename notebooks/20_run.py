@@ -31,11 +31,14 @@ preset: str = "grid-quick"  # sizes and budgets, see lib/tdmpc/presets.py
 method: str = "drago"  # one of the methods in lib/tdmpc/presets.py
 seed: int = 0  # seeds networks, environment, actions and batches
 device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", "cuda:1" and so on
-tasks: list = []  # names, or mappings with name, start and goal; empty for the preset's
+tasks: list = []  # names, or in a grid mappings with name, start, goal; empty for the preset's
+start_at: str = ""  # name of the task of the sequence to begin with; empty for the first
 env_steps_per_task: int = 0  # environment steps, learner and reviewer together; 0 for the preset's
 load_mode: str = ""  # "" starts fresh, "world-model" or "agent" starts from another run
 load_from: str = ""  # that run's folder or checkpoint
+pre_rollout: str = ""  # folder or checkpoint of the agent that acts first in jump2run and its like
 overrides: dict = {}  # any other setting by its dotted name, for example planner.samples
+video: str = "final"  # films of evaluation: "" none, "final" one a task, "every" one each time
 wandb: str = ""  # "" off, "offline" or "online"
 out_dir: str = ""  # where the run writes, empty for outputs/NAME-sSEED
 
@@ -70,6 +73,8 @@ config = families.resolve(
         "seed": seed,
         "device": device,
         "tasks": tasks,
+        "start_at": start_at,
+        "load_mode": load_mode,
         "env_steps_per_task": env_steps_per_task,
         "overrides": overrides,
     }
@@ -77,6 +82,8 @@ config = families.resolve(
 folder = Path(out_dir or f"outputs/{config.name}-s{config.seed}")
 figures = folder / "figures"
 task_names = [task if isinstance(task, str) else task["name"] for task in config.tasks]
+env = config.env
+place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
 
 card = {
     "method": f"{config.method_name}: {ABOUT[config.method_name]}",
@@ -84,9 +91,11 @@ card = {
     "seed": config.seed,
     "device": families.choose_device(config.device),
     "tasks": " → ".join(task_names),
-    "world": f"{config.env.size} × {config.env.size} cells, {config.env.episode_length} steps",
+    "world": f"{place}, {env.episode_length:,} environment steps an episode",
     "environment steps": f"{config.budget.env_steps_per_task:,} per task",
+    "decisions": f"{config.decisions_per_task:,} per task, action repeat {env.action_repeat}",
     "starts from": f"{load_mode} of {load_from}" if load_mode else "nothing",
+    "acts first": pre_rollout or "nobody else",
     "overrides": ", ".join(f"{key} {value}" for key, value in overrides.items()) or "none",
     "folder": folder,
     "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
@@ -101,32 +110,49 @@ Markdown(results.markdown_table(["run", config.name], card.items(), numbers=Fals
 # run already, it does nothing, so the figures below can be redrawn at will.
 
 # %%
-summary_path = train(config, folder, load_mode=load_mode, load_from=load_from, wandb=wandb)
+summary_path = train(
+    config,
+    folder,
+    load_mode=load_mode,
+    load_from=load_from,
+    pre_rollout=pre_rollout,
+    video=video,
+    wandb=wandb,
+)
 
 # %% [markdown]
 # ## Does it learn each task?
 #
-# Everything from here on only reads the files in the folder. The dashed line is the best mean
-# return that any behaviour can reach, computed exactly by dynamic programming. Expect each curve
-# to climb towards its line. A curve that stays flat means that the task was not learnt, and what
+# Everything from here on only reads the files in the folder. The dashed line counts as 100 %; its
+# legend says what it is. In a grid that is the *exact optimum*, the best mean return that any
+# behaviour can reach, by dynamic programming. For a simulated body nobody knows it, so the line is
+# the *most an episode can pay*, which the best behaviour may well stay below. Expect each curve to
+# climb towards its line. A curve that stays flat means that the task was not learnt, and what
 # follows then says little about remembering it.
 
 # %%
 run = results.load_run(folder)
-many = len(run.tasks)
+yardstick, many = run.yardstick, len(run.tasks)
+if dropped := run.summary.get("dropped_episodes"):
+    print(f"Episodes left out because the simulation broke in them: {dropped}.")
 figure, axes = plt.subplots(
     1, many, figsize=(3.6 * many + 0.6, 3.2), layout="constrained", squeeze=False
 )
 for ax, task, best in zip(axes[0], run.tasks, run.optimum, strict=True):
     steps, returns = run.curves[task]
-    plots.learning_curves({run.method: (steps, returns[None])}, best, title=task, ax=ax)
+    mine = {run.method: (steps, returns[None])}
+    plots.learning_curves(mine, best, title=task, ax=ax, optimum_name=yardstick.name)
 plots.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
-plots.save(
-    plots.return_bars(run.tasks, {run.method: run.final_return}, run.optimum, "At the task's end"),
-    figures / "final_returns.png",
+ax = plots.return_bars(
+    run.tasks,
+    {run.method: run.final_return},
+    run.optimum,
+    "At the task's end",
+    optimum_name=yardstick.name,
 )
+plots.save(ax, figures / "final_returns.png")
 
 # %% [markdown]
 # ## What is left of earlier tasks?
@@ -137,58 +163,83 @@ plots.save(
 
 # %%
 performance = run.performance()
-plots.save(
-    plots.return_matrix(performance, run.tasks, f"Return matrix, {run.method}"),
-    figures / "return_matrix.png",
-)
-measures = {
+heading = f"Return matrix, {run.method}"
+ax = plots.return_matrix(performance, run.tasks, heading, label=yardstick.share)
+plots.save(ax, figures / "return_matrix.png")
+shares = {
     "average performance": metrics.average_performance(performance),
     "forgetting": metrics.forgetting(performance),
     "backward transfer": metrics.backward_transfer(performance),
 }
 Markdown(
-    results.markdown_table(
-        ["as shares of the optimum", "value"], [(k, f"{v:.3f}") for k, v in measures.items()]
-    )
+    results.markdown_table([yardstick.share, "value"], [(k, f"{v:.3f}") for k, v in shares.items()])
 )
 
 # %% [markdown]
 # ## What does the world model still know?
 #
 # Returns can hide forgetting, because a planner gets by with a model that is right along one
-# path. So the model is examined directly: it predicts the next cell and heading, and the
-# prediction is *right* when it rounds to exactly the true one.
+# path. So the model is examined directly, one step at a time, on the transitions of each task.
 #
-# First on the transitions that the agent met during each task. A protected model keeps its
-# lines level; an unprotected one drops as soon as the next task begins.
+# - *In a grid*, on all that the agent met: it predicts the next cell and heading, and is *right*
+#   when that rounds to exactly the true one. Higher is better.
+# - *For a body*, on transitions held out from evaluation episodes, which it never learnt from: the
+#   squared error of the predicted observation, on a logarithmic scale. Lower is better.
+#
+# A protected model keeps its lines level; an unprotected one gets worse as soon as the next task
+# begins.
 
 # %%
-met = run.met("accuracy")
+measure, met = run.measures[0], run.met()
 if np.isfinite(met).any():
     ax = plots.retention_curves(
-        {f"met in {task}": met[:, j] for j, task in enumerate(run.tasks)},
+        {f"{measure.of} {task}": met[:, j] for j, task in enumerate(run.tasks)},
         title=f"One-step prediction, {run.method}",
+        ylabel=measure.axis,
+        log=measure.log,
     )
     plots.save(ax, figures / "retention_met.png")
 else:
     print("This world has no audit of the transitions met.")
 
 # %% [markdown]
-# Then over *all* transitions of each room, whether the agent ever took them or not. Rooms that
-# no task has visited yet stand near zero.
+# The other things that this audit measures, if there are any. The *unexplained share* sets every
+# error against the variance of the change that was to be predicted: 0 is perfect, 1 no better than
+# always foretelling the mean change. The *prediction score* is the mean of −log of the error, so
+# that a few transitions with huge errors, such as a foot hitting the ground, do not decide it.
 
 # %%
-rooms, accuracy = run.rooms(), run.by_room("accuracy")
-rows = [[task, *(f"{a:.2f}" for a in row)] for task, row in zip(run.tasks, accuracy, strict=False)]
-Markdown(results.markdown_table(["right-cell accuracy after", *rooms], rows))
+for other in run.measures[1:]:
+    rows = [
+        [task, *(other.value(number) for number in row)]
+        for task, row in zip(run.tasks, run.met(other.quantity), strict=True)
+    ]
+    header = [f"{other.axis} after", *(f"{other.of} {task}" for task in run.tasks)]
+    display(Markdown(results.markdown_table(header, rows)))
 
 # %% [markdown]
-# The same on the map: squared error of the predicted observation, averaged over headings and
-# actions, on one logarithmic scale. Dark is known, bright is not.
+# Where the world has rooms, over *all* transitions of each of them, whether the agent ever took
+# them or not. Rooms that no task has visited yet stand near zero.
+
+# %%
+rooms, accuracy = run.rooms(), run.by_room()
+if rooms:
+    header = [f"{measure.axis} after", *rooms]
+    rows = [
+        [task, *(measure.value(number) for number in row)]
+        for task, row in zip(run.tasks, accuracy, strict=False)
+    ]
+    display(Markdown(results.markdown_table(header, rows)))
+
+# %% [markdown]
+# Where the error sits. In a grid, on the map: squared error of the predicted observation, averaged
+# over headings and actions, on one logarithmic scale. Dark is known, bright is not. For a body, by
+# number of the observation, positions first and velocities after them.
 
 # %%
 audits = [run.audit_arrays(k) for k in range(len(run.tasks))]
-drawn = [k for k, found in enumerate(audits) if "error" in found]
+drawn = [k for k, found in enumerate(audits) if "cells" in found]
+listed = [k for k, found in enumerate(audits) if "error" in found and k not in drawn]
 titles = [f"after {run.tasks[k]}" for k in drawn]
 if drawn:
     cells = audits[drawn[0]]["cells"]
@@ -200,15 +251,27 @@ if drawn:
         cells, [audits[k]["right"] for k in drawn], titles, "right-cell accuracy", low=0, high=1
     )[0]
     plots.save(ax, figures / "model_accuracy.png")
-else:
-    print("This world has no map of model errors.")
+if listed:
+    first = [audits[k]["error"][0] for k in listed]
+    ax = plots.series(
+        {
+            f"after {run.tasks[k]}": (np.arange(1, len(error) + 1), error)
+            for k, error in zip(listed, first, strict=True)
+        },
+        "number in the observation",
+        "mean squared error",
+        f"What was held out in {run.tasks[0]}",
+        log=True,
+    )
+    plots.save(ax, figures / "model_error_by_number.png")
 
 # %% [markdown]
 # ## What does it dream of?
 #
 # Methods with a generator rehearse on state-action pairs that it invents. Dreams should cover
 # what the agent met (blue) and stay out of what it never saw (purple). Coverage that shrinks
-# from task to task is the generator's own forgetting.
+# from task to task is the generator's own forgetting. Only a grid can be listed state by state, so
+# only there can dreams be counted.
 
 # %%
 dreamers = [k for k in drawn if "dream_count" in audits[k]]
@@ -226,6 +289,8 @@ if dreamers:
     ]
     header = ["after", "on free cells", "met before", *(f"coverage of {t}" for t in run.tasks)]
     display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
+elif config.method.rehearse == "dreams":
+    print(f"Method '{run.method}' rehearses dreams, but they cannot be counted in this world.")
 else:
     print(f"Method '{run.method}' has no generator, so there are no dreams to show.")
 
@@ -243,15 +308,17 @@ if dreamers:
 # ## Where does the reviewer want to go?
 #
 # A reviewer is paid for transitions that the old model predicts well and the current one does
-# not. Orange cells attract it, purple ones repel it. From the second task on, expect orange in
-# rooms learnt before.
+# not. In a grid, orange cells attract it, purple ones repel it. From the second task on, expect
+# orange in rooms learnt before.
 
 # %%
 reviewers = [k for k in drawn if "intrinsic" in audits[k]]
 for k in reviewers:
     ax = maps.reward_map(cells, audits[k]["intrinsic"], f"Review reward, end of {run.tasks[k]}")
     plots.save(ax, figures / f"review_reward_{k + 1}.png")
-if not reviewers:
+if not reviewers and config.method.review and not drawn and (many > 1 or load_mode):
+    print(f"Method '{run.method}' has a reviewer, but this world has no map of its rewards.")
+elif not reviewers:
     print(f"There was no reviewer: method '{run.method}' has none, or there was only one task.")
 
 # %% [markdown]
@@ -274,20 +341,34 @@ if len(score):
     plots.save(ax, figures / "prediction_score.png")
 
 # %% [markdown]
-# ## What it does now
+# ## What it looks like
 #
-# Four evaluation episodes of every task from start (S) to goal (G), played after the last task
-# with the final world model.
+# One evaluation episode of each task, filmed when the task ended. In a grid, the last figure
+# follows four episodes of every task from start (S) to goal (G), played after the last task with
+# the final world model.
+
+# %%
+films = sorted((folder / "videos").glob("*.mp4"))
+newest = {path.stem.rpartition("-")[0]: path for path in films}  # number-task-steps, by task
+if films:
+    from lib.video import embed
+
+    for path in newest.values():
+        display(Markdown(f"`{path.name}`"), embed(path))
+    if len(films) > len(newest):
+        print(f"{len(films) - len(newest)} earlier ones lie in {folder / 'videos'}.")
+else:
+    print("No videos here: parameter video was empty, or this machine cannot draw the world.")
 
 # %%
 last = audits[-1]
-if any(key.startswith("eval_obs") for key in last):
+if drawn and any(key.startswith("eval_obs") for key in last):
     figure, axes = plt.subplots(
         1, many, figsize=(3.2 * many, 3.4), layout="constrained", squeeze=False
     )
-    places = stream.resolve(config.tasks, config.env.size, config.env.put_blocks)
+    places = stream.resolve(config.tasks, env.size, env.put_blocks)
     for j, (ax, task) in enumerate(zip(axes[0], places, strict=True)):
-        paths = maps.positions(last[f"eval_obs_{j}"][:4], config.env.size)
+        paths = maps.positions(last[f"eval_obs_{j}"][:4], env.size)
         marks = {"S": task.start, "G": task.goal}
         maps.trajectories(cells, paths, title=task.name, marks=marks, legend=False, ax=ax)
     plots.save(axes[0, 0], figures / "trajectories.png")
@@ -296,38 +377,38 @@ if any(key.startswith("eval_obs") for key in last):
 # ## What we saw
 
 # %%
-kept = metrics.retention(met)
+share, left = run.final_return / run.optimum, measure.left_of(met)
 rows = [
     [
         task,
         f"{run.final_return[j]:.1f} of {run.optimum[j]:.1f}",
-        f"{run.final_return[j] / run.optimum[j]:.0%}",
+        f"{share[j]:.0%}",
         f"{performance[-1, j]:.0%}",
-        f"{met[j, j]:.2f}",
-        f"{met[-1, j]:.2f}",
-        f"{kept[-1, j]:.0%}",
+        measure.value(met[j, j]),
+        measure.value(met[-1, j]),
+        measure.remains(left[-1, j]),
     ]
     for j, task in enumerate(run.tasks)
 ]
-header = ["task", "return at its end", "of the optimum", "after the last task"]
-header += ["model accuracy at its end", "after the last task", "kept"]
-display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
+header = ["task", "return at its end", yardstick.share, "after the last task"]
+header += [f"{measure.name} at its end", "after the last task", measure.left]
+display(Markdown(results.markdown_table(header, rows).replace("nan%", "–").replace("nan", "–")))
 
-weakest = np.argmin(run.final_return / run.optimum)
-print(
-    f"Weakest task: {run.tasks[weakest]}, "
-    f"{run.final_return[weakest] / run.optimum[weakest]:.0%} of the exact optimum at its end."
-)
-if len(run.tasks) > 1 and np.isfinite(kept[-1, 0]):
+if np.isfinite(share).any():
+    weakest = np.nanargmin(share)
     print(
-        f"Of its accuracy on what it met in {run.tasks[0]}, the world model keeps "
-        f"{kept[-1, 0]:.0%} after {len(run.tasks)} tasks."
+        f"Weakest task: {run.tasks[weakest]}, {share[weakest]:.0%} of the {yardstick.name} "
+        "at its end."
     )
+if many > 1 and np.isfinite(left[-1, 0]):
+    print(measure.sentence(run.tasks[0], left[-1, 0], many))
 print("One seed shows no spread: repeat with other seeds before comparing methods.")
 
 # %% [markdown]
-# **Where it fails.** One seed can be lucky. The audit counts all transitions alike, also those
-# that no good behaviour needs. And accuracy on a shrunk grid says nothing about larger worlds.
+# **Where it fails.** One seed can be lucky. In a grid the audit counts all transitions alike, also
+# those that no good behaviour needs, and accuracy on a shrunk grid says nothing about larger
+# worlds. For a body the audit knows only where the agent's own evaluation went, so the model of a
+# task that was never learnt can look good on it.
 #
 # **What to try.** Another method on the same stream (`-p method=tdmpc`), more seeds
 # (`-p seed=1`), then `python -m lib compare` to see them side by side in notebook 21.

@@ -36,7 +36,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import maps, metrics, plots, results
+from lib import maps, metrics, plots, published, results
 from lib.runner.files import atomic_write
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
@@ -56,8 +56,10 @@ if not found:
 # ## What there is
 #
 # Only runs of one preset and one stream of tasks can be compared, so each such *world* gets its
-# own figures. Intervals are 95 % stratified bootstrap over seeds, points are interquartile means.
-# They need three seeds; with fewer the table says so and curves are drawn one by one.
+# own figures. Intervals are 95 % stratified bootstrap over seeds, points are interquartile means,
+# of the logarithm where an axis is logarithmic. They need three seeds; with fewer the table says
+# so and curves are drawn one by one. A *decision* is an action chosen; where the action is held
+# for several environment steps, there are fewer decisions than steps.
 
 
 # %%
@@ -85,111 +87,180 @@ for title, _, members in each_world():
             group.label,
             len(group.runs),
             ", ".join(str(run.seed) for run in group.runs),
+            f"{group.env_steps:,}",
+            f"{group.decisions:,}",
             ", ".join(run.name for run in group.repeated) or "–",
         ]
         for group in members
     ]
-    header = ["method", "seeds", "which", "left out, seed already there"]
+    header = ["method", "seeds", "which", "environment steps", "decisions"]
+    header += ["left out, seed already there"]
     display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
 # ## Learning curves
 #
-# Return while a task is being learnt, against the exact optimum. Methods with a reviewer spend
-# half of these environment steps on reviewing, which the axis counts.
+# Return while a task is being learnt, against the return that counts as 100 %: the exact optimum
+# in a grid; for a simulated body, where nobody knows it, the most that an episode can pay. Methods
+# with a reviewer spend half of these environment steps on reviewing, which the axis counts.
+
 
 # %%
-for title, figures, members in each_world():
-    task_names, optimum = members[0].first.tasks, members[0].first.optimum
+def panels(task_names, **kwargs):
+    """A figure with one axes per task, two beside each other, and room for a legend."""
     columns = min(2, len(task_names))
     height = -(-len(task_names) // columns)
+    size = (5.0 * columns + 2.2, 3.1 * height)
     figure, axes = plt.subplots(
-        height,
-        columns,
-        figsize=(5.0 * columns + 2.2, 3.1 * height),
-        layout="constrained",
-        squeeze=False,
+        height, columns, figsize=size, layout="constrained", squeeze=False, **kwargs
     )
     for ax in axes.flat[len(task_names) :]:
         ax.axis("off")
-    for ax, task, best in zip(axes.flat, task_names, optimum, strict=False):
-        curves = {group.label: group.curve(task) for group in members}
-        plots.learning_curves(curves, best, title=task, legend=False, ax=ax)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+    return figure, axes
+
+
+def legend_beside(figure, ax, title):
+    """The legend of one axes for the whole figure, and its title."""
+    handles, names = ax.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)
+
+
+for title, figures, members in each_world():
+    first = members[0].first
+    figure, axes = panels(first.tasks)
+    for ax, task, best in zip(axes.flat, first.tasks, first.optimum, strict=False):
+        curves = {group.label: group.curve(task) for group in members}
+        line = {"optimum_name": first.yardstick.name}
+        plots.learning_curves(curves, best, title=task, legend=False, ax=ax, **line)
+    legend_beside(figure, axes[0, 0], title)
     plots.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
 for title, figures, members in each_world():
-    task_names, optimum = members[0].first.tasks, members[0].first.optimum
+    first = members[0].first
     finals = {group.label: group.stack("final_return") for group in members}
-    ax = plots.return_bars(task_names, finals, optimum, "Return when the task's training ended")
+    heading, line = "Return when the task's training ended", first.yardstick.name
+    ax = plots.return_bars(first.tasks, finals, first.optimum, heading, optimum_name=line)
     plots.save(ax, figures / "final_returns.png")
     rows = [
-        [label, *(results.table_cell(values[:, j] / optimum[j]) for j in range(len(task_names)))]
-        for label, values in finals.items()
+        [name, *(results.table_cell(row) for row in (values / first.optimum).T)]
+        for name, values in finals.items()
     ]
-    header = ["share of the optimum at the task's end", *task_names]
+    header = [f"{first.yardstick.share} at the task's end", *first.tasks]
     display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+
+# %% [markdown]
+# ## Beside published curves
+#
+# Others have learnt some of these tasks, with the same rewards, and published their curves; grey
+# lines are theirs, with the standard deviation over their runs. Compare at equal environment steps,
+# never at the ends: theirs go on for millions, and TD-MPC collapses late on some tasks. The axis is
+# logarithmic, so that a short curve of ours stays readable. Theirs learn each task from nothing;
+# ours carry a world model from one task to the next.
+
+# %%
+for title, figures, members in each_world():
+    theirs = {task: published.curves(task) for task in members[0].first.tasks}
+    theirs = {task: curves for task, curves in theirs.items() if curves}
+    if not theirs:
+        print(f"{title}: nothing published about these tasks.")
+        continue
+    where = published.sources(sum(theirs.values(), ()))
+    figure, axes = panels(theirs, sharey=True)
+    for ax, (task, curves) in zip(axes.flat, theirs.items(), strict=False):
+        ours = {group.label: group.curve(task) for group in members}
+        grey = {f"{c.method}, published": (c.env_steps, c.mean, c.std) for c in curves}
+        plots.beside_published(ours, grey, title=task, ax=ax)
+    legend_beside(figure, axes[0, 0], title)
+    figure.supxlabel(f"grey: mean and standard deviation over runs, {where}", fontsize=8)
+    plots.save(axes[0, 0], figures / "published.png")
+
+    rows = []
+    for task, curves in theirs.items():
+        for group in members:
+            steps, returns = group.curve(task)
+            if len(steps):
+                mine = [f"{steps[-1]:,.0f}", results.table_cell(returns[:, -1], ".0f")]
+                rows.append([task, group.label, *mine, *(c.cell(steps[-1]) for c in curves)])
+    header = ["task", "method", "environment steps", "return of ours there"]
+    header += [curve.method for curve in next(iter(theirs.values()))]
+    table = results.markdown_table(header, rows)
+    display(
+        Markdown(
+            f"**{title}**\n\n{table}\n\nPublished: mean ± standard deviation over 3 to 5 runs, "
+            f"from {where}. A value with ~ lies on a straight line between two milestones of "
+            "`outputs/published/milestones.csv`; the first ones are 0 and 100,000 steps, and "
+            "learners are faster early on than a straight line between these two says."
+        )
+    )
 
 # %% [markdown]
 # ## Retention of the first task
 #
-# Right-cell accuracy of the world model on the transitions that the agent met in the first task,
-# after each further task. *Kept* divides by the accuracy at the end of the first task. Where two
-# intervals do not overlap, the difference is unlikely to be chance.
+# What the world model predicts of the first task's transitions, one step ahead, after each further
+# task. In a grid these are all that the agent met, and predictions are right or wrong: *kept*
+# divides the accuracy by that at the end of the first task. For a body they are held out from
+# evaluation episodes, and predictions have errors: *times as large* divides the error by that at
+# the end of the first task. An *unexplained share* of 1 is no better than always foretelling the
+# mean change. Where two intervals do not overlap, the difference is unlikely to be chance.
 
 # %%
 for title, figures, members in each_world():
-    stream = members[0].first.tasks
-    curves = {group.label: group.stack("met")[:, :, 0] for group in members}
-    curves = {label: values for label, values in curves.items() if np.isfinite(values).any()}
-    if not curves:
+    stream, measure = members[0].first.tasks, members[0].first.measures[0]
+    shown = [group for group in members if np.isfinite(group.stack("met")[:, :, 0]).any()]
+    if not shown:
         print(f"{title}: no audit of the transitions met.")
         continue
-    heading = f"World model on what it met in {stream[0]}"
-    plots.save(plots.retention_curves(curves, heading), figures / "retention.png")
-    rows = [
-        [
-            label,
-            results.table_cell(values[:, 0]),
-            results.table_cell(values[:, -1]),
-            results.table_cell(values[:, -1] / values[:, 0]),
-        ]
-        for label, values in curves.items()
-    ]
-    header = ["accuracy on transitions met", f"after {stream[0]}", f"after {stream[-1]}", "kept"]
-    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+    ax = plots.retention_curves(
+        {group.label: group.stack("met")[:, :, 0] for group in shown},
+        f"World model on what was {measure.of} {stream[0]}",
+        ylabel=measure.axis,
+        log=measure.log,
+    )
+    plots.save(ax, figures / "retention.png")
+    tables = []
+    for measure in members[0].first.measures:
+        rows = []
+        for group in shown:
+            met = group.stack("met", measure.quantity)
+            values = (met[:, 0, 0], met[:, -1, 0], measure.left_of(met)[:, -1, 0])
+            rows.append([group.label, *(measure.cell(scores) for scores in values)])
+        header = [measure.axis, f"after {stream[0]}", f"after {stream[-1]}", measure.left]
+        tables.append(results.markdown_table(header, rows))
+    display(Markdown("\n\n".join([f"**{title}**", *tables])))
 
 # %% [markdown]
-# The same for every task, and over all transitions of each room, met or not, after the last task.
+# The same for every task after the last one, and where the world has rooms, over all transitions of
+# each room, met or not.
 
 # %%
 for title, _, members in each_world():
-    stream = members[0].first.tasks
-    rows = [
-        [g.label, *(results.table_cell(g.stack("met")[:, -1, j]) for j in range(len(stream)))]
-        for g in members
-    ]
-    header = ["accuracy at the end, transitions met in", *stream]
-    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
-    rooms = members[0].first.rooms()
-    rows = [
-        [g.label, *(results.table_cell(g.stack("by_room")[:, -1, r]) for r in range(len(rooms)))]
-        for g in members
-        if g.first.rooms() == rooms and rooms
-    ]
-    header = ["accuracy at the end, all transitions of", *rooms]
-    display(Markdown(results.markdown_table(header, rows)))
+    first, tables = members[0].first, []
+    for measure in first.measures:
+        rows = []
+        for group in members:
+            ends = group.stack("met", measure.quantity)[:, -1]  # (seeds, tasks)
+            rows.append([group.label, *(measure.cell(scores) for scores in ends.T)])
+        header = [f"{measure.axis} at the end, {measure.of}", *first.tasks]
+        tables.append(results.markdown_table(header, rows))
+    if rooms := first.rooms():
+        measure, rows = first.measures[0], []
+        for group in members:
+            if group.first.rooms() == rooms:
+                ends = group.stack("by_room")[:, -1]  # (seeds, rooms)
+                rows.append([group.label, *(measure.cell(scores) for scores in ends.T)])
+        header = [f"{measure.axis} at the end, all transitions of", *rooms]
+        tables.append(results.markdown_table(header, rows))
+    display(Markdown("\n\n".join([f"**{title}**", *tables])))
 
 # %% [markdown]
 # ## Forgetting and transfer of returns
 #
-# Shares of the optimum, definitions in `lib/metrics.py`. *Forgetting* is how far returns fell
-# between a task's own end and the end of the run. *Forward transfer* compares the area under the
-# learning curve with that of `scratch` runs and needs some of the same preset: 0 is no faster
-# than starting from nothing.
+# Shares of the return that counts as 100 %, definitions in `lib/metrics.py`. *Forgetting* is how
+# far returns fell between a task's own end and the end of the run. *Forward transfer* compares the
+# area under the learning curve with that of `scratch` runs and needs some of the same preset: 0 is
+# no faster than starting from nothing.
 
 # %%
 for title, figures, members in each_world():
@@ -206,7 +277,8 @@ for title, figures, members in each_world():
             row.append(results.table_cell(np.array([measure(matrix) for matrix in matrices])))
         row.append("–" if transfer is None else results.table_cell(transfer.mean(axis=1)))
         rows.append(row)
-    header = ["method", "average performance", "forgetting", "backward transfer"]
+    share = members[0].first.yardstick.share
+    header = [share, "average performance", "forgetting", "backward transfer"]
     table = results.markdown_table([*header, "forward transfer"], rows)
     figures.mkdir(parents=True, exist_ok=True)
     (figures / "transfer.md").write_text(table + "\n")
@@ -230,13 +302,15 @@ for _, figures, members in each_world():
         mean = group.stack("performance").mean(axis=0)
         heading = f"{group.label} ({len(group.runs)} seed{'s' * (len(group.runs) > 1)})"
         plots.return_matrix(mean, group.first.tasks, heading, colorbar=False, ax=ax)
-    figure.suptitle("Return matrices, shares of the optimum, mean over seeds", fontsize=11)
+    share = members[0].first.yardstick.share
+    figure.suptitle(f"Return matrices, {share}, mean over seeds", fontsize=11)
     plots.save(axes[0, 0], figures / "return_matrices.png")
 
 # %% [markdown]
 # ## Retention on the map
 #
-# Right-cell accuracy per cell after the last task, first seed of each group.
+# Where the world has a map: right-cell accuracy per cell after the last task, first seed of each
+# group.
 
 # %%
 for _, figures, members in each_world():
@@ -272,18 +346,20 @@ print(f"{len(found)} runs written to", folder / "comparison.json")
 
 # %%
 for title, _, members in each_world():
-    ends = {g.label: g.stack("met")[:, -1, 0] for g in members}
-    ends = {label: values for label, values in ends.items() if np.isfinite(values).all()}
+    measure = members[0].first.measures[0]
+    ends = {group.label: group.stack("met")[:, -1, 0] for group in members}
+    ends = {name: values for name, values in ends.items() if np.isfinite(values).all()}
     if len(ends) < 2:
         print(f"{title}: one method, so there is nothing to compare it with.")
         continue
-    estimates = {label: metrics.interval(values) for label, values in ends.items()}
-    ranked = sorted(estimates, key=lambda label: estimates[label].point, reverse=True)
+    estimates = {name: measure.estimate(values) for name, values in ends.items()}
+    ranked = measure.ranked(estimates)
     best, second = estimates[ranked[0]], estimates[ranked[1]]
-    print(f"{title}: after the last task, {ranked[0]} knows most of what it met in the first")
-    print(f"  ({best.text()}), ahead of {ranked[1]} ({second.text()}).")
+    print(f"{title}: after the last task, {ranked[0]} predicts best what was {measure.of} the")
+    print(f"  first ({measure.name} {best.text(measure.form)}), ahead of {ranked[1]}")
+    print(f"  ({second.text(measure.form)}).")
     if best.has_interval and second.has_interval:
-        apart = "do not overlap" if best.low > second.high else "overlap"
-        print(f"  The intervals {apart}.")
+        apart = best.low > second.high or best.high < second.low
+        print(f"  The intervals {'do not overlap' if apart else 'overlap'}.")
     else:
         print(f"  At least {metrics.FEWEST_SEEDS} seeds each are needed to tell this from chance.")

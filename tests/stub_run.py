@@ -17,10 +17,13 @@ method: str = "drago"
 seed: int = 0
 device: str = "auto"
 tasks: list = []
+start_at: str = ""
 env_steps_per_task: int = 0
 load_mode: str = ""
 load_from: str = ""
+pre_rollout: str = ""
 overrides: dict = {}
+video: str = "final"
 wandb: str = ""
 out_dir: str = ""
 

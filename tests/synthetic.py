@@ -8,6 +8,9 @@ import numpy as np
 TASKS = ("room-1", "room-2", "room-3", "room-4")
 OPTIMUM = {"room-1": 60.0, "room-2": 50.0, "room-3": 55.0, "room-4": 52.0}
 KEEPS = {"drago": 0.97, "tdmpc": 0.8}  # share of the accuracy kept per later task
+BODY_TASKS = ("cheetah-run", "cheetah-jump", "cheetah-run-backwards")
+GROWS = {"drago": 1.4, "tdmpc": 6.0}  # factor by which squared errors grow per later task
+REPEAT = 4  # env steps of the cheetah that one decision lasts
 
 
 def grid_cells(size: int = 13) -> np.ndarray:
@@ -36,7 +39,7 @@ def make_run(
     size: int = 13,
     **changes: object,
 ) -> Path:
-    """Writes a finished run; `changes` replace entries of its summary."""
+    """Writes a finished run on the grid; `changes` replace entries of its summary."""
     rng = np.random.default_rng([seed, len(method)])
     folder = Path(folder)
     (folder / "audits").mkdir(parents=True)
@@ -62,43 +65,122 @@ def make_run(
             rng.random((len(cells) * 4, 3)) < 0.1
         )
         _write_arrays(folder / "audits" / f"task-{k + 1}.npz", cells, met, k, keep, rng, method)
+    optimum = {task: OPTIMUM[task] for task in tasks}
+    config = {"env": {"domain": "grid", "size": size}}
+    kind = {"method": method, "preset": preset, "optimum_is": "exact"}
+    return _write(
+        folder,
+        seed,
+        kind | {"optimum": optimum, "return_matrix": matrix, "audit": audit, "config": config},
+        curves,
+        changes,
+    )
+
+
+def make_body_run(
+    folder: Path,
+    method: str = "drago",
+    seed: int = 0,
+    preset: str = "cheetah-quick",
+    tasks: tuple[str, ...] = BODY_TASKS,
+    env_steps: int = 40_000,
+    **changes: object,
+) -> Path:
+    """Writes a finished run of the cheetah, `env_steps` a task; `changes` as in `make_run`."""
+    rng = np.random.default_rng([seed, *method.encode()])
+    folder = Path(folder)
+    n, grows = len(tasks), GROWS.get(method, 3.0)
+    steps = np.linspace(0, env_steps, 11).astype(int) // 1000 * 1000
+    curves = {
+        task: {
+            "task_env_steps": steps.tolist(),
+            "return": (
+                (1 - np.exp(-steps / 6e4)) * rng.uniform(700, 900) + rng.uniform(0, 30, len(steps))
+            ).tolist(),
+        }
+        for task in tasks
+    }
+    final = {task: curves[task]["return"][-1] for task in tasks}
+    matrix = [
+        [final[tasks[j]] / grows ** (0.3 * (k - j)) if j <= k else None for j in range(n)]
+        for k in range(n)
+    ]
+    audit = [_body_audit_row(tasks, k, grows, rng) for k in range(n)]
+    for k in range(n):
+        _write_body_arrays(folder / "audits" / f"task-{k + 1}.npz", n, k, grows, rng)
+    config = {"env": {"domain": "cheetah", "episode_length": 1000, "action_repeat": REPEAT}}
+    kind = {"method": method, "preset": preset, "optimum_is": "ceiling"}
+    optimum = dict.fromkeys(tasks, 1000.0)
+    return _write(
+        folder,
+        seed,
+        kind | {"optimum": optimum, "return_matrix": matrix, "audit": audit, "config": config},
+        curves,
+        {"decisions": n * env_steps // REPEAT, "dropped_episodes": 1} | changes,
+    )
+
+
+def _write(folder, seed, known, curves, changes) -> Path:
+    """The files that runs of every world leave, from what is known of one."""
+    tasks, length = list(curves), max(next(iter(curves.values()))["task_env_steps"])
+    total = length * len(tasks)
     summary = {
         "name": folder.name,
-        "method": method,
-        "preset": preset,
         "seeds": [seed],
         "status": "complete",
-        "env_steps": 6000 * n,
-        "decisions": 6000 * n,
-        "updates": 3000 * n,
+        "env_steps": total,
+        "decisions": total,
+        "updates": total // 2,
+        "dropped_episodes": 0,
         "wall_clock_s": 1.0,
         "hardware": {"cpu": "made up"},
         "commit": "unknown",
         "versions": {"torch": "2.13.0"},
-        "tasks": list(tasks),
-        "optimum": {task: OPTIMUM[task] for task in tasks},
-        "return_matrix": matrix,
-        "final_return": final,
+        "tasks": tasks,
+        "final_return": {task: curve["return"][-1] for task, curve in curves.items()},
         "curves": curves,
-        "audit": audit,
-        "config": {"env": {"size": size}, "seed": seed, "name": folder.name, "device": "cpu"},
-    } | changes
-    (folder / "summary.json").write_text(json.dumps(summary))
+        **known,
+    }
+    summary["config"] |= {"seed": seed, "name": folder.name, "device": "cpu"}
+    (folder / "summary.json").write_text(json.dumps(summary | changes))
     (folder / "config.yaml").write_text(f"seed: {seed}\n")
     lines = [
         {
             "stage": "train",
             "task": task,
-            "env_steps": int(step) + 6000 * k,
+            "env_steps": int(step) + length * k,
             "task_env_steps": int(step),
-            "values": {"train/learner/consistency": float(np.exp(-step / 2000))},
+            "values": {"train/learner/consistency": float(np.exp(-3 * step / length))},
         }
-        for k, task in enumerate(tasks)
-        for step in steps
+        for k, (task, curve) in enumerate(curves.items())
+        for step in curve["task_env_steps"]
     ]
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines)
     (folder / "metrics.jsonl").write_text(text)
     return folder
+
+
+def _body_audit_row(tasks, k, grows, rng) -> dict[str, float]:
+    row = {}
+    for j, task in enumerate(tasks[: k + 1]):
+        error = 0.03 * 1.3**j * rng.uniform(0.8, 1.25) * grows ** (k - j)
+        row |= {
+            f"audit/met-{task}/mse": error,
+            f"audit/met-{task}/neg_log_mse": -float(np.log(error)),
+            f"audit/met-{task}/unexplained": error / 2,
+            f"audit/met-{task}/count": 4000.0,
+        }
+    return row
+
+
+def _write_body_arrays(path, tasks, k, grows, rng) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    error = np.full((tasks, 17), np.nan)  # of each number of the observation
+    for j in range(k + 1):
+        error[j] = 0.05 * grows ** (k - j) * np.where(np.arange(17) < 8, 0.02, 1.0)
+        error[j] *= 10 ** rng.normal(0, 0.2, 17)
+    obs = {f"eval_obs_{j}": rng.normal(size=(4, 251, 17)).astype("f4") for j in range(k + 1)}
+    np.savez_compressed(path, error=error.astype("f4"), **obs)
 
 
 def _audit_row(tasks, k, keep, rng, method) -> dict[str, float]:

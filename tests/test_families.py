@@ -70,6 +70,9 @@ def test_parameters_left_out_or_empty_keep_the_presets_values():
     assert resolve(env_steps_per_task=1600).budget.env_steps_per_task == 1600
 
 
+CHEETAH = {"preset": "cheetah-quick"}
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -97,10 +100,22 @@ def test_parameters_left_out_or_empty_keep_the_presets_values():
         ({"overrides": {"env.size": 12}}, "grid size 12"),
         ({"env_steps_per_task": -5}, "got -5, wanted at least 1"),
         ({"overrides": {"planner.horizon": []}}, "planner.horizon .* must hold numbers from 1"),
-        ({"overrides": {"planner.horizon": [50]}}, "less than env.episode_length"),
+        ({"overrides": {"planner.horizon": [50]}}, "less than an episode's decisions"),
         ({"overrides": {"reviewer.ratio": 0.0}}, "reviewer.ratio 0 leaves the reviewer no rows"),
         ({"overrides": {"reviewer.norm": "absolute"}}, "needs reviewer.shape 'paper'"),
         ({"overrides": {"reviewer.ratio": 1.5}}, "reviewer.ratio.*got 1.5, wanted at most 1"),
+        ({"overrides": {"env.domain": "cheeta"}}, "did you mean 'cheetah'"),
+        ({"overrides": {"env.action_repeat": 2}}, "a step of the grid is a decision"),
+        ({"overrides": {"env.observation": "pixels"}}, "the Dreamer family is for"),
+        (CHEETAH | {"overrides": {"env.observation": "pixels"}}, "the Dreamer family is for"),
+        (CHEETAH | {"tasks": ["cheetah-runn"]}, "unknown task.*did you mean 'cheetah-run'"),
+        (CHEETAH | {"tasks": ["walker-run"]}, "belongs to walker"),
+        (CHEETAH | {"overrides": {"env.action_repeat": 3}}, "1000 is not a multiple.*take 999"),
+        (CHEETAH | {"overrides": {"model.bounded": True}}, "have no bounds and no cells"),
+        (CHEETAH | {"overrides": {"reviewer.count_bonus": "grid"}}, "have no bounds and no cells"),
+        (CHEETAH | {"overrides": {"planner.horizon": [250]}}, "numbers from 1 to 249"),
+        (CHEETAH | {"start_at": "jmp"}, "unknown task 'jmp'.*one of the run's own"),
+        (CHEETAH | {"start_at": "jump"}, "goes on where a run over cheetah-run ended.*load_mode"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(parameters, message):
@@ -135,6 +150,25 @@ def test_a_single_task_that_starts_from_another_run_has_a_reviewer_too():
     families.resolve(given)
     with pytest.raises(UserError, match="42 is not a multiple of 28"):
         families.resolve(given | {"load_mode": "world-model", "load_from": "somewhere"})
+
+
+def test_the_agent_counts_decisions_and_the_budget_env_steps():
+    run = resolve(preset="cheetah-full", method="drago")
+    assert run.env.decisions == 250 and run.decisions_per_task == 500_000
+    assert resolve(preset="walker-full").decisions_per_task == 300_000
+
+
+def test_a_run_may_begin_within_its_sequence():
+    source = {"load_mode": "world-model", "load_from": "somewhere"}
+    run = resolve(preset="cheetah-full", start_at="cheetah-jump", **source)
+    assert run.tasks == ("cheetah-jump", "cheetah-run-backwards")
+    assert run.planner.horizon == (15, 25)
+    assert resolve(preset="cheetah-full", start_at="run").tasks[0] == "cheetah-run"
+    last = resolve(preset="walker-full", start_at="stand", **source)
+    assert last.tasks == ("walker-stand",) and last.planner.horizon == (15,)
+    assert (
+        resolve(preset="cheetah-full", method="scratch", start_at="jump").tasks[0].endswith("jump")
+    )
 
 
 def test_devices_are_chosen_by_name():

@@ -116,9 +116,12 @@ def test_the_model_loss_by_hand():
     )
 
 
-def test_first_step_heads_keep_the_whole_consistency_sum():
+def test_heads_may_train_on_fewer_steps_than_the_dynamics():
     # reward and value at k = 0 only: 2 * .625 + .5 * 1 + .1 * 2 = 1.95, times 2
-    loss, parts = losses.td_mpc_loss(**EXAMPLE, rho=0.5, coefs=COEFS, first_step_heads=True)
+    short = dict(EXAMPLE)
+    short["reward"] = tuple(part[:1] for part in EXAMPLE["reward"])
+    short["q"] = (EXAMPLE["q"][0][:, :1], EXAMPLE["q"][1][:1])
+    loss, parts = losses.td_mpc_loss(**short, rho=0.5, coefs=COEFS)
     assert loss.item() == pytest.approx(3.9)
     assert parts["consistency"].item() == pytest.approx(0.625)
     assert (parts["reward"].item(), parts["value"].item()) == (1.0, 2.0)
@@ -134,8 +137,8 @@ def test_each_sum_is_capped_before_its_coefficient():
     assert loss.item() == pytest.approx(2.6e4)
 
 
-@pytest.mark.parametrize("first_step_heads", [False, True])
-def test_the_model_loss_equals_the_loop(first_step_heads, draws):
+@pytest.mark.parametrize("steps", [1, H])
+def test_the_model_loss_equals_the_loop(steps, draws):
     consistency = torch.rand(H, B, generator=draws)
     reward, actual = torch.randn(2, H, B, generator=draws)
     q, target = torch.randn(2, H, B, generator=draws), torch.randn(H, B, generator=draws)
@@ -145,18 +148,17 @@ def test_the_model_loss_equals_the_loop(first_step_heads, draws):
         c = r = v = 0.0
         for k in range(H):
             c += rho**k * consistency[k, b].item()
-            if k == 0 or not first_step_heads:
+            if k < steps:
                 r += rho**k * (reward[k, b] - actual[k, b]).item() ** 2
                 v += rho**k * sum((q[j, k, b] - target[k, b]).item() ** 2 for j in range(2))
         total += weight[b].item() * (2 * c + 0.5 * r + 0.1 * v) / B
     loss, _ = losses.td_mpc_loss(
         consistency,
-        (reward, actual),
-        (q, target),
+        (reward[:steps], actual[:steps]),
+        (q[:, :steps], target[:steps]),
         weight,
         rho=rho,
         coefs=COEFS,
-        first_step_heads=first_step_heads,
     )
     assert loss.item() == pytest.approx(total, rel=1e-5)
 

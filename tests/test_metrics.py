@@ -115,19 +115,33 @@ def test_forward_transfer_is_undefined_when_the_reference_left_nothing_to_gain()
     np.testing.assert_allclose(result, [NAN, 0.5])
 
 
-def test_retention_divides_by_the_accuracy_when_the_task_ended():
+def test_what_is_left_of_an_accuracy_is_a_share_of_that_when_the_task_ended():
     accuracy = [[0.8, NAN], [0.6, 0.5]]
     # task 1 after task 2: 0.6 / 0.8
-    np.testing.assert_allclose(metrics.retention(accuracy), [[1.0, NAN], [0.75, 1.0]])
+    np.testing.assert_allclose(metrics.since_own_end(accuracy), [[1.0, NAN], [0.75, 1.0]])
 
 
-def test_retention_of_nothing_is_undefined():
-    np.testing.assert_allclose(metrics.retention([[0.0, NAN], [0.4, 0.5]]), [[NAN, NAN], [NAN, 1]])
+def test_what_is_left_of_nothing_is_undefined():
+    left = metrics.since_own_end([[0.0, NAN], [0.4, 0.5]])
+    np.testing.assert_allclose(left, [[NAN, NAN], [NAN, 1]])
 
 
-def test_retention_works_on_several_runs_at_once():
+def test_an_error_that_tripled_is_three_times_what_it_was():
+    # task 1: 0.02 when it ended, 0.06 after task 2
+    np.testing.assert_allclose(
+        metrics.since_own_end([[0.02, NAN], [0.06, 0.5]]), [[1, NAN], [3, 1]]
+    )
+
+
+def test_logarithms_are_subtracted():
+    # task 1: 4 nats when it ended, 1.5 after task 2; a score of 0 divides nothing here
+    left = metrics.since_own_end([[4.0, NAN], [1.5, 0.0]], ratio=False)
+    np.testing.assert_allclose(left, [[0, NAN], [-2.5, 0]])
+
+
+def test_what_is_left_works_on_several_runs_at_once():
     accuracy = np.array([[[0.8, NAN], [0.6, 0.5]], [[1.0, NAN], [0.9, 0.5]]])
-    assert metrics.retention(accuracy)[:, 1, 0] == pytest.approx([0.75, 0.9])
+    assert metrics.since_own_end(accuracy)[:, 1, 0] == pytest.approx([0.75, 0.9])
 
 
 def test_interquartile_mean_drops_a_quarter_on_each_side():
@@ -151,6 +165,20 @@ def test_three_seeds_give_their_range():
     estimate = metrics.interval([0.7, 0.9, 0.8])
     assert (estimate.point, estimate.low, estimate.high) == pytest.approx((0.8, 0.7, 0.9))
     assert estimate.text() == "0.80 [0.70, 0.90]"
+
+
+def test_numbers_that_span_decades_are_averaged_by_their_logarithms():
+    # sqrt(2 * 0.5) = 1: doubling once and halving once is no change; cube root of 1e-3
+    assert metrics.interval([2.0, 0.5], log=True).point == pytest.approx(1.0)
+    estimate = metrics.interval([1e-3, 1e-2, 1e-4], log=True)
+    assert (estimate.point, estimate.low, estimate.high) == pytest.approx((1e-3, 1e-4, 1e-2))
+    assert estimate.text(".3g") == "0.001 [0.0001, 0.01]"
+
+
+def test_a_perfect_error_has_a_floor_and_a_negative_one_is_refused():
+    assert metrics.interval([0.0, 0.0], log=True).point == pytest.approx(metrics.SMALLEST)
+    with pytest.raises(ValueError, match="0 or more, got -1"):
+        metrics.interval([1.0, -1.0], log=True)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +226,15 @@ def test_interval_curves_agree_with_intervals_point_by_point():
         assert point[column] == pytest.approx(single.point)
         # another stream of resamples, hence the tolerance
         assert (low[column], high[column]) == pytest.approx((single.low, single.high), abs=0.03)
+
+
+def test_interval_curves_average_logarithms_point_by_point():
+    curves = 10 ** np.random.default_rng(3).normal(size=(3, 2))
+    point, low, high = metrics.interval_curve(curves, reps=200, log=True)
+    for column in range(2):
+        single = metrics.interval(curves[:, column], log=True)
+        ends = (point[column], low[column], high[column])
+        assert ends == pytest.approx((single.point, single.low, single.high))
 
 
 def test_interval_curves_of_two_seeds_have_points_only():

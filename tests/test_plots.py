@@ -42,6 +42,55 @@ def test_learning_curves_work_without_an_optimum():
     assert labels(ax) == ["run"]
 
 
+def test_what_is_not_the_exact_optimum_is_not_called_so():
+    name = "most an episode can pay"
+    ax = plots.learning_curves({"run": ([0, 1], [[0.0, 1.0]])}, 1000.0, optimum_name=name)
+    assert labels(ax) == ["run", name]
+    ax = plots.return_bars(["cheetah-run"], {"run": [[1.0]]}, [1000.0], optimum_name=name)
+    assert set(labels(ax)) == {"run", name}
+
+
+@pytest.mark.parametrize("end, thousands", [(6_000.0, False), (300_000.0, True)])
+def test_long_runs_count_in_thousands(end, thousands):
+    ax = plots.learning_curves({"run": ([0, end], [[0.0, 1.0]])})
+    ax.figure.canvas.draw()
+    assert ax.get_xticklabels()[-1].get_text().endswith("k") == thousands
+
+
+def test_published_curves_lie_in_grey_under_ours_at_equal_steps():
+    theirs = {"TD-MPC, published": ([0, 1e5, 2e6], [5.0, 500.0, 800.0], [1.0, 20.0, 9.0])}
+    ours = {"drago": (np.array([0, 4000, 8000]), np.array([[0.0, 90.0, 200.0]]))}
+    ax = plots.beside_published(ours, theirs, "cheetah-run")
+    assert ax.get_xscale() == "log" and labels(ax) == ["drago", "TD-MPC, published"]
+    drawn = {line.get_color(): line for line in ax.lines}
+    assert drawn[plots.BLUE].get_xdata().tolist() == [4000, 8000]  # step 0 has no logarithm
+    assert drawn["0.6"].get_xdata().tolist() == [1e5, 2e6]
+    assert drawn["0.6"].get_zorder() <= drawn[plots.BLUE].get_zorder()
+
+
+def test_a_run_of_one_evaluation_still_stands_beside_published_curves():
+    ax = plots.beside_published({"drago": (np.array([0]), np.array([[3.0]]))}, {})
+    assert labels(ax) == []
+
+
+def test_errors_are_drawn_on_an_axis_of_a_decade_or_more():
+    ax = plots.retention_curves({"tdmpc": [[0.02, 0.03]]}, ylabel="error", log=True)
+    low, high = ax.get_ylim()
+    assert ax.get_yscale() == "log" and high / low >= 9.99 and ax.get_ylabel() == "error"
+    ax = plots.retention_curves({"tdmpc": [[1e-4, 1.0]]}, log=True)
+    assert ax.get_ylim()[0] < 1e-4 < 1.0 < ax.get_ylim()[1]
+
+
+def test_errors_of_several_seeds_are_averaged_by_their_logarithms():
+    ax = plots.retention_curves({"tdmpc": [[1e-2], [1e-4], [1e-3]]}, log=True)
+    assert ax.lines[0].get_ydata() == pytest.approx([1e-3])
+
+
+def test_long_names_of_tasks_take_several_lines():
+    ax = plots.return_matrix(np.eye(2), ["cheetah-run-backwards", "room-1"])
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["cheetah-\nrun-\nbackwards", "room-1"]
+
+
 def test_retention_starts_at_the_task_that_was_learnt():
     ax = plots.retention_curves({"drago": np.ones((3, 2))}, first=3)
     assert ax.get_xticks().tolist() == [3, 4]

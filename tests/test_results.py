@@ -5,7 +5,8 @@ import pytest
 
 from lib import results
 from lib.errors import UserError
-from tests.synthetic import TASKS, make_run
+from lib.measures import ACCURACY, ERROR, SCORE, UNEXPLAINED, YARDSTICKS
+from tests.synthetic import BODY_TASKS, TASKS, make_body_run, make_run
 
 
 def test_a_finished_run_comes_back_as_arrays(tmp_path):
@@ -28,6 +29,37 @@ def test_the_audit_becomes_matrices_by_task_met_and_by_room(tmp_path):
     assert run.by_room()[1, 1] == run.audit[1]["audit/room-1/accuracy"]
     assert set(run.audit_arrays(0)) >= {"error", "right", "met", "cells", "dream_count"}
     assert run.audit_arrays(7) == {}
+
+
+def test_the_audit_of_a_body_becomes_errors_and_has_no_rooms(tmp_path):
+    run = results.load_run(make_body_run(tmp_path / "cheetah"))
+    assert run.measures == (ERROR, UNEXPLAINED, SCORE)
+    assert run.met()[2, 0] == run.audit[2]["audit/met-cheetah-run/mse"]
+    assert run.met("unexplained")[1, 1] == run.audit[1]["audit/met-cheetah-jump/unexplained"]
+    assert np.isnan(run.met()[np.triu_indices(3, 1)]).all()
+    assert run.rooms() == [] and run.by_room().shape == (3, 0)
+    assert run.audit_arrays(1)["error"].shape == (3, 17)
+
+
+def test_the_audit_of_a_grid_says_accuracy_first(tmp_path):
+    assert results.load_run(make_run(tmp_path / "run")).measures == (ACCURACY,)
+
+
+def test_a_summary_says_what_its_optimum_is_and_an_old_one_means_exact(tmp_path):
+    body = results.load_run(make_body_run(tmp_path / "body"))
+    assert body.yardstick is YARDSTICKS["ceiling"]
+    assert body.performance()[0, 0] == pytest.approx(body.return_matrix[0, 0] / 1000)
+    folder = make_run(tmp_path / "old")
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["optimum_is"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert results.load_run(folder).yardstick is YARDSTICKS["exact"]
+
+
+def test_an_optimum_of_a_kind_that_nobody_knows_is_refused(tmp_path):
+    folder = make_run(tmp_path / "run", optimum_is="exakt")
+    with pytest.raises(UserError, match="unknown optimum_is 'exakt'.*did you mean 'exact'"):
+        results.load_run(folder)
 
 
 def test_a_logged_series_reads_only_its_own_lines_and_forgives_half_a_last_line(tmp_path):
@@ -203,6 +235,64 @@ def test_runs_that_started_from_other_runs_are_kept_apart(tmp_path):
         "drago (world-model of tdmpc)": 1,
         "drago (from nothing)": 1,
     }
+
+
+def test_runs_in_which_other_agents_act_first_are_kept_apart(tmp_path):
+    folders = [make_body_run(tmp_path / f"run-{i}", seed=i) for i in range(2)]
+    (folders[0] / "config.yaml").write_text("pre_rollout: outputs/drago-cheetah-quick-s1\n")
+    (folders[1] / "config.yaml").write_text(
+        "load_mode: agent\nload_from: outputs/tdmpc-s0\npre_rollout: outputs/drago-s0\n"
+    )
+    origins = [results.load_run(folder).origin for folder in folders]
+    assert origins == ["drago-cheetah-quick acting first", "agent of tdmpc, drago acting first"]
+
+
+def test_a_group_counts_env_steps_and_decisions(tmp_path):
+    (group,) = results.group_runs(
+        [results.load_run(make_body_run(tmp_path / f"run-{i}", seed=i)) for i in range(2)]
+    )
+    assert (group.env_steps, group.decisions) == (120_000, 30_000)
+
+
+def test_a_comparison_of_bodies_says_errors_and_what_a_return_is_a_share_of(tmp_path):
+    for seed in range(3):
+        make_body_run(tmp_path / f"tdmpc-s{seed}", "tdmpc", seed)
+    groups = results.group_runs([results.load_run(path) for path in sorted(tmp_path.iterdir())])
+    (record,) = json.loads(json.dumps(results.comparison(groups), allow_nan=False)).values()
+    assert record["optimum_is"] == "ceiling" and record["tasks"] == list(BODY_TASKS)
+    runs, estimates = record["runs"], record["estimates"]
+    assert (runs[0]["env_steps"], runs[0]["decisions"]) == (120_000, 30_000)
+    assert runs[0]["dropped_episodes"] == 1
+    assert not any("accuracy" in name or "optimum" in name for name in estimates)
+    end = estimates["share of the most an episode can pay at the end of cheetah-run"]
+    returns = [run["final_return"]["cheetah-run"] / 1000 for run in runs]
+    assert end["point"] == pytest.approx(np.mean(returns))
+    # the factor by which each seed's error has grown, averaged by its logarithm
+    errors = [[row["audit/met-cheetah-run/mse"] for row in run["audit"]] for run in runs]
+    factors = np.log([row[-1] / row[0] for row in errors])
+    grown = estimates["factor by which that error has grown after cheetah-run-backwards"]
+    assert grown["point"] == pytest.approx(np.exp(factors.mean()))
+    assert (grown["low"], grown["high"]) == pytest.approx(tuple(np.exp(np.sort(factors)[[0, 2]])))
+    name = "mean squared error on what was held out in cheetah-run, after cheetah-jump"
+    assert estimates[name]["point"] == pytest.approx(
+        np.exp(np.mean(np.log([row[1] for row in errors])))
+    )
+    changes = [name for name in estimates if name.startswith("change of that score")]
+    assert len(changes) == 1
+
+
+def test_a_comparison_of_grids_keeps_the_names_it_has_always_had(tmp_path):
+    folders = [make_run(tmp_path / f"run-{i}", seed=i, tasks=TASKS[:2]) for i in range(3)]
+    groups = results.group_runs([results.load_run(folder) for folder in folders])
+    (record,) = results.comparison(groups).values()
+    assert list(record["estimates"]) == [
+        "share of the optimum at the end of room-1",
+        "share of the optimum at the end of room-2",
+        "accuracy on what was met in room-1, after room-1",
+        "accuracy on what was met in room-1, after room-2",
+        "share of that accuracy kept after room-2",
+    ]
+    assert record["optimum_is"] == "exact"
 
 
 def test_a_comparison_keeps_each_seed_with_its_origin_and_the_estimates(tmp_path):

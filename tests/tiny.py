@@ -36,6 +36,8 @@ SETTINGS: dict[str, Any] = {
     "vae.width": 17,
 }
 
+IN_ENV_STEPS = ("env_steps_per_task", "eval_every", "checkpoint_every")
+
 
 def tiny(method: str = "drago", **changes: Any) -> RunConfig:
     """A run of two tasks in seconds; double underscores in names stand for dots."""
@@ -45,6 +47,17 @@ def tiny(method: str = "drago", **changes: Any) -> RunConfig:
     return families.resolve(
         {"method": method, "tasks": tasks, "seed": seed, "device": "cpu", "overrides": overrides}
     )
+
+
+def control(method: str = "drago", domain: str = "cheetah", **changes: Any) -> RunConfig:
+    """A run on the cheetah or the walker: episodes of 7 decisions, 4 env steps each."""
+    overrides = {key: value for key, value in SETTINGS.items() if not key.startswith("env.")}
+    overrides |= {f"budget.{key}": 4 * SETTINGS[f"budget.{key}"] for key in IN_ENV_STEPS}
+    overrides |= {"env.episode_length": 28, "env.action_repeat": 4}
+    overrides |= {key.replace("__", "."): value for key, value in changes.items()}
+    tasks = overrides.pop("tasks", [f"{domain}-run", f"{domain}-run-backwards"])
+    given = {"preset": f"{domain}-quick", "method": method, "tasks": tasks, "device": "cpu"}
+    return families.resolve(given | {"overrides": overrides, "seed": overrides.pop("seed", 0)})
 
 
 def continuous(method: str = "drago", **changes: Any) -> RunConfig:

@@ -67,7 +67,8 @@ class VectorEnv(Protocol):
 
     obs_dim: int  # L
     actions: ActionSpace
-    episode_length: int  # every episode has this many steps; the caller counts them
+    episode_length: int  # decisions in every episode; the caller counts them
+    broken: Tensor | None  # (n,) bool, copies whose physics broke in this episode; None: cannot
 
     def reset(self, n: int, generator: torch.Generator) -> Tensor:
         """Start n episodes; returns (n, L) float32."""
@@ -77,29 +78,56 @@ class VectorEnv(Protocol):
         """(n, A) actions to the next observation (n, L) and the reward (n,)."""
         ...
 
+    def pose(self) -> np.ndarray:
+        """(n, .) on the host: what a picture of each copy needs."""
+        ...
+
+
+class Scene(Protocol):
+    """Draws the poses of one task."""
+
+    def frame(self, pose: np.ndarray, ghost: np.ndarray | None = None) -> np.ndarray:
+        """(height, width, 3) uint8; `ghost` is a second pose, drawn translucent."""
+        ...
+
+    def close(self) -> None:
+        """Gives the renderer back."""
+        ...
+
 
 class Domain(Protocol):
     """The world that a sequence of tasks shares: same states, actions and dynamics."""
 
     obs_dim: int
     actions: ActionSpace
-    episode_length: int
-    tasks: tuple  # records with a .name
+    episode_length: int  # decisions
+    action_repeat: int  # env steps that one decision lasts
+    grid_size: int | None  # cells a side where the world is a grid, for exact counts
+    exact_optimum: bool  # whether `optimum` is reachable, or just what no episode can exceed
+    tasks: tuple  # records with .name and .after, the task whose agent acts first ("" for none)
 
     def make(self, task_index: int) -> VectorEnv:
         """The vector environment of one task."""
         ...
 
     def optimum(self, task_index: int) -> float | None:
-        """Best mean undiscounted return over random starts, exact; None if unknown."""
+        """The mean undiscounted return that counts as 100 %; None if unknown."""
+        ...
+
+    def scene(self, task_index: int) -> Scene:
+        """Draws a task. Raises UserError where nothing can be drawn on this machine."""
         ...
 
     def new_memory(self) -> Tensor:
-        """An empty record of the transitions met in each task."""
+        """An empty record of the transitions that audits ask about, task by task."""
         ...
 
     def record(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Mark what obs (E, T, L) and action (E, T, A) met, in place, reading nothing back."""
+        ...
+
+    def hold_out(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+        """Keep evaluation episodes, obs (E, T+1, L) and action (E, T, A), that nobody trains on."""
         ...
 
     def audit(

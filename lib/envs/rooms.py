@@ -30,6 +30,7 @@ class GridTask:
     name: str
     start: Cell
     goal: Cell
+    after: str = ""  # no task of the grid asks for another agent to act first
 
 
 LISTED_TASKS = {

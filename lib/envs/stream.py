@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.envs import audit
-from lib.envs.api import ActionSpace, Intrinsic, Predict, Sample
+from lib.envs.api import ActionSpace, Intrinsic, Predict, Sample, Scene
 from lib.envs.grid import ACTIONS, HEADINGS, OBS_DIM, REWARDS, FourRooms, check_free
 from lib.envs.optimum import finite_horizon_values
 from lib.envs.rooms import CONTINUAL, Cell, GridTask, check_size, named_tasks, place_blocks
@@ -18,7 +18,6 @@ from lib.errors import UserError, unknown
 if TYPE_CHECKING:
     from lib.config import EnvConfig
 
-DOMAINS = ("grid",)
 TASK_FIELDS = ("name", "start", "goal")
 
 
@@ -89,6 +88,8 @@ class GridDomain:
     """
 
     obs_dim = OBS_DIM
+    action_repeat = 1
+    exact_optimum = True
 
     def __init__(
         self,
@@ -101,6 +102,7 @@ class GridDomain:
         self.tasks = tasks
         self.reward = reward
         self.episode_length = episode_length
+        self.grid_size = table.size
         self.actions = ActionSpace(ACTIONS, discrete=True, warmup=WARMUP)
 
     def make(self, task_index: int) -> GridBatch:
@@ -129,6 +131,12 @@ class GridDomain:
         first = self.table.state_of(*task.start, 0)
         return float(values[first : first + HEADINGS].mean())
 
+    def scene(self, task_index: int) -> Scene:
+        """Draws a task as Minigrid does; a pose is an observation."""
+        from lib.envs.grid_scene import GridScene  # drawing is rare, and imports slowly
+
+        return GridScene(self, task_index)
+
     def new_memory(self) -> Tensor:
         """(tasks, S * A) bool, nothing met yet."""
         shape = (len(self.tasks), self.table.states * ACTIONS)
@@ -138,6 +146,9 @@ class GridDomain:
         """Mark in place what the agent met: obs (E, T, L) left by action (E, T, A)."""
         transition = self.table.nearest(obs) * ACTIONS + action.argmax(-1)
         memory[task_index].index_fill_(0, transition.flatten(), True)
+
+    def hold_out(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+        """Nothing: the audit asks about every transition there is."""
 
     def audit(
         self,
@@ -156,13 +167,11 @@ def build(
     tasks: Iterable[str | Mapping | GridTask],
     device: torch.device | str = "cpu",
 ) -> GridDomain:
-    """The world and the tasks that a configuration describes.
+    """The grid and the tasks that a configuration describes.
 
     Raises:
-        UserError: an unknown domain or reward, an episode without steps, or what `resolve` says.
+        UserError: an unknown reward, an episode without steps, or what `resolve` says.
     """
-    if env.domain not in DOMAINS:
-        raise unknown("domain", env.domain, DOMAINS)
     if env.reward not in REWARDS:
         raise unknown("reward", env.reward, REWARDS)
     if env.episode_length < 1:

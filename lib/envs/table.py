@@ -159,6 +159,7 @@ class GridBatch:
     """
 
     obs_dim = OBS_DIM
+    broken = None
 
     def __init__(
         self, table: GridTable, task: GridTask, reward: str = "dense", episode_length: int = 100
@@ -182,3 +183,7 @@ class GridBatch:
         transition = self.state * ACTIONS + action.argmax(-1)
         self.state = self._next_state[transition]
         return self.table.obs[self.state], self._reward[transition]
+
+    def pose(self) -> np.ndarray:
+        """(n, L): an observation shows everything."""
+        return self.table.obs[self.state].cpu().numpy()

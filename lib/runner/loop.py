@@ -17,17 +17,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
 from lib import config as configs
 from lib import families
 from lib.config import RunConfig
+from lib.envs.api import VectorEnv
 from lib.errors import NonFiniteError, RunInterrupted, UserError, unknown
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint
-from lib.runner.evaluate import play, returns
+from lib.runner import checkpoint, sources
+from lib.runner.evaluate import play, returns, unbroken
 from lib.runner.files import atomic_write, told_to_the_user
+from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
 from lib.runner.summary import Log, differences, is_complete, write_arrays, write_summary
@@ -36,6 +39,8 @@ from lib.seeding import Streams, generator
 CHUNK_SECONDS = 1.0  # aim for the time between two looks at the stop file
 SAVE_SECONDS = 60.0  # most work that a kill can lose, besides budget.checkpoint_every
 LOAD_MODES = ("", "world-model", "agent")
+VIDEO = ("", "final", "every")
+PATIENCE = 20  # collections in a row that may yield no usable episode
 
 
 def train(
@@ -44,6 +49,8 @@ def train(
     *,
     load_mode: str = "",
     load_from: str = "",
+    pre_rollout: str = "",
+    video: str = "",
     wandb: str = "",
     tensorboard: bool = True,
     progress: bool = True,
@@ -56,6 +63,9 @@ def train(
         load_mode: "world-model" starts from another run's dynamics, generator and threshold;
             "agent" also from its heads; "" starts fresh.
         load_from: checkpoint file, or run folder whose newest task checkpoint is taken.
+        pre_rollout: checkpoint or run folder of an agent that acts before every episode of the
+            learner, in training and evaluation; "" for none.
+        video: film one evaluation episode: "" never, "final" when a task ends, "every" time.
         wandb: "" for off, "offline" or "online".
         progress: draw a progress bar.
 
@@ -74,7 +84,13 @@ def train(
             f"load_mode {load_mode!r} and load_from {load_from!r} go together: give both "
             "(mode 'world-model' or 'agent', and a checkpoint or run folder) or neither"
         )
-    record = {**configs.to_dict(config), "load_mode": load_mode, "load_from": load_from}
+    if video not in VIDEO:
+        raise unknown("video", video, VIDEO[1:], "or nothing, for none")
+    record = configs.to_dict(config) | {
+        "load_mode": load_mode,
+        "load_from": load_from,
+        "pre_rollout": pre_rollout,
+    }
     with told_to_the_user(out / "config.yaml"):
         out.mkdir(parents=True, exist_ok=True)
     with _locked(out):
@@ -82,7 +98,8 @@ def train(
         if is_complete(out):
             return out / "summary.json"
         device = families.choose_device(config.device)
-        run = _Run(config, out, device, load_mode, load_from)
+        run = _Run(config, out, device, load_mode, load_from, pre_rollout)
+        run.film = Film(out / "videos", video)
         newest = run.rotation.latest()
         resume_at = run.restore(newest) if newest else 0
         run.recorder = Recorder(
@@ -95,6 +112,7 @@ def train(
         finally:
             run.progress.close()
             run.recorder.close()
+            run.film.close()
     return out / "summary.json"
 
 
@@ -182,36 +200,28 @@ def _read_record(path: Path) -> Mapping[str, Any]:
     return held
 
 
-def _checkpoint_of(place: str) -> Path:
-    """A checkpoint file as it is; of a run folder the newest finished task, else the last save."""
-    path = Path(place)
-    if not path.is_dir():
-        return path
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    finished = sorted(folder.glob("task-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
-    found = finished or sorted(folder.glob("last.safetensors"))
-    if not found:
-        raise UserError(
-            f"no checkpoint in '{place}'; give a run folder that has finished a task, "
-            "or a .safetensors file"
-        )
-    return found[-1]
-
-
 class _Run:
     """One run in progress: where it stands, and how to go on from there."""
 
     def __init__(
-        self, cfg: RunConfig, out: Path, device: torch.device, load_mode: str, load_from: str
+        self,
+        cfg: RunConfig,
+        out: Path,
+        device: torch.device,
+        load_mode: str,
+        load_from: str,
+        pre_rollout: str,
     ):
         self.cfg, self.out, self.device = cfg, out, device
         self.load_mode, self.load_from = load_mode, load_from
         self.streams = Streams(cfg.seed, device)
         self.agent, self.domain = families.build(cfg, self.streams, device)
         self.names = [task.name for task in self.domain.tasks]
+        self.first_actors = sources.first_actors(pre_rollout, self.domain.tasks, cfg, device)
         self.rotation = checkpoint.Rotation(out / "checkpoints")
         self.recorder: Recorder
         self.progress: Progress
+        self.film: Film
         self.met = self.domain.new_memory()
         self.task = 0  # index of the task being learnt
         self.env_steps = 0  # of the whole run
@@ -220,6 +230,7 @@ class _Run:
         self.stop_asked = False
         self.reported = True  # whether the last updates have been written down
         self.decisions = 0
+        self.dropped = 0  # episodes whose physics broke
         self.updates = 0
         self.seconds = 0.0  # trained before this process
         self.log = Log(self.names)
@@ -251,9 +262,9 @@ class _Run:
 
     def _learn_task(self) -> None:
         budget = self.cfg.budget
-        env = self.domain.make(self.task)
+        worlds = {role: self._world(self.task, role) for role in self.agent.roles}
         chunk = 1
-        while self.agent.steps < budget.env_steps_per_task or self.agent.pending:
+        while self.task_env_steps < budget.env_steps_per_task or self.agent.pending:
             self._pause_if_asked()
             if self.agent.pending:
                 began = time.monotonic()
@@ -264,27 +275,39 @@ class _Run:
                 self._show("update")
                 continue
             self._report()
-            if self.agent.steps >= self.next_eval:
+            if self.task_env_steps >= self.next_eval:
                 self._evaluate()
                 self.next_eval += budget.eval_every
-            self._collect(env)
+            for role, env in worlds.items():
+                self._collect(role, env)
         self._report()
 
-    def _collect(self, env: Any) -> None:
-        for role in self.agent.roles:
+    def _world(self, task: int, role: str = "learner") -> VectorEnv:
+        """Where a role acts; another agent may act before the learner does."""
+        env, first = self.domain.make(task), self.first_actors.get(task)
+        if first is None or role != "learner":
+            return env
+        return sources.PreRollout(env, first, self.cfg.budget.pre_rollout)
+
+    def _collect(self, role: str, env: VectorEnv) -> None:
+        """Plays episodes with one role, dropping those whose physics broke, and stores them."""
+        for _ in range(PATIENCE):
             self._show("collect")
-            episodes = play(
-                self.agent,
-                env,
-                self.cfg.budget.parallel_envs,
-                self.streams.env,
-                role=role,
-                explore=True,
+            count = self.cfg.budget.parallel_envs
+            played = play(self.agent, env, count, self.streams.env, role=role, explore=True)
+            episodes = unbroken(played, env)
+            self.dropped += count - len(episodes.reward)
+            if len(episodes.reward):
+                break
+        else:
+            raise NonFiniteError(
+                f"the physics of '{self.names[self.task]}' broke in {PATIENCE} collections in a "
+                "row; start again in another folder with a smaller env.action_repeat"
             )
-            self.domain.record(self.met, self.task, episodes.obs[:, :-1], episodes.action)
-            self.agent.store(role, episodes)
-            self.env_steps += episodes.reward.numel()
-            self.decisions += episodes.reward.numel()
+        self.domain.record(self.met, self.task, episodes.obs[:, :-1], episodes.action)
+        self.agent.store(role, episodes)
+        self.decisions += episodes.reward.numel()
+        self.env_steps += episodes.reward.numel() * self.domain.action_repeat
         self.reported = False
 
     def _report(self) -> None:
@@ -297,10 +320,14 @@ class _Run:
         )
         self.reported = True
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, final: bool = False) -> Episodes:
+        """Measures the learner on the task being learnt; returns the episodes played."""
         self._show("evaluate")
         name = self.names[self.task]
-        result = returns(self._test(self.task, f"eval/{self.task}/{self.agent.steps}")).cpu()
+        film = self.film.wanted(final)
+        poses: list[np.ndarray] | None = [] if film else None
+        episodes = self._test(self.task, f"eval/{self.task}/{self.agent.steps}", poses=poses)
+        result = returns(episodes).cpu()
         mean = float(result.mean())
         values = {
             f"eval/{name}/return": mean,
@@ -310,26 +337,42 @@ class _Run:
         if optimum is not None:
             values[f"eval/{name}/optimum"] = optimum
         self.recorder.write("eval", self._header(), values)
-        self.log.add_eval(name, self.agent.steps, mean)
+        self.log.add_eval(name, self.task_env_steps, mean)
         self.progress.result(mean, optimum)
+        if film:
+            self._show("film")
+            label = f"{self.task + 1}-{name}-{self.task_env_steps:07d}"
+            reward = episodes.reward[0].cpu().numpy()
+            self.film.shoot(self.domain, self.task, label, poses, reward)
+        return episodes
 
-    def _test(self, task: int, stream: str, heads: Any = None) -> Episodes:
+    def _test(
+        self, task: int, stream: str, heads: Any = None, poses: list[np.ndarray] | None = None
+    ) -> Episodes:
         """A batch of evaluation episodes on a task; leaves every generator of the run alone."""
-        draws = generator(self.cfg.seed, stream, self.device)
-        return play(
-            self.agent,
-            self.domain.make(task),
-            self.cfg.budget.eval_episodes,
-            draws,
+        draws, env = generator(self.cfg.seed, stream, self.device), self._world(task)
+        count = self.cfg.budget.eval_episodes
+        played = play(
+            *(self.agent, env, count, draws),
             explore=False,
             act_generator=draws,
             heads=heads,
+            poses=poses,
         )
+        episodes = unbroken(played, env)
+        self.dropped += count - len(episodes.reward)
+        if not len(episodes.reward):
+            raise NonFiniteError(
+                f"the physics of '{self.names[task]}' broke in every evaluation episode; start "
+                "again in another folder with a smaller env.action_repeat"
+            )
+        return episodes
 
     def _finish_task(self) -> None:
         """Last evaluation, every earlier task again, the audit, the task's own checkpoint."""
         index, name = self.task, self.names[self.task]
-        self._evaluate()
+        held_out = self._evaluate(final=True)
+        self.domain.hold_out(self.met, index, held_out.obs, held_out.action)
         self._show("audit")
         self.heads.append(self.agent.heads_copy().state_dict())
         row: list[float | None] = [None] * len(self.names)
@@ -367,7 +410,7 @@ class _Run:
     def _pause_if_asked(self) -> None:
         """Saves when it is time to, and stops cleanly when the stop file is there."""
         stop = self.out / "stop"
-        due = self.agent.steps >= self.next_save or time.monotonic() - self.saved > SAVE_SECONDS
+        due = self.task_env_steps >= self.next_save or time.monotonic() - self.saved > SAVE_SECONDS
         if self.stop_asked or stop.exists():
             self._save()
             stop.unlink(missing_ok=True)
@@ -380,7 +423,7 @@ class _Run:
 
     def _save(self) -> None:
         every = self.cfg.budget.checkpoint_every
-        steps = self.agent.steps if self.task < len(self.names) else 0
+        steps = self.task_env_steps if self.task < len(self.names) else 0
         self.next_save = (steps // every + 1) * every
         meta = self._meta() | {"metrics_bytes": self.recorder.offset()}
         self.rotation.save(self.state_dict(), meta, self.log.score())
@@ -400,6 +443,7 @@ class _Run:
                 "task": self.task,
                 "env_steps": self.env_steps,
                 "decisions": self.decisions,
+                "dropped": self.dropped,
                 "updates": self.updates,
                 "next_eval": self.next_eval,
                 "next_save": self.next_save,
@@ -430,34 +474,31 @@ class _Run:
         """Starts from another run's world model or agent."""
         if not self.load_mode:
             return
-        if self.cfg.method.carry == "nothing":
+        method, name = self.cfg.method, self.cfg.method_name
+        if method.carry == "nothing":
             raise UserError(
-                f"method '{self.cfg.method_name}' starts every task from nothing, so load_mode "
+                f"method '{name}' starts every task from nothing, so load_mode "
                 f"'{self.load_mode}' would be thrown away; use method 'tdmpc' or another that "
                 "carries its dynamics"
             )
-        path = _checkpoint_of(self.load_from)
-        state, meta = checkpoint.load(path)
-        state = state.get("agent", state)  # a periodic checkpoint holds the whole run
-        wanted = self.agent.template(with_heads=self.load_mode == "agent")
-        found = {
-            part: {name: state.get(part, {}).get(name, {}) for name in names}
-            for part, names in wanted.items()
-        }
-        checkpoint.check_layout(found, wanted, path)
-        source = meta["config"]["method"]
-        if self.cfg.method.rehearse == "dreams" and source["train_vae"] == "never":
+        path = sources.checkpoint_of(self.load_from)
+        self._loaded, theirs = sources.load(self.agent, path, self.load_mode == "agent")
+        if method.rehearse == "dreams" and theirs.method.train_vae == "never":
             raise UserError(
-                f"method '{self.cfg.method_name}' rehearses dreams, but the generator in '{path}' "
-                f"was never trained (method '{meta['config']['method_name']}'); load from a run "
+                f"method '{name}' rehearses dreams, but the generator in '{path}' "
+                f"was never trained (method '{theirs.method_name}'); load from a run "
                 "that trains one, such as drago, or use method 'tdmpc'"
             )
-        self.agent.load_world_model(state["world_model"])
-        self._loaded = state
+        self.agent.load_world_model(self._loaded["world_model"])
 
     def _seconds(self) -> float:
         """Wall-clock spent on this run, earlier processes included."""
         return self.seconds + time.monotonic() - self.started
+
+    @property
+    def task_env_steps(self) -> int:
+        """Env steps of the task being learnt; the agent counts decisions."""
+        return self.agent.steps * self.domain.action_repeat
 
     @property
     def total_updates(self) -> int:
@@ -481,7 +522,7 @@ class _Run:
             "task": self.names[self.task],
             "task_index": self.task,
             "env_steps": self.env_steps,
-            "task_env_steps": self.agent.steps,
+            "task_env_steps": self.task_env_steps,
             "decisions": self.decisions,
             "updates": self.total_updates,
         }
@@ -495,6 +536,8 @@ class _Run:
             self.log,
             status=status,
             optimum=optimum,
+            optimum_is="exact" if self.domain.exact_optimum else "ceiling",
+            dropped=self.dropped,
             env_steps=self.env_steps,
             decisions=self.decisions,
             updates=self.updates,

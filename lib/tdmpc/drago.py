@@ -212,7 +212,7 @@ class ContinualAgent:
     def _schedule_lr(self) -> None:
         """Lowers the learning rates linearly over the task's budget, where asked."""
         cfg = self.cfg
-        done = min(1.0, self.steps / cfg.budget.env_steps_per_task)
+        done = min(1.0, self.steps / cfg.decisions_per_task)
         scale = 1.0 - (1.0 - cfg.learning.lr_end) * done
         optim.set_lr(self.retention.vae_optimizer, scale * cfg.vae.lr)
         actors = [self.learner, self.reviewer] if self.reviewer else [self.learner]
@@ -450,7 +450,7 @@ class ContinualAgent:
                 cfg.reviewer, self.obs_dim, self.grid_size, self.streams.init, self.streams.update
             )
         buffer = EpisodeBuffer(
-            min(cfg.budget.env_steps_per_task, learning.capacity),
+            min(cfg.decisions_per_task, learning.capacity),
             self.episode_length,
             self.obs_dim,
             self.actions.size,

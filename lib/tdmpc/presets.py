@@ -1,5 +1,6 @@
 """Methods and sizes as tables of differences from the defaults in `lib.config`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,15 @@ ABOUT = {
     "multitask": "rehearsal on every earlier transition: an upper bound",
 }
 
+# The tasks that trained world models are tried on. Source: DRAGO (arXiv 2503.04256) names
+# rooms 1 to 2 and 1 to 3, jump2run, jump2back, both compositions, walk2run and back2run; the
+# others are ours.
+TRANSFER = {
+    "grid": ["room-1to2", "room-1to3", "room-1to4", "room-3to4"],
+    "cheetah": ["jump2run", "jump2back", "jump-and-run", "jump-and-run-backwards"],
+    "walker": ["walk2run", "back2run", "walk2back", "run-backwards"],
+}
+
 FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 
 # Four rooms of 13 x 13 cells, with networks and searches that one CPU core carries. What is not
@@ -53,6 +63,93 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
     "learning": {"batch": 128, "lr_end": 0.5, "ema_every": 8, "seed_steps": 1_600},
     "vae": {"beta": 0.1},
 }
+
+
+def _with(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Presets laid over each other, section by section; later ones win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+# The published settings of the continuous domains, where they differ from MiniGrid's.
+CONTROL: dict[str, Any] = {
+    "env": {"episode_length": 1_000},
+    "budget": {"eval_every": 20_000, "eval_episodes": 20, "checkpoint_every": 50_000},
+    "model": {"crelu": False, "bounded": False},
+    "learning": {"ema_every": 2, "first_step_heads": True},
+    "vae": {"beta": 0.02, "width": 256},
+    "rehearsal": {"every": 10},
+    "reviewer": {"count_bonus": "bounded"},  # the published rule is "legacy": see lib.tdmpc.counts
+}
+# The continuous domains with networks and searches that one CPU core carries. Some numbers differ
+# because a task lasts a thirtieth of the published steps:
+# - the horizon stays short: a model of so few transitions is wrong further ahead;
+# - ramps and random warm-up are shortened in proportion;
+# - every update rehearses (published: every 10th, over many more updates).
+SMALL_CONTROL: dict[str, Any] = {
+    "budget": {"eval_every": 10_000, "eval_episodes": 4},
+    "model": {"width": 128},
+    "planner": {
+        "horizon": [3],
+        "samples": 128,
+        "elites": 16,
+        "iterations": 3,
+        "horizon_ramp": 2_500,
+        "std_ramp": 8_000,
+    },
+    "learning": {"batch": 256, "seed_steps": 1_000},
+    "vae": {"width": 128},
+    "rehearsal": {"every": 1, "dreams": 256},
+}
+
+# One new task for a trained world model: no review and no rehearsal (method tdmpc), no random
+# warm-up, as in the authors' logged transfer run.
+NEW_TASK: dict[str, Any] = {"learning": {"seed_steps": 0}}
+FEW_EPISODES = 20
+
+CHEETAH = _with(
+    CONTROL,
+    {
+        "tasks": ["cheetah-run", "cheetah-jump", "cheetah-run-backwards"],
+        "env": {"domain": "cheetah", "action_repeat": 4},
+        "planner": {"horizon": [25, 15, 25]},
+        "budget": {"env_steps_per_task": 2_000_000},
+    },
+)
+WALKER = _with(
+    CONTROL,
+    {
+        "tasks": ["walker-run", "walker-walk", "walker-walk-backwards", "walker-stand"],
+        "env": {"domain": "walker", "action_repeat": 2},
+        "planner": {"horizon": [15]},
+        "budget": {"env_steps_per_task": 600_000},
+    },
+)
+
+CHEETAH_QUICK = _with(
+    CHEETAH, SMALL_CONTROL, {"budget": {"env_steps_per_task": 60_000, "checkpoint_every": 30_000}}
+)
+WALKER_QUICK = _with(
+    WALKER, SMALL_CONTROL, {"budget": {"env_steps_per_task": 40_000, "checkpoint_every": 20_000}}
+)
+
+# Many parallel episodes and fewer updates, for about an hour on one modern GPU. An update sees
+# data up to that many episodes staler than with one.
+GPU: dict[str, Any] = {
+    "budget": {"parallel_envs": 20, "eval_every": 100_000, "checkpoint_every": 200_000},
+    "learning": {"updates_per_step": 0.1},
+}
+
+
+def _new_task(base: Mapping[str, Any], env_steps: int) -> dict[str, Any]:
+    """A preset for one new task, learnt by a trained world model."""
+    budget = {"env_steps_per_task": env_steps, "eval_every": env_steps // 10}
+    task = TRANSFER[base["env"]["domain"]][0]
+    return _with(base, NEW_TASK, {"tasks": [task], "budget": budget})
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     # The published MiniGrid settings are the defaults of lib.config.
@@ -88,4 +185,20 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "learning": {**SMALL_GRID["learning"], "seed_steps": 0},
     },
+    # The published settings of the continuous domains, and the same methods shrunk.
+    "cheetah-full": CHEETAH,
+    "walker-full": WALKER,
+    "cheetah-h200": _with(CHEETAH, GPU),
+    "walker-h200": _with(WALKER, GPU),
+    "cheetah-quick": CHEETAH_QUICK,
+    "walker-quick": WALKER_QUICK,
+    # A world model meets a task between those it knows, or gets twenty episodes of it.
+    "cheetah-transfer": _new_task(CHEETAH, 200_000),
+    "walker-transfer": _new_task(WALKER, 100_000),
+    "cheetah-transfer-quick": _new_task(CHEETAH_QUICK, 40_000),
+    "walker-transfer-quick": _new_task(WALKER_QUICK, 20_000),
+    "cheetah-few-shot": _new_task(CHEETAH, FEW_EPISODES * 1_000),
+    "walker-few-shot": _new_task(WALKER, FEW_EPISODES * 1_000),
+    "cheetah-few-shot-quick": _new_task(CHEETAH_QUICK, FEW_EPISODES * 1_000),
+    "walker-few-shot-quick": _new_task(WALKER_QUICK, FEW_EPISODES * 1_000),
 }

@@ -61,17 +61,22 @@ def td_step(
         next_q = heads.twin(heads.target_q, batch.obs[1:], next_action)  # (2, H, B)
         reward = batch.reward + curiosity * error if curiosity else batch.reward
         target = losses.td_target(reward, next_q, cfg.discount)
-    predicted_reward = heads.reward(torch.cat((latents[:-1], batch.action), -1))
-    q = heads.twin(heads.q, latents[:-1], batch.action)
+    steps = 1 if cfg.first_step_heads else horizon
+    predicted_reward = heads.reward(torch.cat((latents[:steps], batch.action[:steps]), -1))
+    q = heads.twin(heads.q, latents[:steps], batch.action[:steps])
     loss, parts = losses.td_mpc_loss(
         consistency if train_dynamics else torch.zeros_like(error),
-        (predicted_reward, batch.reward),
-        (q, target),
+        (predicted_reward, batch.reward[:steps]),
+        (q, target[:steps]),
         batch.weight,
         rho=cfg.rho,
         coefs=(cfg.consistency_coef, cfg.reward_coef, cfg.value_coef),
-        first_step_heads=cfg.first_step_heads,
     )
+    all_q = q.detach()
+    if steps < horizon:  # priorities look at every step, with the critics from before this update
+        with torch.no_grad():
+            later = heads.twin(heads.q, latents[steps:-1], batch.action[steps:])
+        all_q = torch.cat((all_q, later), 1)  # (2, H, B)
     total = loss / horizon if extra is None else loss / horizon + extra
     total.backward()
     trained: list[nn.Parameter] = [*heads.reward_net.parameters(), *heads.q.parameters()]
@@ -83,7 +88,7 @@ def td_step(
     parts["weighted"] = loss.detach()
     score = losses.prediction_score(error).mean()
     parts["score"] = score
-    return TdResult(latents, q.detach(), target, score, parts)
+    return TdResult(latents, all_q, target, score, parts)
 
 
 def policy_step(

@@ -12,7 +12,7 @@ MINE = {"name": "mine", "start": [2, 3], "goal": [4, 5]}
 
 
 def env_config(**changes) -> SimpleNamespace:
-    settings = {"domain": "grid", "size": 13, "episode_length": 50, "reward": "dense"}
+    settings = {"size": 13, "episode_length": 50, "reward": "dense"}
     return SimpleNamespace(**{**settings, "put_blocks": True, **changes})
 
 
@@ -61,7 +61,6 @@ def test_a_block_is_no_obstacle_where_blocks_are_left_out():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"domain": "gird"}, "unknown domain 'gird'.*did you mean 'grid'"),
         ({"reward": "dens"}, "unknown reward 'dens'.*did you mean 'dense'"),
         ({"size": 12}, "grid size 12"),
         ({"episode_length": 0}, "episode_length 0"),

@@ -1,7 +1,8 @@
+import numpy as np
 import torch
 
 from lib.envs.toys import Clock
-from lib.runner.evaluate import play, returns
+from lib.runner.evaluate import play, returns, unbroken
 from lib.tdmpc.drago import ContinualAgent
 from tests.tiny import new_agent, tiny
 
@@ -52,6 +53,24 @@ def test_an_agent_is_handed_back_its_memory_and_told_who_acts():
     assert [memory for memory, _ in agent.asked] == [None, *range(1, T)]
     wanted = {"role": "reviewer", "explore": True, "generator": draws, "heads": heads}
     assert all(told == wanted for _, told in agent.asked)
+
+
+def test_the_first_episodes_poses_are_kept_where_somebody_wants_them():
+    env, poses = Clock(HOURS, T), []
+    env.pose = lambda: env.faces[env.hour].numpy()
+    episodes = play(Knows(env), env, E, torch.Generator(), explore=False, poses=poses)
+    assert torch.equal(torch.tensor(np.stack(poses)), episodes.obs[0])
+
+
+def test_episodes_whose_physics_broke_are_left_out():
+    env = Clock(HOURS, T)
+    episodes = play(Knows(env), env, 3, torch.Generator(), explore=False)
+    assert unbroken(episodes, env) is episodes
+    env.broken = torch.tensor([False, False, False])
+    assert unbroken(episodes, env) is episodes
+    env.broken = torch.tensor([False, True, False])
+    kept = unbroken(episodes, env)
+    assert torch.equal(kept.obs, episodes.obs[[0, 2]]) and kept.reward.shape == (2, T)
 
 
 def started(env: Clock) -> ContinualAgent:

@@ -147,7 +147,7 @@ def test_the_reviewer_appears_with_the_second_task(done):
 
 def test_the_configuration_is_written_beside_the_results(done, cfg):
     held = yaml.safe_load((done / "config.yaml").read_text())
-    assert held.pop("load_mode") == "" and held.pop("load_from") == ""
+    assert {held.pop(key) for key in ("load_mode", "load_from", "pre_rollout")} == {""}
     assert config.from_dict(RunConfig, held) == cfg
 
 

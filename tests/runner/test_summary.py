@@ -62,6 +62,8 @@ def test_a_summary_says_whether_the_run_is_complete(tmp_path):
             example(),
             status=status,
             optimum={"room-1": 60.0},
+            optimum_is="exact",
+            dropped=0,
             env_steps=56,
             decisions=56,
             updates=40,

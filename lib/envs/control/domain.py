@@ -1,0 +1,168 @@
+"""A sequence of control tasks on one body: what the runner asks of a `Domain`."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.envs.api import ActionSpace, Intrinsic, Predict, Sample, Scene
+from lib.envs.control import bodies
+from lib.envs.control.batch import ControlBatch
+from lib.envs.control.tasks import ControlTask
+from lib.errors import UserError
+
+if TYPE_CHECKING:
+    from lib.config import EnvConfig
+
+HELD_OUT = 4000  # transitions kept per task; 160 KB at the cheetah's 17 + 6 + 17 numbers
+SMALLEST_ERROR = 1e-12  # a perfect prediction scores -log of this, 27.6
+SMALLEST_VARIANCE = 1e-12  # a number that changes less is left out of `unexplained`
+
+
+class ControlDomain:
+    """Control tasks on one body: a `Domain`.
+
+    Memory is (tasks, 4000, 2L + A) float32: observation, action and next observation of
+    transitions that no learner was trained on; rows that are empty hold NaN.
+
+    Args:
+        env: `domain`, `action_repeat` and `episode_length` in env steps, a multiple of the former.
+        tasks: of that domain, see `tasks.resolve`.
+        device: of observations, rewards and the memory.
+        threads: see `ControlBatch`.
+
+    Raises:
+        UserError: an episode that would end within a decision, or what `bodies.load` says.
+    """
+
+    grid_size = None
+    exact_optimum = False
+
+    def __init__(
+        self,
+        env: "EnvConfig",
+        tasks: tuple[ControlTask, ...],
+        device: torch.device | str = "cpu",
+        threads: int | None = None,
+    ):
+        self.tasks = tasks
+        self.body = bodies.load(env.domain)
+        self.action_repeat = env.action_repeat
+        self.episode_length = decisions(env.episode_length, env.action_repeat)
+        self.device = torch.device(device)
+        self.threads = threads
+        self.obs_dim = self.body.obs_dim
+        self.actions = ActionSpace(self.body.model.nu, discrete=False)
+
+    def make(self, task_index: int) -> ControlBatch:
+        """The batched environment of one task."""
+        return ControlBatch(
+            self.tasks[task_index],
+            self.action_repeat,
+            self.episode_length,
+            self.device,
+            self.threads,
+            self.body,
+        )
+
+    def optimum(self, task_index: int) -> float:
+        """The most that an episode can pay, 1 per env step; no agent quite gets there."""
+        return float(self.episode_length * self.action_repeat)
+
+    def scene(self, task_index: int) -> Scene:
+        """Draws the body, which looks alike in every task."""
+        from lib.envs.control.scene import Scene  # drawing is rare, and needs OpenGL
+
+        return Scene(self.body.domain)
+
+    def new_memory(self) -> Tensor:
+        """(tasks, 4000, 2L + A) float32, nothing held out yet."""
+        width = 2 * self.obs_dim + self.actions.size
+        return torch.full((len(self.tasks), HELD_OUT, width), torch.nan, device=self.device)
+
+    def record(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+        """Nothing: what was trained on would be no test of the model."""
+
+    def hold_out(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+        """Keep transitions of evaluation episodes, in place of those kept before.
+
+        Args:
+            memory: from `new_memory`, changed in place.
+            task_index: the task that was evaluated.
+            obs: (E, T + 1, L) observations of E episodes, the first and the last included.
+            action: (E, T, A) what was done between them.
+
+        Of E * T transitions in order, `HELD_OUT` evenly spaced ones stay, or all if they are
+        fewer. Reads nothing back from the device.
+        """
+        parts = (obs[:, :-1], action, obs[:, 1:])
+        rows = torch.cat([part.flatten(0, 1) for part in parts], dim=-1)
+        kept = min(len(rows), HELD_OUT)
+        chosen = torch.arange(kept, device=rows.device) * len(rows) // max(kept, 1)
+        memory[task_index] = torch.nan
+        memory[task_index, :kept] = rows[chosen].to(memory)
+
+    @torch.no_grad()
+    def audit(
+        self,
+        memory: Tensor,
+        predict: Predict,
+        sample: Sample | None = None,
+        intrinsic: Intrinsic | None = None,
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Ask a world model for the held-out transitions of every task that has some.
+
+        Args:
+            memory: from `new_memory`.
+            predict: the world model.
+            sample, intrinsic: not asked; dreams and rewards of states that cannot be listed
+                have no truth to be compared with.
+
+        Returns:
+            For every such task `audit/met-<task>/`
+            - `mse`: squared error, mean over transitions and the observation's numbers;
+            - `neg_log_mse`: mean over transitions of -log of a transition's mean squared error,
+              at least 1e-12 [nats];
+            - `unexplained`: each number's mean squared error as a share of the variance of its
+              change in one step, averaged over the numbers that change: 0 is perfect, 1 as good
+              as always foretelling the mean change;
+            - `count`: transitions held out.
+            And arrays: `error` (tasks, L) mean squared error of each number, NaN where nothing
+            was held out; `held_out` (tasks, 4000, 2L + A) the transitions.
+        """
+        width, metrics = self.obs_dim, {}
+        errors = np.full((len(self.tasks), width), np.nan, dtype=np.float32)
+        for index, task in enumerate(self.tasks):
+            rows = memory[index]
+            rows = rows[rows.isfinite().all(-1)]
+            if not len(rows):
+                continue
+            obs, action, truth = rows.split((width, self.actions.size, width), dim=-1)
+            squared = (predict(obs, action) - truth).double().square()  # (N, L)
+            each = squared.mean(0)
+            variance = (truth - obs).double().var(0, correction=0)
+            moves = variance > SMALLEST_VARIANCE
+            score = -squared.mean(-1).clamp_min(SMALLEST_ERROR).log()
+            metrics |= {
+                f"audit/met-{task.name}/mse": float(each.mean()),
+                f"audit/met-{task.name}/neg_log_mse": float(score.mean()),
+                f"audit/met-{task.name}/unexplained": float((each[moves] / variance[moves]).mean()),
+                f"audit/met-{task.name}/count": float(len(rows)),
+            }
+            errors[index] = each.cpu().numpy()
+        return metrics, {"error": errors, "held_out": memory.float().cpu().numpy()}
+
+
+def decisions(env_steps: int, action_repeat: int) -> int:
+    """Length of an episode in decisions.
+
+    Raises:
+        UserError: no steps, or an episode that would end within a decision.
+    """
+    if env_steps < 1 or action_repeat < 1 or env_steps % action_repeat:
+        raise UserError(
+            f"an episode of {env_steps} env steps cannot hold decisions of {action_repeat}; "
+            "make episode_length a multiple of action_repeat, both 1 or more"
+        )
+    return env_steps // action_repeat

@@ -1,0 +1,53 @@
+import builtins
+import sys
+
+import pytest
+
+from lib import families
+from lib.config import RunConfig, merge
+from lib.envs import worlds
+from lib.envs.control.domain import ControlDomain
+from lib.envs.stream import GridDomain
+from lib.errors import UserError
+
+CHEETAH = merge(RunConfig(), families.PRESETS["cheetah-quick"]).env
+
+
+def test_a_domain_is_chosen_by_name():
+    assert isinstance(worlds.build(RunConfig().env, ["room-1"]), GridDomain)
+    domain = worlds.build(CHEETAH, ["run", "jump2run"])
+    assert isinstance(domain, ControlDomain)
+    assert [task.name for task in domain.tasks] == ["cheetah-run", "cheetah-jump2run"]
+    assert [task.after for task in domain.tasks] == ["", "cheetah-jump"]
+
+
+@pytest.mark.parametrize("preset", families.PRESETS)
+def test_every_domain_tells_what_the_runner_asks(preset):
+    run = families.resolve({"preset": preset, "method": "tdmpc"})
+    small = merge(run.env, {"size": 9})
+    domain = worlds.build(small, run.tasks)
+    assert domain.episode_length * domain.action_repeat == run.env.episode_length
+    assert (domain.grid_size is None) == (run.env.domain != "grid")
+    assert len(domain.tasks) == len(run.tasks) and domain.exact_optimum == (small.domain == "grid")
+    env = domain.make(0)
+    assert (env.obs_dim, env.actions, env.episode_length) == (
+        domain.obs_dim,
+        domain.actions,
+        domain.episode_length,
+    )
+
+
+def test_without_mujoco_the_grid_works_and_the_rest_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.split(".")[0] == "mujoco":
+            raise ModuleNotFoundError("No module named 'mujoco'", name="mujoco")
+        return real(name, *args, **kwargs)
+
+    for name in [name for name in sys.modules if name.startswith("lib.envs.control")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert worlds.resolve(RunConfig().env, ["room-1"])
+    with pytest.raises(UserError, match="mujoco.* not installed; .*pip install"):
+        worlds.build(CHEETAH, ["run"])

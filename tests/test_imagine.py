@@ -1,0 +1,180 @@
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from lib import imagine
+from lib.envs.toys import point_mass
+from lib.errors import UserError
+
+E, T, L, A, Q = 2, 5, 4, 3, 7
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_is_left_open_and_no_style_is_changed():
+    before = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before
+
+
+def needs_control() -> None:
+    for package in ("mujoco", "dm_control"):
+        pytest.importorskip(package, reason="needs the control extra: pip install -e '.[control]'")
+
+
+def adding(obs, action):
+    """A model in which every number grows by the sum of the action."""
+    assert obs.ndim == action.ndim == 2
+    return obs + action.sum(-1, keepdim=True)
+
+
+class Sketch:
+    """A scene that writes down what it was asked to draw."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def frame(self, pose, ghost=None):
+        self.drawn.append((float(pose[0]), float(ghost[0])))
+        return np.full((4, 6, 3), len(self.drawn), np.uint8)
+
+    def close(self):
+        pass
+
+
+def test_open_loop_feeds_each_prediction_to_the_next():
+    # 10, then 10 + (1 + 2), then 13 + (0 - 4)
+    path = imagine.open_loop(adding, torch.tensor([10.0]), torch.tensor([[1.0, 2.0], [0.0, -4.0]]))
+    assert path.tolist() == [[10.0], [13.0], [9.0]]
+
+
+@pytest.mark.parametrize("leading", [(), (E,), (3, E), (0,)])
+def test_open_loop_keeps_the_leading_dimensions(leading):
+    obs0, actions = torch.rand(*leading, L), torch.rand(*leading, T, A)
+    path = imagine.open_loop(adding, obs0, actions)
+    assert path.shape == (*leading, T + 1, L)
+    assert torch.equal(path[..., 0, :], obs0)
+    total = actions.sum((-1, -2))[..., None]
+    assert torch.allclose(path[..., -1, :], obs0 + total, atol=1e-5)
+
+
+def test_the_true_model_imagines_what_happens():
+    env = point_mass(episode_length=T)
+    generator = torch.Generator().manual_seed(0)
+    seen = [env.reset(E, generator)]
+    actions = torch.rand(E, T, 2, generator=generator) * 2 - 1
+    for action in actions.unbind(1):
+        seen.append(env.step(action)[0])
+    real = torch.stack(seen, 1)
+    imagined = imagine.open_loop(env.predict, real[:, 0], actions)
+    assert torch.equal(imagine.divergence(real, imagined), torch.zeros(E, T + 1))
+
+
+def test_imagination_leaves_no_gradients():
+    obs0 = torch.zeros(E, L, requires_grad=True)
+    assert not imagine.open_loop(adding, obs0, torch.zeros(E, T, A)).requires_grad
+
+
+def test_actions_of_other_episodes_are_refused():
+    with pytest.raises(ValueError, match=r"obs0 \(2, 4\) and actions \(3, 5, 3\)"):
+        imagine.open_loop(adding, torch.zeros(E, L), torch.zeros(3, T, A))
+
+
+def test_divergence_is_the_mean_square_over_dimensions():
+    # step 0 agrees; at step 1 the two numbers are off by 1 and 3: (1 + 9) / 2
+    real = torch.tensor([[1.0, 1.0], [2.0, 2.0]])
+    imagined = torch.tensor([[1.0, 1.0], [3.0, 5.0]])
+    assert imagine.divergence(real, imagined).tolist() == [0.0, 5.0]
+    # in units of 1 and 3 they are off by 1 and 1
+    assert imagine.divergence(real, imagined, torch.tensor([1.0, 3.0])).tolist() == [0.0, 1.0]
+
+
+def test_divergence_refuses_another_length():
+    with pytest.raises(ValueError, match=r"real \(6, 4\) and imagined \(5, 4\)"):
+        imagine.divergence(torch.zeros(6, L), torch.zeros(5, L))
+
+
+def test_an_observation_of_the_grid_is_its_pose():
+    imagined = torch.tensor([[0.25, -0.5, 0.0]], requires_grad=True)
+    assert imagine.ghost_poses(imagined).tolist() == [[0.25, -0.5, 0.0]]
+
+
+def test_a_body_starts_where_the_real_one_did():
+    def pose_of(obs, x0, dt):
+        assert obs.dtype == np.float64
+        return obs[..., :1] * dt + x0
+
+    poses = imagine.ghost_poses(torch.tensor([[1.0, 9.0], [2.0, 9.0]]), pose_of, x0=3.0, dt=0.5)
+    assert poses.tolist() == [[3.5], [4.0]]
+
+
+@pytest.mark.parametrize("domain", ["cheetah", "walker"])
+def test_what_a_body_shows_is_enough_to_draw_it(domain):
+    needs_control()
+    from lib.envs.control.batch import ControlBatch
+    from lib.envs.control.tasks import TASKS
+
+    env = ControlBatch(TASKS[f"{domain}-run"], action_repeat=2, episode_length=20, threads=0)
+    draws = torch.Generator().manual_seed(0)
+    obs, poses = [env.reset(1, draws)[0]], [env.pose()[0]]
+    for _ in range(20):
+        obs.append(env.step(env.actions.random(1, draws))[0][0])
+        poses.append(env.pose()[0])
+    body, poses = env.body, np.array(poses)
+    x = body.planar.root_x
+    ghosts = imagine.ghost_poses(
+        torch.stack(obs), body.pose_of, poses[0, x], 2 * body.env_step_seconds
+    )
+    off = np.delete(ghosts - poses, x, axis=1)
+    assert np.abs(np.angle(np.exp(1j * off))).max() < 1e-5  # angles count modulo a turn
+    assert np.abs(ghosts - poses)[:, x].max() < 0.1  # [m]
+
+
+def test_a_dream_that_leaves_all_bounds_is_no_error():
+    needs_control()
+    from lib.envs.control import bodies
+
+    body = bodies.load("walker")
+    wild = torch.tensor([0.0, 1e38, float("inf"), float("-inf"), float("nan")])
+    poses = imagine.ghost_poses(wild[:, None].expand(-1, body.obs_dim), body.pose_of, 0.0, 0.05)
+    assert poses.shape == (5, 9) and np.isfinite(poses[0]).all()
+
+
+def test_each_picture_shows_both_at_one_moment():
+    scene = Sketch()
+    real, ghosts = np.arange(3.0)[:, None], 10 + np.arange(3.0)[:, None]
+    frames = imagine.imagined_versus_real(scene, real, ghosts)
+    assert scene.drawn == [(0, 10), (1, 11), (2, 12)]
+    assert [int(frame[0, 0, 0]) for frame in frames] == [1, 2, 3]
+
+
+def test_a_ghost_for_every_pose_is_asked_for():
+    with pytest.raises(UserError, match="3 real poses and 2 imagined ones"):
+        imagine.imagined_versus_real(Sketch(), np.zeros((3, Q)), np.zeros((2, Q)))
+
+
+def test_a_filmstrip_shows_evenly_spaced_pictures_and_their_times():
+    frames = np.arange(11, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(6, 2)
+    ax = imagine.filmstrip(frames.repeat(3, 3), np.arange(11) * 4, count=3, title="walker")
+    strip = ax.images[0].get_array()
+    assert strip.shape == (4, 3 * 6 + 2, 3)  # three pictures and two gaps of one pixel
+    assert [int(strip[0, at, 0]) for at in (0, 5, 6, 7, 13, 14)] == [0, 0, 255, 5, 255, 10]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "20", "40"]
+    assert (ax.get_title(), ax.get_xlabel()) == ("walker", "env step")
+
+
+def test_a_filmstrip_of_fewer_pictures_than_asked_for_shows_them_all():
+    ax = imagine.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0.0, 0.5], count=6)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.5"]
+
+
+def test_a_filmstrip_without_pictures_or_times_is_refused():
+    with pytest.raises(UserError, match="0 pictures and 0 times"):
+        imagine.filmstrip([], [])
+    with pytest.raises(UserError, match="2 pictures and 1 times"):
+        imagine.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0])
