@@ -1,4 +1,4 @@
-"""The command line: run, list, resume, compare, clean."""
+"""The command line: run, list, resume, compare, transfer, clean."""
 
 import argparse
 import hashlib
@@ -24,11 +24,20 @@ examples:
   python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
   python -m lib resume outputs/drago-grid-quick-s3
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
+  python -m lib transfer --preset grid-transfer-quick
+  python -m lib transfer --tasks jump2run,jump-and-run --seeds 0,1,2 --out outputs/jumps
   python -m lib clean outputs/try
 """
 STOPPING = """
 Ctrl-C saves a run and stops it; a second Ctrl-C aborts at once. `resume` goes on after either,
 and after a crash, as if nothing had happened.
+"""
+TRANSFERRING = """
+Every task is learnt from nothing, and from the world model of each source, once for each seed;
+notebooks/10_transfer.py shows what came of it. Sources are runs of the same domain and sizes, by
+default outputs/{tdmpc,drago}-DOMAIN-quick-sSEED for a quick preset. Tasks such as jump2run begin
+where another agent leaves off, by default that of the first source that learnt to jump. The same
+command again goes on where it stopped, and adds what is asked for on top.
 """
 
 
@@ -112,6 +121,39 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: all finished)")
     sub.add_argument("--out", metavar="DIR", help="folder for the result (default: under outputs/)")
 
+    about = "learn new tasks from trained world models and from nothing, and compare"
+    sub = command(transfer, "transfer", about, TRANSFERRING + STOPPING)
+    sub.add_argument("sources", nargs="*", metavar="SOURCE", help="finished runs to build on")
+    sub.add_argument(
+        "--preset",
+        default="cheetah-transfer-quick",
+        help="what every run is (default: %(default)s; or walker-transfer-quick, "
+        "grid-transfer-quick, cheetah-few-shot-quick, the same without -quick, and so on)",
+    )
+    sub.add_argument("--tasks", metavar="A,B", default="", help="default: the domain's own four")
+    sub.add_argument(
+        "--seeds", metavar="0,1", default="", help="default: those that all sources come with"
+    )
+    sub.add_argument(
+        "--pre-rollout", metavar="RUN", default="", help="run or checkpoint that acts first"
+    )
+    sub.add_argument(
+        "-p",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="replace a setting in every run by its dotted name (planner.samples=64), or the "
+        "device (device=cpu); values are YAML; may be repeated",
+    )
+    sub.add_argument("--out", metavar="DIR", help="folder for all of it (default: outputs/PRESET)")
+    sub.add_argument(
+        "--notebook",
+        type=Path,
+        default=NOTEBOOKS / "10_transfer.py",
+        help="execute a notebook of your own with the parameters of notebooks/10_transfer.py",
+    )
+
     sub = command(clean, "clean", "remove run folders for good")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
     sub.add_argument("--yes", action="store_true", help="do not ask")
@@ -143,6 +185,12 @@ def resume(given: argparse.Namespace) -> None:
     from lib import folders, params
 
     out = folders.find_run(given.run, OUTPUTS)
+    if asked := folders.transfer(out):
+        own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
+        return _compare_starts(
+            asked["parameters"] | {"out_dir": from_root(out)},
+            own or NOTEBOOKS / "10_transfer.py",
+        )
     held = folders.held(out)
     if held is None:
         raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
@@ -184,7 +232,8 @@ def list_runs(given: argparse.Namespace) -> None:
         print(
             f"  {path.stem:<31} {textwrap.shorten(params.about(path), width, placeholder=' ...')}"
         )
-    runs = [path for path in sorted(OUTPUTS.glob("*")) if (path / "config.yaml").is_file()]
+    marks = ("config.yaml", folders.TRANSFER)
+    runs = [p for p in sorted(OUTPUTS.glob("*")) if any((p / mark).is_file() for mark in marks)]
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if runs else ' none yet'}")
     for path in runs:
         print(f"  {path.name:<31} {folders.status(path)}")
@@ -210,6 +259,54 @@ def compare(given: argparse.Namespace) -> None:
     except PapermillExecutionError as error:
         raise launch.as_it_was(error, name, folders.COMPARISON) from None
     print(f"notebook: {name / folders.COMPARISON}")
+
+
+def transfer(given: argparse.Namespace) -> None:
+    """Executes 10_transfer over finished runs and new tasks, or goes on with it."""
+    from lib import folders, params
+
+    parameters: dict[str, Any] = {
+        "preset": given.preset,
+        "tasks": [name.strip() for name in given.tasks.split(",") if name.strip()],
+        "sources": [from_root(folders.find_run(name, OUTPUTS)) for name in given.sources],
+        "seeds": _numbers(given.seeds),
+        "out_dir": from_root(Path(given.out) if given.out else OUTPUTS / given.preset),
+    }
+    if given.pre_rollout:
+        place = Path(given.pre_rollout)
+        place = place if place.is_file() else folders.find_run(given.pre_rollout, OUTPUTS)
+        parameters["pre_rollout"] = from_root(place)
+    for text in given.overrides:
+        params.add_override(parameters, text)
+    _compare_starts(parameters, given.notebook)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"--seeds takes whole numbers such as 0,1,2; got {text!r}") from None
+
+
+def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
+    """Takes a comparison on new tasks to its end from wherever its folder is."""
+    from functools import partial
+
+    from lib import folders, launch
+    from lib import transfer as comparison
+
+    plan = comparison.plan(parameters, OUTPUTS)
+    comparison.claim(plan)
+    out = shown(plan.out)
+    print(f"{out}: {folders.status(plan.out)}", flush=True)
+    launch.execute(
+        plan.parameters,
+        plan.out,
+        notebook,
+        folders.TRANSFERRED,
+        partial(comparison.progress, plan),
+    )
+    print(f"notebook: {out / folders.TRANSFERRED}")
 
 
 def clean(given: argparse.Namespace) -> None:

@@ -11,15 +11,19 @@ from lib.errors import UserError, unknown
 from lib.launch import is_busy, read_progress
 from lib.places import shown
 
-EARLY = (".lock", ".launch-lock", "run.ipynb", "stop")  # there before config.yaml is
+EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", "stop")  # before its record is
 RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
-COMPARISON = "compare.ipynb"
+COMPARISON, TRANSFERRED = "compare.ipynb", "transfer.ipynb"
+TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
 
 
 def status(out: Path) -> str:
     """One line about a run: how far, and how well."""
     if (out / COMPARISON).is_file():
         return "a comparison"
+    if (asked := transfer(out)) is not None:
+        done = sum(summary(out / run).get("status") == "complete" for run in asked["runs"])
+        return f"transfer, {done} of {len(asked['runs'])} runs finished"
     result, progress = summary(out), read_progress(out / "progress.json")
     if result.get("status") == "complete":
         shares = [share for _, _, _, share in _rows(result) if share is not None]
@@ -79,17 +83,28 @@ def held(out: Path) -> dict[str, Any] | None:
     return config
 
 
+def check_transfer(out: Path) -> None:
+    """Raises UserError where a folder holds other things than a comparison on new tasks."""
+    others = [name for name in _names(out) if name not in EARLY]
+    if others and transfer(out) is None:
+        raise UserError(
+            f"'{shown(out)}' holds other things than a comparison on new tasks ({_few(others)}); "
+            "choose another folder with '--out DIR'"
+        )
+
+
 def removable(out: Path) -> None:
-    """Raises UserError unless a run or compare made this folder and nobody is at it."""
+    """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
     names = _names(out)
-    if _config(out) is None and COMPARISON not in names and not set(names) <= set(EARLY):
+    ours = _config(out) is not None or {COMPARISON, TRANSFER} & set(names)
+    if not ours and not set(names) <= set(EARLY):
         raise UserError(
             f"'{shown(out)}' holds other things than a run ({_few(names)}); "
             f"remove it yourself if you mean it"
         )
-    if is_busy(out):
+    if is_busy(out) or any(map(is_busy, out.glob("runs/*"))):
         raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
 
 
@@ -100,6 +115,15 @@ def _config(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
+
+
+def transfer(out: Path) -> dict[str, Any] | None:
+    """What the comparison in a folder was asked for, or None where there is none."""
+    try:
+        found = yaml.safe_load((out / TRANSFER).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) and {"parameters", "runs"} <= found.keys() else None
 
 
 def _names(out: Path) -> list[str]:

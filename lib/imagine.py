@@ -3,7 +3,7 @@
 Letters: T steps, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,9 +14,6 @@ from torch import Tensor
 from lib.envs.api import Predict, Scene
 from lib.errors import UserError
 from lib.plots import new_axes
-
-PoseOf = Callable[[np.ndarray, float, float], np.ndarray]
-"""Observations (..., T, L), the first root x [m], seconds per step, to poses (..., T, Q)."""
 
 
 @torch.no_grad()
@@ -68,26 +65,18 @@ def divergence(real: Tensor, imagined: Tensor, scale: Tensor | None = None) -> T
     return (off if scale is None else off / scale).square().mean(-1)
 
 
-def ghost_poses(
-    imagined: Tensor, pose_of: PoseOf | None = None, x0: float = 0.0, dt: float = 0.0
-) -> np.ndarray:
-    """Imagined observations as poses that a scene can draw.
+def restarted(predict: Predict, obs: Tensor, actions: Tensor, every: int) -> Iterator[Tensor]:
+    """An episode imagined in pieces, each starting from what really was.
 
     Args:
-        imagined: (..., T+1, L).
-        pose_of: the inverse of a body's observation, `lib.envs.control.bodies.Body.pose_of`. None
-            for the grid, where an observation is a pose.
-        x0: [m] where the real body was at first, as observations do not show it.
-        dt: [s] that one decision lasts.
+        obs: (T+1, L) of a real episode. actions: (T, A) taken in it.
+        every: decisions that a piece lasts.
 
-    Returns:
-        (..., T+1, Q) float64. The body moves on by its imagined velocity.
+    Yields:
+        (k+1, L) for each piece of k decisions, the first of them real.
     """
-    obs = imagined.detach().cpu().double().numpy()
-    if pose_of is None:
-        return obs
-    with np.errstate(over="ignore", invalid="ignore"):  # a dream may leave all bounds
-        return pose_of(obs, x0, dt)
+    for start in range(0, len(actions), every):
+        yield open_loop(predict, obs[start], actions[start : start + every])
 
 
 def imagined_versus_real(

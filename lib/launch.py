@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -23,6 +23,7 @@ from lib.runner.files import told_to_the_user
 POLL_SECONDS = 0.5
 LINE_SECONDS = 30.0  # between two lines where there is no terminal to redraw
 LOCK_SECONDS = 5.0  # a killed run's kernel notices within a second or two
+State = Mapping[str, Any]  # what progress.json holds
 STOP_SIGNALS = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
 
 
@@ -30,13 +31,21 @@ class NotebookFailed(Exception):
     """A cell raised something that is not the user's to mend. The message is for people."""
 
 
-def execute(parameters: Mapping[str, Any], out: Path, notebook: Path) -> None:
-    """Executes a notebook into `<out>/run.ipynb`, showing progress until it ends.
+def execute(
+    parameters: Mapping[str, Any],
+    out: Path,
+    notebook: Path,
+    target: str = "run.ipynb",
+    look: Callable[[float], State | None] | None = None,
+) -> None:
+    """Executes a notebook into `<out>/<target>`, showing progress until it ends.
 
     The first Ctrl-C (or SIGTERM) asks the training loop to save and stop, a second one aborts.
 
     Args:
         out: the run folder, existing.
+        look: where the work stands, if it said so after a time [seconds since the epoch]; left
+            out, as `<out>/progress.json` says.
 
     Raises:
         UserError: whatever the notebook raised as one; RunInterrupted after a clean stop.
@@ -50,11 +59,12 @@ def execute(parameters: Mapping[str, Any], out: Path, notebook: Path) -> None:
 
     out, name = out.absolute(), shown(out)  # papermill changes the working directory meanwhile
     stop = out / "stop"
-    with alone_in(out), _stopping(stop), _Display(out), told_to_the_user(out / "run.ipynb"):
+    look = look or (lambda began: read_progress(out / "progress.json", newer_than=began))
+    with alone_in(out), _stopping(stop), _Display(look), told_to_the_user(out / target):
         try:
-            book.run(parameters, out / "run.ipynb", notebook)
+            book.run(parameters, out / target, notebook)
         except PapermillExecutionError as error:
-            raise as_it_was(error, name, "run.ipynb") from None
+            raise as_it_was(error, name, target) from None
         except DeadKernelError:
             said = last_words(out / book.KERNEL_LOG)
             why = f"saying {said!r}" if said else "perhaps for lack of memory"
@@ -167,10 +177,10 @@ def _stopping(stop: Path) -> Iterator[None]:
 
 
 class _Display:
-    """Shows `progress.json` while it is rewritten: a bar in a terminal, else a line at times."""
+    """Shows where the work stands as it changes: a bar in a terminal, else a line at times."""
 
-    def __init__(self, out: Path):
-        self.path = out / "progress.json"
+    def __init__(self, look: Callable[[float], State | None]):
+        self.state = look
         self.began = time.time()
         self.finished = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
@@ -194,7 +204,7 @@ class _Display:
                 self.bar.close()
 
     def _look(self) -> None:
-        state = read_progress(self.path, newer_than=self.began)
+        state = self.state(self.began)
         if state is None:
             return
         if sys.stderr.isatty():

@@ -57,7 +57,7 @@ import numpy as np
 from IPython.display import Markdown, display
 
 from lib import families, maps, metrics, plots, results
-from lib.envs import stream
+from lib.envs import worlds
 from lib.runner.loop import train
 from lib.runner.provenance import versions
 from lib.tdmpc.presets import ABOUT
@@ -81,8 +81,8 @@ config = families.resolve(
 )
 folder = Path(out_dir or f"outputs/{config.name}-s{config.seed}")
 figures = folder / "figures"
-task_names = [task if isinstance(task, str) else task["name"] for task in config.tasks]
 env = config.env
+stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
 
 card = {
@@ -90,7 +90,7 @@ card = {
     "preset": config.preset,
     "seed": config.seed,
     "device": families.choose_device(config.device),
-    "tasks": " → ".join(task_names),
+    "tasks": " → ".join(task.name for task in stream),
     "world": f"{place}, {env.episode_length:,} environment steps an episode",
     "environment steps": f"{config.budget.env_steps_per_task:,} per task",
     "decisions": f"{config.decisions_per_task:,} per task, action repeat {env.action_repeat}",
@@ -171,9 +171,8 @@ shares = {
     "forgetting": metrics.forgetting(performance),
     "backward transfer": metrics.backward_transfer(performance),
 }
-Markdown(
-    results.markdown_table([yardstick.share, "value"], [(k, f"{v:.3f}") for k, v in shares.items()])
-)
+rows = [(name, f"{value:.3f}".replace("nan", "–")) for name, value in shares.items()]
+Markdown(results.markdown_table([yardstick.share, "value"], rows))
 
 # %% [markdown]
 # ## What does the world model still know?
@@ -205,8 +204,9 @@ else:
 # %% [markdown]
 # The other things that this audit measures, if there are any. The *unexplained share* sets every
 # error against the variance of the change that was to be predicted: 0 is perfect, 1 no better than
-# always foretelling the mean change. The *prediction score* is the mean of −log of the error, so
-# that a few transitions with huge errors, such as a foot hitting the ground, do not decide it.
+# always foretelling the mean change, and more is worse than that. The *prediction score* is the
+# mean of −log of the error, so that a few transitions with huge errors, such as a foot hitting the
+# ground, do not decide it.
 
 # %%
 for other in run.measures[1:]:
@@ -366,8 +366,7 @@ if drawn and any(key.startswith("eval_obs") for key in last):
     figure, axes = plt.subplots(
         1, many, figsize=(3.2 * many, 3.4), layout="constrained", squeeze=False
     )
-    places = stream.resolve(config.tasks, env.size, env.put_blocks)
-    for j, (ax, task) in enumerate(zip(axes[0], places, strict=True)):
+    for j, (ax, task) in enumerate(zip(axes[0], stream, strict=True)):
         paths = maps.positions(last[f"eval_obs_{j}"][:4], env.size)
         marks = {"S": task.start, "G": task.goal}
         maps.trajectories(cells, paths, title=task.name, marks=marks, legend=False, ax=ax)

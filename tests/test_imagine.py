@@ -22,11 +22,6 @@ def _no_figure_is_left_open_and_no_style_is_changed():
     assert dict(matplotlib.rcParams) == before
 
 
-def needs_control() -> None:
-    for package in ("mujoco", "dm_control"):
-        pytest.importorskip(package, reason="needs the control extra: pip install -e '.[control]'")
-
-
 def adding(obs, action):
     """A model in which every number grows by the sum of the action."""
     assert obs.ndim == action.ndim == 2
@@ -99,50 +94,10 @@ def test_divergence_refuses_another_length():
         imagine.divergence(torch.zeros(6, L), torch.zeros(5, L))
 
 
-def test_an_observation_of_the_grid_is_its_pose():
-    imagined = torch.tensor([[0.25, -0.5, 0.0]], requires_grad=True)
-    assert imagine.ghost_poses(imagined).tolist() == [[0.25, -0.5, 0.0]]
-
-
-def test_a_body_starts_where_the_real_one_did():
-    def pose_of(obs, x0, dt):
-        assert obs.dtype == np.float64
-        return obs[..., :1] * dt + x0
-
-    poses = imagine.ghost_poses(torch.tensor([[1.0, 9.0], [2.0, 9.0]]), pose_of, x0=3.0, dt=0.5)
-    assert poses.tolist() == [[3.5], [4.0]]
-
-
-@pytest.mark.parametrize("domain", ["cheetah", "walker"])
-def test_what_a_body_shows_is_enough_to_draw_it(domain):
-    needs_control()
-    from lib.envs.control.batch import ControlBatch
-    from lib.envs.control.tasks import TASKS
-
-    env = ControlBatch(TASKS[f"{domain}-run"], action_repeat=2, episode_length=20, threads=0)
-    draws = torch.Generator().manual_seed(0)
-    obs, poses = [env.reset(1, draws)[0]], [env.pose()[0]]
-    for _ in range(20):
-        obs.append(env.step(env.actions.random(1, draws))[0][0])
-        poses.append(env.pose()[0])
-    body, poses = env.body, np.array(poses)
-    x = body.planar.root_x
-    ghosts = imagine.ghost_poses(
-        torch.stack(obs), body.pose_of, poses[0, x], 2 * body.env_step_seconds
-    )
-    off = np.delete(ghosts - poses, x, axis=1)
-    assert np.abs(np.angle(np.exp(1j * off))).max() < 1e-5  # angles count modulo a turn
-    assert np.abs(ghosts - poses)[:, x].max() < 0.1  # [m]
-
-
-def test_a_dream_that_leaves_all_bounds_is_no_error():
-    needs_control()
-    from lib.envs.control import bodies
-
-    body = bodies.load("walker")
-    wild = torch.tensor([0.0, 1e38, float("inf"), float("-inf"), float("nan")])
-    poses = imagine.ghost_poses(wild[:, None].expand(-1, body.obs_dim), body.pose_of, 0.0, 0.05)
-    assert poses.shape == (5, 9) and np.isfinite(poses[0]).all()
+def test_an_episode_is_imagined_in_pieces_that_start_from_the_truth():
+    obs = torch.tensor([[0.0], [100.0], [200.0], [300.0]])
+    pieces = list(imagine.restarted(adding, obs, torch.tensor([[1.0], [2.0], [3.0]]), every=2))
+    assert [piece.tolist() for piece in pieces] == [[[0.0], [1.0], [3.0]], [[200.0], [203.0]]]
 
 
 def test_each_picture_shows_both_at_one_moment():

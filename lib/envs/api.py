@@ -118,6 +118,10 @@ class Domain(Protocol):
         """Draws a task. Raises UserError where nothing can be drawn on this machine."""
         ...
 
+    def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
+        """Poses (T+1, .) that look like observations (T+1, L), the first one as given."""
+        ...
+
     def new_memory(self) -> Tensor:
         """An empty record of the transitions that audits ask about, task by task."""
         ...

@@ -137,6 +137,10 @@ class GridDomain:
 
         return GridScene(self, task_index)
 
+    def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
+        """(T+1, L): an observation is a pose."""
+        return obs.cpu().numpy()
+
     def new_memory(self) -> Tensor:
         """(tasks, S * A) bool, nothing met yet."""
         shape = (len(self.tasks), self.table.states * ACTIONS)

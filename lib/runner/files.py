@@ -75,7 +75,8 @@ def told_to_the_user(path: Path, needed: int = 0) -> Iterator[None]:
         folder = run_folder(path)
         if error.errno in NO_ROOM:
             raise UserError(
-                f"disk full: '{path}' needs {needed:,} bytes and {_free(path.parent)} are free; "
+                f"disk full: '{path}' needs {f'{needed:,} bytes' if needed else 'more room'} and "
+                f"{_free(path.parent)} bytes are free; "
                 f"what was already written is untouched; free some space and continue with "
                 f"'python -m lib resume {folder}'"
             ) from error
@@ -88,8 +89,8 @@ def told_to_the_user(path: Path, needed: int = 0) -> Iterator[None]:
 
 
 def run_folder(path: Path) -> Path:
-    """The run that a file belongs to: its folder, or the one above `checkpoints`."""
-    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+    """The run that a file belongs to: its folder, or the one above `checkpoints` or `videos`."""
+    return path.parent.parent if path.parent.name in ("checkpoints", "videos") else path.parent
 
 
 def _free(folder: Path) -> str:

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.envs.api import Domain, Scene
+from lib.envs.api import Domain, Predict, Scene
 from lib.errors import UserError
+from lib.replay.buffer import Episodes
+
+PIECE = 25  # decisions that the model imagines before it starts from the truth again
+NOTE = f"blue: imagined by the world model, {PIECE} decisions at a time"
 
 
 class Film:
-    """Writes `videos/<label>.mp4`. What cannot be drawn here is said once, and the run goes on.
+    """Writes `videos/<label>.mp4`, and `<label>-imagined.mp4` with what the model expected.
+
+    What cannot be drawn here is said once, and the run goes on.
 
     Args:
         folder: where the videos go.
@@ -26,21 +32,43 @@ class Film:
         return self.when == "every" or (self.when == "final" and final)
 
     def shoot(
-        self, domain: Domain, task: int, label: str, poses: list[np.ndarray], reward: np.ndarray
+        self,
+        domain: Domain,
+        task: int,
+        label: str,
+        poses: list[np.ndarray],
+        episodes: Episodes,
+        predict: Predict,
     ) -> None:
-        """Draws one episode.
+        """Draws the first episode.
 
         Args:
-            poses: T+1 of them.
-            reward: (T,) for the return so far.
+            poses: T+1 of it.
+            predict: the world model, one step.
         """
-        from lib import video
+        from lib import imagine, video  # slow to import, and rarely wanted
 
+        obs, action, reward = (part[0] for part in episodes)
+        name, repeat = domain.tasks[task].name, domain.action_repeat
+        reward = reward.cpu().numpy()
+        pieces = imagine.restarted(predict, obs, action, PIECE)
+        ghosts = [
+            ghost
+            for start, piece in enumerate(pieces)
+            for ghost in domain.pose_of(piece, poses[start * PIECE])[1:]
+        ]
         try:
             scene = self._scene(domain, task)
-            captions = video.captions(domain.tasks[task].name, reward, domain.action_repeat)
-            frames = (scene.frame(pose) for pose in poses)
-            video.write_mp4(self.folder / f"{label}.mp4", frames, captions=captions)
+            video.write_mp4(
+                self.folder / f"{label}.mp4",
+                (scene.frame(pose) for pose in poses),
+                captions=video.captions(name, reward, repeat),
+            )
+            video.write_mp4(
+                self.folder / f"{label}-imagined.mp4",
+                imagine.imagined_versus_real(scene, poses, [poses[0], *ghosts]),
+                captions=video.captions(name, reward, repeat, NOTE),
+            )
         except UserError as error:
             self.when = ""
             print(f"no videos: {error}", file=sys.stderr)

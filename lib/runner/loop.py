@@ -324,8 +324,8 @@ class _Run:
         """Measures the learner on the task being learnt; returns the episodes played."""
         self._show("evaluate")
         name = self.names[self.task]
-        film = self.film.wanted(final)
-        poses: list[np.ndarray] | None = [] if film else None
+        filmed = self.film.wanted(final)
+        poses: list[np.ndarray] | None = [] if filmed else None
         episodes = self._test(self.task, f"eval/{self.task}/{self.agent.steps}", poses=poses)
         result = returns(episodes).cpu()
         mean = float(result.mean())
@@ -339,11 +339,11 @@ class _Run:
         self.recorder.write("eval", self._header(), values)
         self.log.add_eval(name, self.task_env_steps, mean)
         self.progress.result(mean, optimum)
-        if film:
+        if filmed and len(result) == self.cfg.budget.eval_episodes:  # the first is the first
             self._show("film")
             label = f"{self.task + 1}-{name}-{self.task_env_steps:07d}"
-            reward = episodes.reward[0].cpu().numpy()
-            self.film.shoot(self.domain, self.task, label, poses, reward)
+            predict = self.agent.world(self.streams.update).predict
+            self.film.shoot(self.domain, self.task, label, poses, episodes, predict)
         return episodes
 
     def _test(

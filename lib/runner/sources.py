@@ -61,7 +61,7 @@ def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunC
     """
     state, meta = checkpoint.load(path)
     if "config" in meta:  # what is no agent's at all is refused below
-        check_same_world(agent.cfg, _config(meta, path), path, MEANING)
+        check_same_world(agent.cfg, written_by(meta, path), path, MEANING)
     state = state.get("agent", state)  # a periodic checkpoint holds the whole run
     wanted = agent.template(with_heads)
     found = {
@@ -69,10 +69,10 @@ def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunC
         for part, names in wanted.items()
     }
     checkpoint.check_layout(found, wanted, path)
-    return state, _config(meta, path)
+    return state, written_by(meta, path)
 
 
-def _config(meta: Mapping[str, Any], path: Path) -> RunConfig:
+def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:
     """The run that wrote a checkpoint."""
     if "config" not in meta:
         raise UserError(
@@ -114,7 +114,7 @@ class FirstActor:
 
     def __init__(self, path: Path, mine: RunConfig, device: torch.device):
         meta = checkpoint.load_meta(path)
-        cfg = _config(meta, path)
+        cfg = written_by(meta, path)
         check_same_world(mine, cfg, path)
         self.name = str(meta.get("finished") or "")
         names = [task.name for task in worlds.resolve(cfg.env, cfg.tasks)]
@@ -192,7 +192,7 @@ def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dic
     for index, task in enumerate(tasks):
         path = checkpoint_of(place, finished=task.after)
         meta = checkpoint.load_meta(path)
-        check_same_world(cfg, _config(meta, path), path)
+        check_same_world(cfg, written_by(meta, path), path)
         learnt = str(meta.get("finished") or "")
         if task.after and learnt != task.after:
             raise UserError(

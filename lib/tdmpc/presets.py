@@ -100,7 +100,7 @@ SMALL_CONTROL: dict[str, Any] = {
         "horizon_ramp": 2_500,
         "std_ramp": 8_000,
     },
-    "learning": {"batch": 256, "seed_steps": 1_000},
+    "learning": {"batch": 128, "seed_steps": 1_000},
     "vae": {"width": 128},
     "rehearsal": {"every": 1, "dreams": 256},
 }
@@ -130,7 +130,7 @@ WALKER = _with(
 )
 
 CHEETAH_QUICK = _with(
-    CHEETAH, SMALL_CONTROL, {"budget": {"env_steps_per_task": 60_000, "checkpoint_every": 30_000}}
+    CHEETAH, SMALL_CONTROL, {"budget": {"env_steps_per_task": 80_000, "checkpoint_every": 40_000}}
 )
 WALKER_QUICK = _with(
     WALKER, SMALL_CONTROL, {"budget": {"env_steps_per_task": 40_000, "checkpoint_every": 20_000}}

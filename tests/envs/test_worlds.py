@@ -1,7 +1,9 @@
 import builtins
 import sys
 
+import numpy as np
 import pytest
+import torch
 
 from lib import families
 from lib.config import RunConfig, merge
@@ -51,3 +53,25 @@ def test_without_mujoco_the_grid_works_and_the_rest_says_what_to_install(monkeyp
     assert worlds.resolve(RunConfig().env, ["room-1"])
     with pytest.raises(UserError, match="mujoco.* not installed; .*pip install"):
         worlds.build(CHEETAH, ["run"])
+
+
+@pytest.mark.parametrize("domain", ["cheetah", "walker"])
+def test_what_a_body_shows_is_enough_to_draw_it(domain):
+    world = worlds.build(merge(RunConfig(), families.PRESETS[f"{domain}-quick"]).env, ["run"])
+    env, draws = world.make(0), torch.Generator().manual_seed(0)
+    obs, poses = [env.reset(1, draws)[0]], [env.pose()[0]]
+    for _ in range(20):
+        obs.append(env.step(env.actions.random(1, draws))[0][0])
+        poses.append(env.pose()[0])
+    poses, x = np.array(poses), env.body.planar.root_x
+    off = world.pose_of(torch.stack(obs), poses[0]) - poses
+    assert np.abs(off[:, x]).max() < 0.1 and off[0, x] == 0  # [m]
+    joints = np.delete(off, x, axis=1)
+    assert np.abs(np.angle(np.exp(1j * joints))).max() < 1e-5  # angles count modulo a turn
+
+
+def test_a_dream_that_leaves_all_bounds_is_no_error():
+    world = worlds.build(merge(RunConfig(), families.PRESETS["walker-quick"]).env, ["run"])
+    wild = torch.tensor([0.0, 1e38, float("inf"), float("-inf"), float("nan")])
+    poses = world.pose_of(wild[:, None].expand(-1, world.obs_dim), np.zeros(9))
+    assert poses.shape == (5, 9) and np.isfinite(poses[0]).all()

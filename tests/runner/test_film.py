@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from lib import video
 from lib.errors import UserError
+from lib.replay.buffer import Episodes
+from lib.runner import film
 from lib.runner.film import Film
 
 T = 3
@@ -21,7 +24,7 @@ class Flat:
         Flat.open += 1
 
     def frame(self, pose, ghost=None):
-        return np.full((4, 6, 3), int(pose[0]), np.uint8)
+        return np.full((4, 6, 3), int(pose[0] if ghost is None else ghost[0]), np.uint8)
 
     def close(self):
         Flat.open -= 1
@@ -29,11 +32,19 @@ class Flat:
 
 def domain(scene=Flat):
     tasks = (SimpleNamespace(name="first"), SimpleNamespace(name="second"))
-    return SimpleNamespace(tasks=tasks, action_repeat=2, scene=lambda index: scene())
+    world = SimpleNamespace(tasks=tasks, action_repeat=2, scene=lambda index: scene())
+    world.pose_of = lambda obs, first: obs.numpy()
+    return world
+
+
+def predict(obs, action):
+    """Believes that everything moves on by ten."""
+    return obs + 10
 
 
 POSES = [np.array([k]) for k in range(T + 1)]
-REWARD = np.arange(T, dtype=np.float32)
+OBS = torch.arange(T + 1.0).view(1, T + 1, 1)
+PLAYED = Episodes(OBS, torch.zeros(1, T, 1), torch.arange(float(T)).view(1, T))
 
 
 @pytest.fixture
@@ -50,34 +61,43 @@ def written(monkeypatch) -> list:
 
 @pytest.mark.parametrize(("when", "wanted"), [("", (0, 0)), ("final", (0, 1)), ("every", (1, 1))])
 def test_what_is_filmed_is_chosen(tmp_path, when, wanted):
-    film = Film(tmp_path, when)
-    assert (film.wanted(final=False), film.wanted(final=True)) == wanted
+    roll = Film(tmp_path, when)
+    assert (roll.wanted(final=False), roll.wanted(final=True)) == wanted
 
 
 def test_every_pose_becomes_a_frame_under_a_caption(tmp_path, written):
-    film = Film(tmp_path, "every")
-    film.shoot(domain(), 1, "label", POSES, REWARD)
-    ((name, greys, captions),) = written
+    roll = Film(tmp_path, "every")
+    roll.shoot(domain(), 1, "label", POSES, PLAYED, predict)
+    name, greys, captions = written[0]
     assert name == "label.mp4" and greys == [0, 1, 2, 3] and len(captions) == T + 1
     assert "second" in captions[-1] and "3.0" in captions[-1]  # 0 + 1 + 2
     assert "6" in captions[-1]  # env steps: three decisions of two
 
 
+def test_the_ghost_starts_from_the_truth_again_and_again(tmp_path, written, monkeypatch):
+    monkeypatch.setattr(film, "PIECE", 2)
+    Film(tmp_path, "every").shoot(domain(), 0, "label", POSES, PLAYED, predict)
+    name, greys, captions = written[1]
+    # 0 -> 10 -> 20, and from the real 2 again -> 12
+    assert name == "label-imagined.mp4" and greys == [0, 10, 20, 12]
+    assert all("imagined" in caption for caption in captions)
+
+
 def test_one_renderer_serves_a_task_and_is_given_back(tmp_path, written):
-    film, world = Film(tmp_path, "every"), domain()
+    roll, world = Film(tmp_path, "every"), domain()
     for task in (0, 0, 1):
-        film.shoot(world, task, "label", POSES, REWARD)
+        roll.shoot(world, task, "label", POSES, PLAYED, predict)
         assert Flat.open == 1
-    film.close()
-    film.close()
-    assert Flat.open == 0 and len(written) == 3
+    roll.close()
+    roll.close()
+    assert Flat.open == 0 and len(written) == 6
 
 
 def test_a_machine_that_cannot_draw_says_so_once_and_goes_on(tmp_path, written, capsys):
     def no_scene():
         raise UserError("no OpenGL here; install it")
 
-    film = Film(tmp_path, "every")
-    film.shoot(domain(no_scene), 0, "label", POSES, REWARD)
+    roll = Film(tmp_path, "every")
+    roll.shoot(domain(no_scene), 0, "label", POSES, PLAYED, predict)
     assert capsys.readouterr().err == "no videos: no OpenGL here; install it\n"
-    assert not film.wanted(final=True) and not written
+    assert not roll.wanted(final=True) and not written

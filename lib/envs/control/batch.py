@@ -24,6 +24,7 @@ START_TIME = 1.0  # [s] clock before every decision; a copy that MuJoCo resets s
 HUGE = 1e10  # position or velocity at which MuJoCo itself gives a state up (mjMAXVAL)
 CHUNK = 20  # physics steps per call while poses settle, which bounds the memory
 WORTH_THREADS = 128  # physics steps per decision, all copies together, from which threads pay
+MOST_THREADS = 16  # unless asked for; beyond, a decision of 64 copies is too little work to share
 
 
 class ControlBatch:
@@ -157,7 +158,8 @@ class ControlBatch:
     def _sound(self, state: np.ndarray, time: float | None = None) -> np.ndarray:
         """(n,) bool: finite, and the clock shows that every step was made.
 
-        A rollout stops at the first warning, and MuJoCo resets what it finds unusable.
+        A rollout stops at the first warning, and MuJoCo resets what it finds unusable. A warning
+        without a reset (too many contacts) in a decision's very last step shows one decision late.
         """
         timestep = self.body.model.opt.timestep
         expected = START_TIME + self.steps * timestep if time is None else time
@@ -178,7 +180,7 @@ class _Physics:
         self._model = copy.copy(model)
         # Sensors change nothing about the motion, and nobody reads them here.
         self._model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
-        self._most = cores() if threads is None else threads
+        self._most = min(cores(), MOST_THREADS) if threads is None else threads
         self._worth = WORTH_THREADS if threads is None else 0
         self._data = [mujoco.MjData(self._model) for _ in range(max(1, self._most))]
         self._pools: dict[int, Any] = {}  # threads to mujoco.rollout.Rollout

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+
 from lib.envs.control import suite
 from lib.envs.control.batch import ControlBatch
 from lib.envs.control.tasks import TASKS

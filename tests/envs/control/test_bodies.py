@@ -1,10 +1,14 @@
 import subprocess
 import sys
 
-import mujoco
 import numpy as np
 import pytest
 import torch
+
+pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+
+import mujoco
 
 from lib.envs.control import bodies
 from lib.errors import UserError

@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+
 from lib.config import EnvConfig
 from lib.envs.control.domain import HELD_OUT, ControlDomain
 from lib.envs.control.tasks import resolve

@@ -1,6 +1,10 @@
-import mujoco
 import numpy as np
 import pytest
+
+pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+
+import mujoco
 
 from lib.envs.control.planar import Planar
 

@@ -3,6 +3,9 @@ import warnings
 import numpy as np
 import pytest
 
+pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+
 from lib.envs.control import rewards, suite
 from lib.envs.control.rewards import CHEETAH, WALKER, tolerance
 from lib.envs.control.tasks import TASKS

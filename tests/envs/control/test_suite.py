@@ -6,9 +6,13 @@ import warnings
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
+
+pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+
 from absl.testing import absltest
 from dm_env import StepType, specs, test_utils
-from gymnasium.utils.env_checker import check_env
 
 from lib.envs import gl
 from lib.envs.control import suite
