@@ -11,9 +11,11 @@ from lib.errors import UserError, unknown
 from lib.launch import is_busy, read_progress
 from lib.places import shown
 
-EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", "stop")  # before its record is
+TRANSFERRED = "transfer.ipynb"
+# What may lie in a folder before the record of what it holds does.
+EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", TRANSFERRED, "stop")
 RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
-COMPARISON, TRANSFERRED = "compare.ipynb", "transfer.ipynb"
+COMPARISON = "compare.ipynb"
 TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
 
 
@@ -27,7 +29,8 @@ def status(out: Path) -> str:
     result, progress = summary(out), read_progress(out / "progress.json")
     if result.get("status") == "complete":
         shares = [share for _, _, _, share in _rows(result) if share is not None]
-        mean = f", {sum(shares) / len(shares):.0%} of the optimum" if shares else ""
+        best = _best(result)
+        mean = f", {sum(shares) / len(shares):.0%} of the {best}" if shares else ""
         return f"finished, {result['env_steps']:,} env steps{mean}"
     where = "before its first env step"
     if progress:
@@ -36,14 +39,21 @@ def status(out: Path) -> str:
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Task, final return, optimum and share, as text."""
-    lines = [f"{'task':<16}{'final return':>14}{'optimum':>10}{'share':>8}"]
-    for task, final, best, share in _rows(result):
+    """Task, final return, what counts as 100 %, and share, as text."""
+    rows = list(_rows(result))
+    width = max([16, *(len(task) + 2 for task, *_ in rows)])
+    lines = [f"{'task':<{width}}{'final return':>14}{_best(result):>10}{'share':>8}"]
+    for task, final, best, share in rows:
         lines.append(
-            f"{task:<16}{_number(final, '.1f'):>14}{_number(best, '.1f'):>10}"
+            f"{task:<{width}}{_number(final, '.1f'):>14}{_number(best, '.1f'):>10}"
             f"{_number(share, '.0%'):>8}"
         )
     return "\n".join(lines)
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    """What a summary's `optimum` is, in a word."""
+    return "optimum" if result.get("optimum_is", "exact") == "exact" else "ceiling"
 
 
 def _rows(result: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:

@@ -8,7 +8,7 @@ episodes begin.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from lib import config as configs
-from lib import families, folders, params, results
+from lib import families, folders, metrics, params, results
 from lib.config import RunConfig
 from lib.envs import worlds
 from lib.errors import NonFiniteError, RunInterrupted, UserError, unknown
@@ -396,9 +396,58 @@ def load(plan: Plan) -> dict[str, list[Group]]:
     return found
 
 
+def table(
+    plan: Plan, found: Mapping[str, list[Group]], number: Callable[[Run], float]
+) -> dict[str, metrics.Array]:
+    """A number of every trial: start -> (seeds, tasks), NaN where a trial is not finished.
+
+    Args:
+        found: what `load` returned.
+        number: of a run, such as `few_shot`.
+    """
+    seeds, tasks = plan.parameters["seeds"], plan.tasks
+    out = {start: np.full((len(seeds), len(tasks)), np.nan) for start in plan.starts}
+    for task, groups in found.items():
+        for group in groups:
+            for run in group.runs:
+                out[group.label][seeds.index(run.seed), tasks.index(task)] = number(run)
+    return out
+
+
+def over_seeds(values: metrics.Array) -> metrics.Array:
+    """(tasks,) means of (seeds, tasks) over the seeds that are finished; NaN where none is."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    return np.divide(total, known.sum(0), out=np.full(len(total), np.nan), where=known.any(0))
+
+
+def gains(areas: Mapping[str, metrics.Array]) -> dict[str, metrics.Array]:
+    """Forward transfer of every start but scratch, against the mean area of scratch.
+
+    Args:
+        areas: start -> (seeds, tasks), as `table` returns it for `area`.
+    """
+    reference = over_seeds(areas[NOTHING])
+    return {
+        start: metrics.forward_transfer(values, np.broadcast_to(reference, values.shape))
+        for start, values in areas.items()
+        if start != NOTHING
+    }
+
+
 def first_return(run: Run) -> float:
     """Return of the first evaluation, before any update."""
     return float(run.curves[run.tasks[0]][1][0])
+
+
+def last_return(run: Run) -> float:
+    """Return of the last evaluation."""
+    return float(run.final_return[0])
+
+
+def area(run: Run) -> float:
+    """Area under the learning curve, 1 for the return that counts as 100 % from the start."""
+    return float(run.areas()[0])
 
 
 def few_shot(run: Run, episodes: int = FEW_EPISODES) -> float:
@@ -435,5 +484,6 @@ def foreknowledge(trial: Trial, source: Run | None) -> dict[str, float]:
         path = sources.checkpoint_of(str(source.folder))
         agent.load_world_model(sources.load(agent, path, with_heads=False)[0]["world_model"])
     state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
-    metrics, _ = domain.audit(state["met"], agent.world(agent.streams.act).predict)
-    return {name: value for name, value in metrics.items() if name.startswith("audit/met-")}
+    with torch.no_grad():
+        found, _ = domain.audit(state["met"], agent.dynamics)
+    return {name: value for name, value in found.items() if name.startswith("audit/met-")}

@@ -46,6 +46,7 @@ out_dir: str = ""  # where all runs and figures go, empty for outputs/PRESET
 # networks of the same sizes, and who acts first where another agent has to.
 
 # %%
+import itertools
 import json
 import os
 from pathlib import Path
@@ -108,6 +109,7 @@ Markdown(results.markdown_table(["comparison", "transfer"], card.items(), number
 rows = [
     [run.method, run.seed, " → ".join(run.tasks), f"{run.summary['env_steps']:,}", run.folder]
     for run in plan.sources
+    if run.seed in plan.parameters["seeds"]
 ]
 header = ["source", "seed", "tasks learnt", "environment steps", "folder"]
 Markdown(results.markdown_table(header, rows, numbers=False))
@@ -242,11 +244,10 @@ found = transfer.load(plan)
 for trial in plan.trials:
     if trial.seed not in [run.seed for g in found.get(trial.task, []) for run in g.runs]:
         print("not finished:", trial)
-columns = min(2, len(found))
-height = -(-len(found) // columns)
-figure, axes = plt.subplots(
-    height, columns, figsize=(5.0 * columns + 1.6, 3.1 * height), layout="constrained", squeeze=False
-)
+wide = min(2, len(found))
+high = -(-len(found) // wide)
+size = (5.0 * wide + 1.6, 3.1 * high)
+figure, axes = plt.subplots(high, wide, figsize=size, layout="constrained", squeeze=False)
 for ax in axes.flat[len(found) :]:
     ax.axis("off")
 for ax, (task, groups) in zip(axes.flat, found.items(), strict=False):
@@ -264,34 +265,33 @@ plots.save(axes[0, 0], figures / "learning_curves.png")
 # %% [markdown]
 # ## The same in numbers
 #
-# Returns, and areas as shares of the return that counts as 100 %, for a body of the most that an
-# episode can pay.
+# Returns, and areas as shares of the return that counts as 100 %, which for a body is the most that
+# an episode can pay. Forward transfer sets each area against the mean of scratch.
 
 # %%
-header = ["start", "first evaluation", f"after {FEW_EPISODES} episodes", "at the end"]
-header += ["area under the curve", "forward transfer"]
+columns = {
+    "first evaluation": (transfer.table(plan, found, transfer.first_return), ".1f"),
+    f"after {FEW_EPISODES} episodes": (transfer.table(plan, found, transfer.few_shot), ".1f"),
+    "at the end": (transfer.table(plan, found, transfer.last_return), ".1f"),
+    "area under the curve": (transfer.table(plan, found, transfer.area), ".3f"),
+}
+areas = columns["area under the curve"][0]
+few = columns[f"after {FEW_EPISODES} episodes"][0]
+columns["forward transfer"] = (transfer.gains(areas), "+.3f")
+
+
+def cell(values, form):
+    """Interquartile mean and interval of (seeds,) numbers, those that there are."""
+    return "–" if values is None else results.table_cell(values[np.isfinite(values)], form)
+
+
 tables = []
-for task, groups in found.items():
-    rows = []
-    for group in groups:
-        gain = results.forward_transfer(group, groups)
-        first, few = (
-            np.array([number(run) for run in group.runs])
-            for number in (transfer.first_return, transfer.few_shot)
-        )
-        rows.append(
-            [
-                group.label,
-                results.table_cell(first, ".1f"),
-                results.table_cell(few, ".1f"),
-                results.table_cell(group.stack("final_return")[:, 0], ".1f"),
-                results.table_cell(group.stack("areas")[:, 0], ".3f"),
-                "–" if gain is None or group.label == transfer.NOTHING
-                else results.table_cell(gain[:, 0], "+.3f"),
-            ]
-        )  # fmt: skip
-    tables.append(f"**{task}**\n\n" + results.markdown_table(header, rows))
-folder.mkdir(parents=True, exist_ok=True)
+for j, task in enumerate(plan.tasks):
+    rows = [
+        [start, *(cell(v[start][:, j] if start in v else None, f) for v, f in columns.values())]
+        for start in plan.starts
+    ]
+    tables.append(f"**{task}**\n\n" + results.markdown_table(["start", *columns], rows))
 (folder / "transfer.md").write_text("\n\n".join(tables) + "\n")
 display(Markdown("\n\n".join(tables)))
 
@@ -299,25 +299,120 @@ display(Markdown("\n\n".join(tables)))
 # ## Few shots
 #
 # The return after 20 episodes of the new task, side by side: on a straight line between the
-# evaluations around that moment, and missing where runs were shorter. Dots are seeds.
+# evaluations around that moment, and missing where runs are shorter. Dots are seeds.
 
 # %%
-few = {
-    start: np.array(
-        [
-            [
-                next((transfer.few_shot(run) for run in group.runs if run.seed == seed), np.nan)
-                for group in (next((g for g in groups if g.label == start), groups[0]),)
-            ][0]
-            for groups in found.values()
-            for seed in plan.parameters["seeds"]
-        ]
-    ).reshape(len(found), -1).T
-    for start in plan.starts
-}  # fmt: skip
 if np.isfinite(list(few.values())).any():
-    unknown = np.full(len(found), np.nan)
-    ax = plots.return_bars(list(found), few, unknown, f"Return after {FEW_EPISODES} episodes")
+    no_line = np.full(len(plan.tasks), np.nan)
+    ax = plots.return_bars(plan.tasks, few, no_line, f"After {FEW_EPISODES} episodes")
     plots.save(ax, figures / "few_shot.png")
 else:
     print(f"These runs are shorter than {FEW_EPISODES} episodes.")
+
+# %% [markdown]
+# ## Why? What the models knew beforehand
+#
+# Each source's world model, exactly as the new task found it, is asked about transitions of that
+# task that it has never seen: those that the best of all finished learners met with the same seed.
+# In a grid these are all that it met, and a prediction is right or wrong; for a body, those of its
+# last evaluation. *scratch* is a world model that has learnt nothing.
+#
+# **What we expect.** DRAGO's model knows most, TD-MPC's less, scratch nothing. If the order here is
+# that of the areas above, then what was kept explains what was gained. If a model knows more and
+# its learner is no faster, then something else limits it: finding out what pays, or networks that
+# have lost the ability to learn.
+
+# %%
+show(transfer.foreknowledge)
+known = {}
+for task in plan.tasks:
+    for seed in plan.parameters["seeds"]:
+        judge = transfer.best_trial(plan, task, seed)
+        for start in plan.starts if judge else ():
+            answer = transfer.foreknowledge(judge, plan.source(start, seed))
+            known.setdefault(task, {}).setdefault(start, []).append(answer)
+tables = []
+for task, answers in known.items():
+    kinds = measures.measures_in(answers[transfer.NOTHING][0])
+    rows = [
+        [
+            start,
+            *(
+                kind.cell([row.get(f"audit/met-{task}/{kind.quantity}", np.nan) for row in asked])
+                for kind in kinds
+            ),
+        ]
+        for start, asked in answers.items()
+    ]
+    header = ["world model of", *(kind.axis for kind in kinds)]
+    tables.append(f"**{task}**\n\n" + results.markdown_table(header, rows))
+display(Markdown("\n\n".join(tables)))
+
+# %% [markdown]
+# ## The same as data
+#
+# Every number with its seeds, hardware, commit and the command that repeats it.
+
+# %%
+asked = plan.parameters
+names = [name if isinstance(name, str) else name["name"] for name in asked["tasks"]]
+command = " ".join(
+    [
+        "python -m lib transfer",
+        *asked["sources"],
+        f"--preset {preset}",
+        f"--tasks {','.join(names)}",
+        f"--seeds {','.join(str(seed) for seed in asked['seeds'])}",
+    ]
+)
+record = {"command": command, "parameters": asked, "starts": {}}
+for task, groups in found.items():
+    for group in groups:
+        entry = results.comparison([group])[group.label] | {"command": command}
+        record["starts"].setdefault(group.label, {})[task] = entry
+atomic_write(folder / "transfer.json", json.dumps(record, indent=1) + "\n")
+print("written to", shown(folder / "transfer.json"))
+
+# %% [markdown]
+# ## What we saw
+
+# %%
+for j, task in enumerate(plan.tasks):
+    estimates = {
+        start: metrics.interval(values[:, j][np.isfinite(values[:, j])])
+        for start, values in areas.items()
+        if np.isfinite(values[:, j]).any()
+    }
+    ranked = sorted(estimates, key=lambda start: -estimates[start].point)
+    if len(ranked) < 2:
+        continue
+    best, second = (estimates[start] for start in ranked[:2])
+    print(f"{task}: {ranked[0]} learns fastest (area {best.text('.3f')}),")
+    print(f"  ahead of {ranked[1]} ({second.text('.3f')}).")
+    if best.has_interval and second.has_interval:
+        apart = best.low > second.high
+        print(f"  The intervals {'do not overlap' if apart else 'overlap'}.")
+    else:
+        print(f"  At least {metrics.FEWEST_SEEDS} seeds are needed to tell this from chance.")
+
+for what, values in {"area": areas, f"return after {FEW_EPISODES} episodes": few}.items():
+    for other, one in itertools.combinations(plan.starts, 2):
+        lead = transfer.over_seeds(values[one]) - transfer.over_seeds(values[other])
+        known = np.isfinite(lead).sum()
+        print(f"Mean {what}: {one} ahead of {other} in {(lead > 0).sum()} of {known} tasks.")
+
+# %% [markdown]
+# **Where it fails.** The comparison is only as good as its sources: one that never learnt its tasks
+# passes on a model of nothing but stumbling, and a pair whose first agent cannot jump is not a
+# pair. Means over few seeds decide little. Scratch here has no random warm-up either, so that
+# budget and schedule are the same for all; with one it may do better. And a world model that has
+# learnt too much of one thing can be *worse* than a fresh one at learning another, which areas
+# below scratch would show.
+#
+# **What to try.** Another kind of start is one more source: finished runs of `ewc` or `multitask`
+# can be named beside the others. Exactly 20 episodes, nothing interpolated:
+#
+#     python -m lib transfer --preset cheetah-few-shot-quick
+#
+# One task by itself, with films, is a run like any other: `python -m lib run
+# cheetah-transfer-quick-jump2run`.

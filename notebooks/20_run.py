@@ -343,18 +343,23 @@ if len(score):
 # %% [markdown]
 # ## What it looks like
 #
-# One evaluation episode of each task, filmed when the task ended. In a grid, the last figure
+# One evaluation episode of each task, filmed when the task ended, and the same again with what
+# the world model imagined (blue) when it was given the actions but not the outcomes: where it knows
+# the task, the blue body hides behind the real one. In a grid, the last figure
 # follows four episodes of every task from start (S) to goal (G), played after the last task with
 # the final world model.
 
 # %%
-films = sorted((folder / "videos").glob("*.mp4"))
+films = sorted((folder / "videos").glob("*[0-9].mp4"))
 newest = {path.stem.rpartition("-")[0]: path for path in films}  # number-task-steps, by task
 if films:
     from lib.video import embed
 
     for path in newest.values():
-        display(Markdown(f"`{path.name}`"), embed(path))
+        imagined = path.with_stem(f"{path.stem}-imagined")
+        for film in (path, imagined):
+            if film.exists():
+                display(Markdown(f"`{film.name}`"), embed(film))
     if len(films) > len(newest):
         print(f"{len(films) - len(newest)} earlier ones lie in {folder / 'videos'}.")
 else:

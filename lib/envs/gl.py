@@ -24,7 +24,7 @@ HEADLESS = ("egl", "osmesa")
 AUTOMATIC = ("", "on", "enable", "enabled", "true", "1")  # MuJoCo's words for no choice
 OFF = ("off", "disable", "disabled", "false", "0")
 PACKAGES = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
-EXTRA = "pip install -e '.[control]'"
+EXTRA = "pip install mujoco==3.3.0 dm_control==1.0.28"
 FONT = 100  # [%] of the text that nobody draws
 PATIENCE = 60  # [s] a cold start of a software renderer takes a few
 

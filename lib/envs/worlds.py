@@ -7,12 +7,11 @@ import torch
 
 from lib.envs import stream
 from lib.envs.api import Domain
-from lib.errors import UserError
+from lib.envs.control import tasks
+from lib.envs.control.domain import ControlDomain
 
 if TYPE_CHECKING:
     from lib.config import EnvConfig
-
-INSTALL = "pip install mujoco==3.3.0 dm_control==1.0.28"  # up to Python 3.12
 
 
 def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ...]:
@@ -23,7 +22,7 @@ def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ..
     """
     if env.domain == "grid":
         return stream.resolve(entries, env.size, env.put_blocks)
-    return _control().tasks.resolve(env.domain, entries)
+    return tasks.resolve(env.domain, entries)
 
 
 def build(
@@ -32,24 +31,8 @@ def build(
     """The world and the tasks that a configuration describes.
 
     Raises:
-        UserError: what `resolve` says, or settings that make no world.
+        UserError: what `resolve` says, settings that make no world, or MuJoCo is not installed.
     """
     if env.domain == "grid":
         return stream.build(env, entries, device)
-    return _control().domain.ControlDomain(
-        env, _control().tasks.resolve(env.domain, entries), device
-    )
-
-
-def _control() -> Any:
-    """The control package, which needs MuJoCo."""
-    try:
-        import lib.envs.control.domain
-    except ModuleNotFoundError as error:
-        if error.name not in ("mujoco", "dm_control"):
-            raise
-        raise UserError(
-            f"cheetah and walker need {error.name}, which is not installed; use '{INSTALL}' "
-            "or choose env.domain grid"
-        ) from None
-    return lib.envs.control
+    return ControlDomain(env, tasks.resolve(env.domain, entries), device)

@@ -62,7 +62,7 @@ METRICS = (
     Metric("train/rehearsal/loss", "distance from the old dynamics on dreamt pairs", "MSE", 0, 1),
     Metric("eval/*/return", "evaluation return", "reward per episode", 0),
     Metric("eval/*/return_std", "spread of the evaluation return", "reward per episode", 0),
-    Metric("eval/*/optimum", "best possible mean return", "reward per episode", 0),
+    Metric("eval/*/optimum", "mean return that counts as 100 %", "reward per episode", 0),
     Metric("eval_final/*/return", "return with the current world model", "reward per episode", 0),
     Metric("audit/*/mse", "one-step prediction error", "MSE", 0, 1),
     Metric("audit/*/accuracy", "right-cell accuracy of one step", "share", 0, 1),

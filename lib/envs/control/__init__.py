@@ -1,1 +1,1 @@
-"""Cheetah and walker: dm_control's planar bodies, stepped in batches. Needs the control extra."""
+"""Cheetah and walker: dm_control's planar bodies, stepped in batches."""

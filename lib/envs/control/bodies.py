@@ -70,8 +70,12 @@ class Body:
                 velocity by the trapezoid rule.
 
         Returns:
-            (..., T, Q) float64.
+            (..., T, Q) float64, not finite where the observations are not.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # a dream may leave all bounds
+            return self._pose_of(obs, x0, dt)
+
+    def _pose_of(self, obs: np.ndarray, x0: float, dt: float) -> np.ndarray:
         obs = np.asarray(obs, dtype=np.float64)
         joints = self.model.nq
         velocity = obs[..., self.obs_dim - joints :][..., self.planar.root_x]
@@ -167,7 +171,8 @@ def _suite_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations))) / "suite"
 
 
-MISSING = "{} is not installed; the control tasks need it: pip install -e '.[control]'"
+INSTALL = "pip install mujoco==3.3.0 dm_control==1.0.28"  # CPython up to 3.12
+MISSING = "{} is not installed; cheetah and walker need it: " + INSTALL
 
 
 def uniform_draws(n: int, width: int, generator: torch.Generator) -> np.ndarray:

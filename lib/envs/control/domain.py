@@ -77,11 +77,14 @@ class ControlDomain:
         return Scene(self.body.domain)
 
     def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
-        """(T+1, Q) that look like (T+1, L); x follows its velocity from the first pose on."""
-        dt = self.body.model.opt.timestep * self.body.substeps * self.action_repeat
-        x0 = float(first[self.body.planar.root_x])
-        with np.errstate(over="ignore", invalid="ignore"):  # a dream may leave all bounds
-            return self.body.pose_of(obs.cpu().double().numpy(), x0, dt)
+        """Poses (T + 1, Q) that look like observations (T + 1, L), one decision apart.
+
+        The first is (Q,) as given; the root's x, which is not observed, goes on from there.
+        """
+        seconds = self.action_repeat * self.body.env_step_seconds
+        pose = self.body.pose_of(obs.cpu().numpy(), float(first[self.body.planar.root_x]), seconds)
+        pose[0] = first
+        return pose
 
     def new_memory(self) -> Tensor:
         """(tasks, 4000, 2L + A) float32, nothing held out yet."""

@@ -82,7 +82,7 @@ class ControlEnv(gymnasium.Env):
         render_mode: "rgb_array" or None.
 
     Raises:
-        UserError: an unknown task, or the control extra is not installed.
+        UserError: an unknown task, or mujoco or dm_control is not installed.
         ValueError: another render mode.
     """
 

@@ -1,4 +1,4 @@
-"""What the control tests share. Those that need the control extra skip themselves without it."""
+"""What the control tests share. Without mujoco and dm_control most skip themselves."""
 
 import pytest
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
-pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
+pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 from lib.envs.control import suite
 from lib.envs.control.batch import ControlBatch

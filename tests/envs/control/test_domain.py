@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
-pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
+pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 from lib.config import EnvConfig
 from lib.envs.control.domain import HELD_OUT, ControlDomain
@@ -51,6 +51,24 @@ def test_each_task_pays_its_own_reward_for_the_same_motion():
         paid.append(env.step(torch.ones(11, A))[1])
     assert not torch.equal(*paid)
     assert (paid[0] > 0).any() and (torch.minimum(*paid) == 0).all()  # nobody runs both ways
+
+
+@pytest.mark.parametrize(("name", "repeat"), [("cheetah", 4), ("walker", 2)])
+def test_poses_found_from_observations_follow_the_body(name, repeat):
+    env = EnvConfig(domain=name, episode_length=1000, action_repeat=repeat)
+    ours = ControlDomain(env, resolve(name, ["run"]))
+    copies, draws = ours.make(0), torch.Generator().manual_seed(0)
+    obs, poses = [copies.reset(1, draws)], [copies.pose()[0]]
+    for _ in range(23):
+        obs.append(copies.step(copies.actions.random(1, draws))[0])
+        poses.append(copies.pose()[0])
+    found, true = ours.pose_of(torch.cat(obs), poses[0]), np.stack(poses)
+    np.testing.assert_array_equal(found[0], true[0])
+    root = ours.body.planar.root_x
+    gap = np.abs(found - true)
+    gap[:, 2] = np.minimum(gap[:, 2], 2 * np.pi - gap[:, 2])  # a full turn looks the same
+    assert gap[:, [joint for joint in range(9) if joint != root]].max() < 1e-5
+    assert gap[:, root].max() < 0.05  # metres, over about a second of flailing
 
 
 def test_nothing_is_held_out_at_first_and_training_adds_nothing():

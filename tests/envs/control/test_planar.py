@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
-pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
+pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 import mujoco
 

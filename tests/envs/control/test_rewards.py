@@ -3,8 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
-pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
+pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 from lib.envs.control import rewards, suite
 from lib.envs.control.rewards import CHEETAH, WALKER, tolerance

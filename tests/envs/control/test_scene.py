@@ -4,8 +4,8 @@ import sys
 import numpy as np
 import pytest
 
-pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
-pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
+pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 from lib.envs import gl
 from lib.envs.control import bodies

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-pytest.importorskip("mujoco", reason="needs the control extra: pip install -e '.[control]'")
-pytest.importorskip("dm_control", reason="needs the control extra: pip install -e '.[control]'")
+pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
+pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 from absl.testing import absltest
 from dm_env import StepType, specs, test_utils
