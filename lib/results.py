@@ -6,7 +6,7 @@ Nothing here trains or draws. The files read are `summary.json`, `metrics.jsonl`
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -373,17 +373,22 @@ def table_cell(scores: Array, form: str = ".2f") -> str:
     return metrics.interval(scores).text(form) if _known(scores) else "–"
 
 
-def comparison(groups: Sequence[Group]) -> dict[str, Any]:
+def comparison(
+    groups: Sequence[Group], pooled: Mapping[str, Array] | None = None
+) -> dict[str, Any]:
     """Everything that a comparison rests on, as plain data worth keeping without the runs.
 
     Per group: label, method, preset, tasks, the return that counts as 100 % and whether it is the
     exact optimum, the command that repeats it, interquartile means with 95 % intervals over seeds,
     and what each seed measured, in how many steps, on which hardware and commit.
+
+    Args:
+        pooled: errors by label, see `lib.pooled.pooled_by_group`.
     """
-    return {group.label: _compared(group) for group in groups}
+    return {group.label: _compared(group, (pooled or {}).get(group.label)) for group in groups}
 
 
-def _compared(group: Group) -> dict[str, Any]:
+def _compared(group: Group, pooled: Array | None) -> dict[str, Any]:
     first = group.first
     share = first.yardstick.share
     estimates = {
@@ -396,6 +401,10 @@ def _compared(group: Group) -> dict[str, Any]:
         for name, scores in _knowledge(group, measure)
         if _known(scores)
     }
+    if pooled is not None:
+        for k, task in enumerate(first.tasks):
+            name = f"error on what all runs held out in {first.tasks[0]}, after {task}"
+            estimates[name] = measures.ERROR.estimate(pooled[:, k, 0])
     return {
         "method": first.method,
         "preset": first.preset,

@@ -36,7 +36,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import maps, metrics, plots, published, results
+from lib import maps, measures, metrics, plots, pooled, published, results
 from lib.runner.files import atomic_write
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
@@ -231,7 +231,33 @@ for title, figures, members in each_world():
     display(Markdown("\n\n".join([f"**{title}**", *tables])))
 
 # %% [markdown]
-# The same for every task after the last one, and where the world has rooms, over all transitions of
+# What a run holds out comes from its own agent, so a timid agent asks easier questions. Where
+# transitions were held out, here every world model answers for those of *all* the runs above.
+
+# %%
+answers = {}
+for title, figures, members in each_world():
+    asked = pooled.pooled_by_group(members)
+    if not asked:
+        continue
+    answers |= asked
+    stream, many = members[0].first.tasks, sum(len(group.runs) for group in members)
+    ax = plots.retention_curves(
+        {label: errors[:, :, 0] for label, errors in asked.items()},
+        f"World models on what {many} runs held out in {stream[0]}",
+        ylabel=measures.ERROR.axis,
+        log=True,
+    )
+    plots.save(ax, figures / "retention_pooled.png")
+    rows = [
+        [label, *(measures.ERROR.cell(errors[:, k, 0]) for k in range(len(stream)))]
+        for label, errors in asked.items()
+    ]
+    header = [measures.ERROR.axis, *(f"after {task}" for task in stream)]
+    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+
+# %% [markdown]
+# The same for every task after the last one, on what each run held out itself, and where the world has rooms, over all transitions of
 # each room, met or not.
 
 # %%
@@ -338,7 +364,9 @@ for _, figures, members in each_world():
 
 # %%
 folder.mkdir(parents=True, exist_ok=True)
-atomic_write(folder / "comparison.json", json.dumps(results.comparison(groups), indent=1) + "\n")
+atomic_write(
+    folder / "comparison.json", json.dumps(results.comparison(groups, answers), indent=1) + "\n"
+)
 print(f"{len(found)} runs written to", folder / "comparison.json")
 
 # %% [markdown]
