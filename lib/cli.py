@@ -226,12 +226,13 @@ def list_runs(given: argparse.Namespace) -> None:
     """Shows params files with what they are for, and runs with how far they are."""
     from lib import folders, params
 
-    width = max(40, shutil.get_terminal_size((100, 24)).columns - 34)
+    files = sorted(PARAMS.glob("*.yaml"))
+    first = max((len(path.stem) for path in files), default=0)
+    width = max(40, shutil.get_terminal_size((100, 24)).columns - first - 3)
     print(f"'python -m lib run NAME' starts one of these, from {shown(PARAMS)}/:")
-    for path in sorted(PARAMS.glob("*.yaml")):
-        print(
-            f"  {path.stem:<31} {textwrap.shorten(params.about(path), width, placeholder=' ...')}"
-        )
+    for path in files:
+        about = textwrap.shorten(params.about(path), width, placeholder=" ...")
+        print(f"  {path.stem:<{first}} {about}")
     marks = ("config.yaml", folders.TRANSFER)
     runs = [p for p in sorted(OUTPUTS.glob("*")) if any((p / mark).is_file() for mark in marks)]
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if runs else ' none yet'}")
@@ -298,7 +299,9 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     plan = comparison.plan(parameters, OUTPUTS)
     comparison.claim(plan)
     out = shown(plan.out)
-    print(f"{out}: {folders.status(plan.out)}", flush=True)
+    print(f"{out}: {folders.status(plan.out)}")
+    seeds = ", ".join(str(seed) for seed in plan.parameters["seeds"])
+    print(f"{', '.join(plan.tasks)}; starts {', '.join(plan.starts)}; seeds {seeds}", flush=True)
     launch.execute(
         plan.parameters,
         plan.out,

@@ -1,4 +1,4 @@
-"""Trained world models meet new tasks: which runs a comparison needs, running and reading them.
+"""Trained world models meet new tasks: which runs a comparison takes, and running them.
 
 A comparison is a table of *trials*: every task, learnt from every *start*, with every seed. A start
 is what a learner begins with: nothing ("scratch"), or the world model of a finished run, and then
@@ -8,30 +8,27 @@ episodes begin.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 import yaml
 
 from lib import config as configs
-from lib import families, folders, metrics, params, results
+from lib import families, folders, params, results
 from lib.config import RunConfig
 from lib.envs import worlds
 from lib.errors import NonFiniteError, RunInterrupted, UserError, unknown
 from lib.launch import read_progress
 from lib.places import ROOT, from_root, shown
-from lib.results import Group, Run
+from lib.results import Run
 from lib.runner import checkpoint, sources
 from lib.runner.files import atomic_write
 from lib.runner.loop import train
 from lib.runner.summary import differences
-from lib.seeding import Streams
-from lib.tdmpc.presets import FEW_EPISODES, TRANSFER
+from lib.tdmpc.presets import TRANSFER
 
 NOTHING = "scratch"  # the start without a world model, and the method that says so
 LEARNER = "tdmpc"  # the method of every other trial: no reviewer, no rehearsal
@@ -48,6 +45,7 @@ PARAMETERS: dict[str, Any] = {
     "device": "auto",
     "out_dir": "",
 }
+SHARED = ("preset", "overrides", "device")  # parameters that every trial takes as they are
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
         if key not in PARAMETERS:
             raise unknown("parameter", key, PARAMETERS)
     given = PARAMETERS | dict(parameters)
-    base = families.resolve({key: given[key] for key in ("preset", "overrides", "device")})
+    base = families.resolve({key: given[key] for key in SHARED} | {"method": LEARNER})
     entries = given["tasks"] or TRANSFER[base.env.domain]
     tasks = worlds.resolve(base.env, entries)
     runs = _load_sources(given["sources"], given["preset"], outputs, base)
@@ -153,7 +151,7 @@ def find_sources(preset: str, outputs: Path) -> list[Path]:
             for path in outputs.glob(f"{method}-{stream_of(preset)}-s*")
             if (match := re.fullmatch(r".*-s(\d+)", path.name))
         }
-        found += [folders_of[seed] for seed in sorted(folders_of) if _finished(folders_of[seed])]
+        found += [folders_of[seed] for seed in sorted(folders_of) if is_finished(folders_of[seed])]
     return found
 
 
@@ -224,7 +222,7 @@ def _seeds(given: list[int], runs: list[Run]) -> list[int]:
                 first = next(iter(held.values()))
                 raise UserError(
                     f"no source of {method} with seed {seed}; make it with "
-                    f"{_command(first.name, seed)} and name it with the others"
+                    f"{_command(first.name, seed)}, and name it where you name the others"
                 )
     return list(dict.fromkeys(given))
 
@@ -261,7 +259,7 @@ def _trial(
     """One cell of the table. Raises UserError where its folder holds something else."""
     source = _source(runs, start, seed)
     parameters = families.PARAMETERS | {
-        **{key: given[key] for key in ("preset", "overrides", "device")},
+        **{key: given[key] for key in SHARED},
         "name": f"{given['preset']}-{_short(task)}-{start}",
         "method": LEARNER if source else NOTHING,
         "seed": seed,
@@ -293,7 +291,8 @@ def _short(name: str) -> str:
     return re.sub(r"^(cheetah|walker)-", "", name)
 
 
-def _finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder holds a finished run."""
     return folders.summary(folder).get("status") == "complete"
 
 
@@ -379,111 +378,3 @@ def _written(trial: Trial) -> float:
     """When a trial last said where it stands [seconds since the epoch]; 0 for never."""
     path = trial.folder / "progress.json"
     return path.stat().st_mtime if path.exists() else 0.0
-
-
-# Reading ------------------------------------------------------------------------------------
-
-
-def load(plan: Plan) -> dict[str, list[Group]]:
-    """Finished trials: for each task a group of runs for each start, labelled with it."""
-    found: dict[str, list[Group]] = {}
-    for task in plan.tasks:
-        for start in plan.starts:
-            trials = [t for t in plan.trials if (t.task, t.start) == (task, start)]
-            runs = [results.load_run(t.folder) for t in trials if _finished(t.folder)]
-            if runs:
-                found.setdefault(task, []).append(Group(start, tuple(runs)))
-    return found
-
-
-def table(
-    plan: Plan, found: Mapping[str, list[Group]], number: Callable[[Run], float]
-) -> dict[str, metrics.Array]:
-    """A number of every trial: start -> (seeds, tasks), NaN where a trial is not finished.
-
-    Args:
-        found: what `load` returned.
-        number: of a run, such as `few_shot`.
-    """
-    seeds, tasks = plan.parameters["seeds"], plan.tasks
-    out = {start: np.full((len(seeds), len(tasks)), np.nan) for start in plan.starts}
-    for task, groups in found.items():
-        for group in groups:
-            for run in group.runs:
-                out[group.label][seeds.index(run.seed), tasks.index(task)] = number(run)
-    return out
-
-
-def over_seeds(values: metrics.Array) -> metrics.Array:
-    """(tasks,) means of (seeds, tasks) over the seeds that are finished; NaN where none is."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    return np.divide(total, known.sum(0), out=np.full(len(total), np.nan), where=known.any(0))
-
-
-def gains(areas: Mapping[str, metrics.Array]) -> dict[str, metrics.Array]:
-    """Forward transfer of every start but scratch, against the mean area of scratch.
-
-    Args:
-        areas: start -> (seeds, tasks), as `table` returns it for `area`.
-    """
-    reference = over_seeds(areas[NOTHING])
-    return {
-        start: metrics.forward_transfer(values, np.broadcast_to(reference, values.shape))
-        for start, values in areas.items()
-        if start != NOTHING
-    }
-
-
-def first_return(run: Run) -> float:
-    """Return of the first evaluation, before any update."""
-    return float(run.curves[run.tasks[0]][1][0])
-
-
-def last_return(run: Run) -> float:
-    """Return of the last evaluation."""
-    return float(run.final_return[0])
-
-
-def area(run: Run) -> float:
-    """Area under the learning curve, 1 for the return that counts as 100 % from the start."""
-    return float(run.areas()[0])
-
-
-def few_shot(run: Run, episodes: int = FEW_EPISODES) -> float:
-    """Return after so many episodes of the new task, on a straight line between evaluations.
-
-    NaN if the run is shorter.
-    """
-    steps, returns = run.curves[run.tasks[0]]
-    at = episodes * run.summary["config"]["env"]["episode_length"]
-    return float(np.interp(at, steps, returns)) if at <= steps[-1] else float("nan")
-
-
-def best_trial(plan: Plan, task: str, seed: int) -> Trial | None:
-    """The finished trial of a task and seed that ended with the highest return."""
-    trials = [t for t in plan.trials if (t.task, t.seed) == (task, seed) and _finished(t.folder)]
-    final = {t.start: folders.summary(t.folder)["final_return"][task] for t in trials}
-    return max(trials, key=lambda trial: final[trial.start], default=None)
-
-
-def foreknowledge(trial: Trial, source: Run | None) -> dict[str, float]:
-    """What a world model says about the transitions of a finished trial, never having seen them.
-
-    Args:
-        trial: whose transitions; in a grid all that it met, else those of its last evaluation.
-        source: the run whose world model is asked, as it was at that run's end; None asks one
-            that has learnt nothing.
-
-    Returns:
-        Metrics as in the audit of a run, such as audit/met-cheetah-jump2run/mse.
-    """
-    device = torch.device("cpu")
-    agent, domain = families.build(trial.config, Streams(trial.seed, device), device)
-    if source is not None:
-        path = sources.checkpoint_of(str(source.folder))
-        agent.load_world_model(sources.load(agent, path, with_heads=False)[0]["world_model"])
-    state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
-    with torch.no_grad():
-        found, _ = domain.audit(state["met"], agent.dynamics)
-    return {name: value for name, value in found.items() if name.startswith("audit/met-")}

@@ -24,9 +24,9 @@
 #     python -m lib transfer --preset grid-transfer-quick
 #     python -m lib transfer --preset cheetah-transfer-quick --tasks jump2run --seeds 0,1,2
 #
-# The runs to build on must be there; if not, the cell after next says how to make them. A quick run
-# on the grid takes about two minutes on one CPU core, on a body about five, and every task takes
-# three of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
+# The runs to build on must be there; if not, the run card's cell says how to make them. A quick run
+# on the grid takes about a minute on one CPU core, on a body about five, and every task takes three
+# of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
 
 # %% tags=["parameters"]
 preset: str = "cheetah-transfer-quick"  # what every run is, see lib/tdmpc/presets.py
@@ -55,7 +55,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import families, measures, metrics, plots, results, transfer
+from lib import families, measures, metrics, plots, results, transfer, transferred
 from lib.envs import worlds
 from lib.errors import UserError
 from lib.places import shown
@@ -155,10 +155,10 @@ show(ContinualAgent.load_world_model)
 show(starting_points.PreRollout.reset)
 
 # %% [markdown]
-# **What we expect** in the pictures: above, bodies as the simulator drops them, lying around at
-# rest. Below, the same bodies in mid-task: for jump2run upright on one leg or in the air. What
-# would prove us wrong: rows that look alike. Then the first agent never learnt its task, and the
-# pair is no harder than the task alone.
+# **What we expect** in the pictures: above, the body as a reset leaves it, much the same each time.
+# Below, the same episodes in mid-task and on the move: for jump2run upright on one leg or in the
+# air. What would prove us wrong: rows that look alike. Then the first agent never learnt its task,
+# and the pair asks for no more than the task alone.
 
 # %%
 led = next((trial for trial in plan.trials if trial.parameters["pre_rollout"]), None)
@@ -210,15 +210,15 @@ else:
 # way.
 
 # %%
-show(transfer.few_shot, metrics.forward_transfer)
+show(transferred.few_shot, metrics.forward_transfer)
 
 # %% [markdown]
 # ## Train, after a prediction
 #
 # **What we expect.**
 #
-# 1. The *first* evaluations are all alike. A perfect world model plans no better than none while
-#    nothing says what pays.
+# 1. The *first* evaluations are all alike. Reward and value networks begin at zero, so every plan
+#    scores the same: a perfect world model is worth nothing while nothing says what pays.
 # 2. From then on the curves that start from a world model rise earlier than scratch.
 # 3. DRAGO's rise at least as early as those of continual TD-MPC, most visibly where a task needs
 #    what the sources learnt early on and TD-MPC has overwritten since.
@@ -240,9 +240,9 @@ transfer.run(plan)
 # optimum; for a body nobody knows it, and the most that an episode can pay is far above the frame.
 
 # %%
-found = transfer.load(plan)
+found = transferred.load(plan)
 for trial in plan.trials:
-    if trial.seed not in [run.seed for g in found.get(trial.task, []) for run in g.runs]:
+    if not transfer.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
 high = -(-len(found) // wide)
@@ -270,14 +270,14 @@ plots.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
 columns = {
-    "first evaluation": (transfer.table(plan, found, transfer.first_return), ".1f"),
-    f"after {FEW_EPISODES} episodes": (transfer.table(plan, found, transfer.few_shot), ".1f"),
-    "at the end": (transfer.table(plan, found, transfer.last_return), ".1f"),
-    "area under the curve": (transfer.table(plan, found, transfer.area), ".3f"),
+    "first evaluation": (transferred.table(plan, found, transferred.first_return), ".1f"),
+    f"after {FEW_EPISODES} episodes": (transferred.table(plan, found, transferred.few_shot), ".1f"),
+    "at the end": (transferred.table(plan, found, transferred.last_return), ".1f"),
+    "area under the curve": (transferred.table(plan, found, transferred.area), ".3f"),
 }
 areas = columns["area under the curve"][0]
 few = columns[f"after {FEW_EPISODES} episodes"][0]
-columns["forward transfer"] = (transfer.gains(areas), "+.3f")
+columns["forward transfer"] = (transferred.gains(areas), "+.3f")
 
 
 def cell(values, form):
@@ -323,13 +323,13 @@ else:
 # have lost the ability to learn.
 
 # %%
-show(transfer.foreknowledge)
+show(transferred.foreknowledge)
 known = {}
 for task in plan.tasks:
     for seed in plan.parameters["seeds"]:
-        judge = transfer.best_trial(plan, task, seed)
+        judge = transferred.best_trial(plan, task, seed)
         for start in plan.starts if judge else ():
-            answer = transfer.foreknowledge(judge, plan.source(start, seed))
+            answer = transferred.foreknowledge(judge, plan.source(start, seed))
             known.setdefault(task, {}).setdefault(start, []).append(answer)
 tables = []
 for task, answers in known.items():
@@ -397,7 +397,7 @@ for j, task in enumerate(plan.tasks):
 
 for what, values in {"area": areas, f"return after {FEW_EPISODES} episodes": few}.items():
     for other, one in itertools.combinations(plan.starts, 2):
-        lead = transfer.over_seeds(values[one]) - transfer.over_seeds(values[other])
+        lead = transferred.over_seeds(values[one]) - transferred.over_seeds(values[other])
         known = np.isfinite(lead).sum()
         print(f"Mean {what}: {one} ahead of {other} in {(lead > 0).sum()} of {known} tasks.")
 

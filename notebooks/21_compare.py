@@ -257,8 +257,8 @@ for title, figures, members in each_world():
     display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
-# The same for every task after the last one, on what each run held out itself, and where the world has rooms, over all transitions of
-# each room, met or not.
+# For every task after the last one, on what each run met or held out itself; and where the world
+# has rooms, over all transitions of each room, met or not.
 
 # %%
 for title, _, members in each_world():

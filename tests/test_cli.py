@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import pty
+import shutil
 import signal
 import struct
 import subprocess
@@ -16,10 +17,13 @@ import nbformat
 import pytest
 import yaml
 
-from lib import cli, families, params
+from lib import cli, config, families, params
 from lib.places import ROOT
+from lib.runner import loop
+from tests.tiny import SETTINGS, tiny
 
 STUB = ROOT / "tests" / "stub_run.py"
+TRANSFER_STUB = ROOT / "tests" / "stub_transfer.py"
 
 
 @pytest.fixture(autouse=True)
@@ -453,7 +457,94 @@ def test_clean_follows_no_link(outputs, tmp_path, capsys):
     assert out.exists()
 
 
-@pytest.mark.parametrize("command", ["run", "list", "resume", "compare", "clean"])
+# transfer ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory) -> Path:
+    """A finished run on the grid."""
+    out = tmp_path_factory.mktemp("runs") / "drago-grid-quick-s0"
+    cfg = config.merge(tiny("drago", tasks=["room-1"]), {"name": "drago-grid-quick"})
+    loop.train(cfg, out, tensorboard=False, progress=False)
+    return out
+
+
+@pytest.fixture
+def source(tiny_run, outputs) -> Path:
+    """The same in the test's own outputs/, to build on."""
+    return shutil.copytree(tiny_run, outputs / tiny_run.name)
+
+
+def transfer(*more) -> list[str]:
+    """A command whose runs are as tiny as the source."""
+    settings = SETTINGS | {"budget.env_steps_per_task": 140, "device": "cpu"}
+    tiny = [part for key, value in settings.items() for part in ("-p", f"{key}={value}")]
+    given = ["--preset", "grid-transfer-quick", "--tasks", "room-1to2", *tiny, *map(str, more)]
+    return ["transfer", *given, f"--notebook={TRANSFER_STUB}"]
+
+
+def test_a_comparison_stops_politely_goes_on_and_leaves_a_notebook(source, outputs, capsys):
+    out = outputs / "grid-transfer-quick"
+
+    def send():
+        wait_for(lambda: list(out.glob("runs/*/progress.json")))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    assert cli.main(transfer("drago-grid-quick-s0")) == 130
+    thread.join()
+    captured = capsys.readouterr()
+    assert f"{out}: transfer, 0 of 2 runs finished\n" in captured.out
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("stopped in run 1 of 2: room-1to2, scratch, seed 0, saved; resume with")
+    assert last.endswith(f"python -m lib resume {out}") and not (out / "stop").exists()
+
+    assert cli.main(["resume", str(out), f"--notebook={TRANSFER_STUB}"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[-1] == f"notebook: {out / 'transfer.ipynb'}"
+    assert "room-1to2, scratch, seed 0 (1/2) " in captured.err
+    assert "/280 env steps" in captured.err  # of both runs together
+    code = nbformat.read(out / "transfer.ipynb", 4).cells[3].source
+    assert 'tasks = ["room-1to2"]' in code and "seeds = [0]" in code
+    assert f'sources = ["{source}"]' in code
+
+    cli.main(["list"])
+    assert "grid-transfer-quick             transfer, 2 of 2" in capsys.readouterr().out
+    assert cli.main(["clean", "grid-transfer-quick", "--yes"]) == 0
+    assert "transfer, 2 of 2 runs finished" in capsys.readouterr().out and not out.exists()
+
+
+FITTING = ["-p", "env.episode_length=28", "-p", "budget.env_steps_per_task=56"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["drago-grid-quick-s0", "--seeds", "0,1"], "no source of drago with seed 1; make it with"),
+        (["drago-grid-quick-s0", "--seeds", "a"], "--seeds takes whole numbers such as 0,1,2"),
+        (["drago-grid-quick-s0", "--tasks", "room-1to9"], "did you mean 'room-1to"),
+        (["drago-grid-quick-s0", "--preset", "grid-transfr"], "did you mean 'grid-transfer'"),
+        (
+            ["drago-grid-quick-s0", "--preset=cheetah-transfer", "--tasks=run", *FITTING],
+            "is a run on the grid, but preset 'cheetah-transfer' is about the cheetah",
+        ),
+        (["drago-grid-quick-s0", "-p", "seed=3"], "did you mean 'seeds'"),
+        (["drago-grid-quick-s0", "--pre-rollout", "drago-grid-quick-s0"], "would act in no task"),
+        (["drago-grid-quick-s7"], "did you mean 'drago-grid-quick-s0'"),
+    ],
+)
+def test_a_comparison_that_cannot_be_is_refused_in_one_line(source, outputs, capsys, more, message):
+    assert message in refusal(capsys, *transfer(*more))
+    assert [path.name for path in outputs.iterdir()] == ["drago-grid-quick-s0"]
+
+
+def test_a_comparison_without_sources_says_how_to_make_them(outputs, capsys):
+    message = refusal(capsys, "transfer", "--preset", "cheetah-few-shot-quick")
+    assert "'python -m lib run drago-cheetah-quick -p seed=0'" in message
+
+
+@pytest.mark.parametrize("command", ["run", "list", "resume", "compare", "transfer", "clean"])
 def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])

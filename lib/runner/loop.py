@@ -6,20 +6,16 @@ updates; a save between two chunks holds everything, so a killed run repeats exa
 lost and `metrics.jsonl` ends up the same, byte for byte.
 """
 
-import fcntl
-import json
-import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from lib import config as configs
 from lib import families
@@ -27,9 +23,9 @@ from lib.config import RunConfig
 from lib.envs.api import VectorEnv
 from lib.errors import NonFiniteError, RunInterrupted, UserError, unknown
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, sources
+from lib.runner import checkpoint, claim, sources
 from lib.runner.evaluate import play, returns, unbroken
-from lib.runner.files import atomic_write, told_to_the_user
+from lib.runner.files import told_to_the_user
 from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
@@ -93,8 +89,8 @@ def train(
     }
     with told_to_the_user(out / "config.yaml"):
         out.mkdir(parents=True, exist_ok=True)
-    with _locked(out):
-        _claim(out, record)
+    with claim.locked(out):
+        claim.claim(out, record)
         if is_complete(out):
             return out / "summary.json"
         device = families.choose_device(config.device)
@@ -114,27 +110,6 @@ def train(
             run.recorder.close()
             run.film.close()
     return out / "summary.json"
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Holds the folder against a second trainer; the system frees it when the process ends."""
-    handle = os.open(out / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    try:
-        for _ in range(30):  # a killed run's kernel may take a moment to notice
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.1)
-        else:
-            raise UserError(
-                f"'{out}' is being trained by another process; wait for it, stop it, "
-                "or choose another out_dir"
-            )
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -166,38 +141,6 @@ def _interrupts(run: "_Run") -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _claim(out: Path, record: dict[str, Any]) -> None:
-    """Writes the configuration into a new folder, or checks that the folder holds this run.
-
-    A folder without a checkpoint has learnt nothing yet, so that a run whose start was refused
-    (a misspelt load_from, say) can be asked for again.
-    """
-    path = out / "config.yaml"
-    if path.exists():
-        different = differences(_read_record(path), json.loads(json.dumps(record)))
-        if not different:
-            return
-        if (out / "checkpoints").exists():
-            raise UserError(
-                f"'{out}' already holds a different run ({'; '.join(different[:4])}); "
-                "choose another out_dir, or remove the folder to start over"
-            )
-    atomic_write(path, yaml.safe_dump(record, sort_keys=False))
-
-
-def _read_record(path: Path) -> Mapping[str, Any]:
-    """The configuration that a run folder holds."""
-    try:
-        held = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError):
-        held = None
-    if not isinstance(held, Mapping) or "method_name" not in held:
-        raise UserError(
-            f"'{path}' is not the configuration of a run of this workbook; choose another out_dir"
-        )
-    return held
 
 
 class _Run:

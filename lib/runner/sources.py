@@ -1,5 +1,6 @@
 """Other runs as starting points: their world model, their agents, or who acts before ours does."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from lib.envs import worlds
 from lib.envs.api import VectorEnv
 from lib.errors import UserError
 from lib.runner import checkpoint
+from lib.runner.files import run_folder
 from lib.runner.summary import differences
 from lib.seeding import Streams
 
@@ -33,6 +35,7 @@ def checkpoint_of(place: str, finished: str = "") -> Path:
     """
     path = Path(place)
     if not path.is_dir():
+        _check_run_is_there(path)
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     tasks = sorted(folder.glob("task-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
@@ -51,6 +54,17 @@ def checkpoint_of(place: str, finished: str = "") -> Path:
             "or a .safetensors file"
         )
     return found[-1]
+
+
+def _check_run_is_there(path: Path) -> None:
+    """Raises UserError for what looks like a run that has yet to be made, with the command."""
+    folder = run_folder(path) if path.suffix else path
+    named = re.fullmatch(r"(.+)-s(\d+)", folder.name)
+    if named and not folder.exists():
+        raise UserError(
+            f"no checkpoint '{path}': that run has not been made; make it with "
+            f"'python -m lib run {named[1]} -p seed={named[2]}', or name another"
+        )
 
 
 def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunConfig]:

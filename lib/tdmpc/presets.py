@@ -133,7 +133,9 @@ CHEETAH_QUICK = _with(
     CHEETAH, SMALL_CONTROL, {"budget": {"env_steps_per_task": 80_000, "checkpoint_every": 40_000}}
 )
 WALKER_QUICK = _with(
-    WALKER, SMALL_CONTROL, {"budget": {"env_steps_per_task": 40_000, "checkpoint_every": 20_000}}
+    WALKER,
+    SMALL_CONTROL,
+    {"budget": {"env_steps_per_task": 32_000, "eval_every": 8_000, "checkpoint_every": 16_000}},
 )
 
 # Many parallel episodes and fewer updates, for about an hour on one modern GPU. An update sees

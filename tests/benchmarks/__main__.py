@@ -1,5 +1,6 @@
 """`python -m tests.benchmarks` from the root of the repository."""
 
-from tests.benchmarks.speed import main
+from tests.benchmarks import control, speed
 
-main()
+speed.main()
+control.main()

@@ -18,8 +18,9 @@ if __name__ == "__main__":  # a script finds its own folder only
 from lib.envs.control import suite
 from lib.envs.control.batch import ControlBatch, cores
 from lib.envs.control.tasks import TASKS
-from tests.benchmarks.speed import Row, compare, table
+from tests.benchmarks.speed import Row, compare, table, write
 
+OUT = Path("outputs/bench/control.json")
 COPIES = 64
 STRETCH = 100  # env steps that dm_control makes per measured call
 REPEATS = {"cheetah": 4, "walker": 2}  # DRAGO's env steps per decision
@@ -27,9 +28,12 @@ MEASURED = ("cheetah-run", "cheetah-jump", "cheetah-flip", "walker-run", "walker
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measures, prints the table and writes `outputs/bench/control.json`."""
     torch.set_num_threads(1)
-    print(table(measure()))
+    rows = measure()
+    print(table(rows))
+    write(OUT, rows)
+    print(f"written to {OUT}")
 
 
 def measure(names: tuple[str, ...] = MEASURED, copies: int = COPIES) -> list[Row]:

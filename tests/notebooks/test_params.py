@@ -1,14 +1,17 @@
 """Every file in params/ can start a run: its keys, its types, its values and its comment."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lib import book, families
-from lib.tdmpc.presets import METHODS
+from lib import book, families, params
+from lib.envs import worlds
+from lib.places import PARAMS
+from lib.tdmpc.presets import METHODS, TRANSFER
 
-FILES = sorted((Path(__file__).parents[2] / "params").glob("*.yaml"))
+FILES = sorted(PARAMS.glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,9 @@ def test_a_params_file_can_start_a_run(path, declared):
     book.check_parameters(found, declared)
     config = families.resolve(found)
     assert config.name == path.stem
-    assert list(config.tasks) == found["tasks"], "tasks are listed, not left to the preset"
+    rest = found["tasks"][len(found["tasks"]) - len(config.tasks) :]  # begun in mid-sequence
+    assert list(config.tasks) == rest, "tasks are listed, not left to the preset"
+    assert len(rest) == len(found["tasks"]) or "start_at" in found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -43,9 +48,72 @@ def test_a_params_file_says_what_where_from_and_how_long(path):
 def test_every_method_has_a_quick_and_a_full_file():
     names = {path.stem for path in FILES}
     assert {f"{method}-grid-{size}" for method in METHODS for size in ("quick", "full")} <= names
+    for domain in ("cheetah", "walker"):
+        sizes = ("", "-quick")
+        assert {f"{method}-{domain}{size}" for method in METHODS for size in sizes} <= names
 
 
-def test_every_transfer_has_a_quick_and_a_full_file():
+@pytest.mark.parametrize("domain", ["cheetah", "walker"])
+@pytest.mark.parametrize("method", ["scratch", "tdmpc", "drago"])
+def test_the_methods_of_the_main_comparison_have_a_file_for_a_large_gpu(method, domain):
+    found = yaml.safe_load((PARAMS / f"{method}-{domain}-h200.yaml").read_text())
+    assert (found["preset"], found["method"]) == (f"{domain}-h200", method)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_about_the_preset_that_its_name_says(path):
+    found = yaml.safe_load(path.read_text())
+    preset = found["preset"].removesuffix("-full")
+    assert preset in path.stem
+    if "transfer" not in preset and "few-shot" not in preset:
+        assert path.stem.startswith(f"{found['method']}-{preset}")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_a_file_builds_on_can_be_made_with_another_file(path):
+    found = yaml.safe_load(path.read_text())
+    for place in (found.get("load_from"), found.get("pre_rollout")):
+        if place:
+            source = re.fullmatch(r"outputs/(.*)-s0(/checkpoints/task-1\.safetensors)?", place)[1]
+            theirs = families.resolve(yaml.safe_load((PARAMS / f"{source}.yaml").read_text()))
+            mine = families.resolve(found)
+            assert (theirs.env, theirs.model, theirs.vae) == (mine.env, mine.model, mine.vae)
+
+
+@pytest.mark.parametrize("domain", list(TRANSFER))
+def test_every_transfer_has_a_quick_and_a_full_file(domain):
     names = {path.stem for path in FILES}
-    pairs = ("1to2", "1to3", "1to4", "3to4")
-    assert {f"grid-transfer{size}-{pair}" for size in ("", "-quick") for pair in pairs} <= names
+    tasks = [task.removeprefix("room-") for task in TRANSFER[domain]]
+    sizes = ("", "-quick")
+    assert {f"{domain}-transfer{size}-{task}" for size in sizes for task in tasks} <= names
+
+
+def test_tasks_that_begin_with_another_agent_name_one_that_learnt_to():
+    for path in FILES:
+        found = yaml.safe_load(path.read_text())
+        env = families.resolve(found).env
+        for task in worlds.resolve(env, found["tasks"]):
+            assert bool(task.after) == bool(found.get("pre_rollout")), path.stem
+            if task.after:
+                source = Path(found["pre_rollout"]).name.removesuffix("-s0")
+                assert (
+                    task.after in yaml.safe_load((PARAMS / f"{source}.yaml").read_text())["tasks"]
+                )
+
+
+@pytest.mark.parametrize("domain", ["cheetah", "walker"])
+@pytest.mark.parametrize("size", ["", "-quick"])
+def test_a_few_shots_have_a_file(domain, size):
+    assert any(path.stem.startswith(f"{domain}-few-shot{size}-") for path in FILES)
+
+
+@pytest.mark.parametrize("name", ["drago-cheetah", "drago-walker"])
+def test_the_plain_name_of_a_body_is_the_published_setting(name):
+    found = params.read(name, PARAMS)
+    assert found["preset"] == f"{name.removeprefix('drago-')}-full" and found["method"] == "drago"
+
+
+def test_a_sequence_can_be_begun_in_the_middle():
+    begun = [yaml.safe_load(path.read_text()) for path in FILES]
+    begun = [found for found in begun if found.get("start_at")]
+    assert begun and all(found["load_from"] for found in begun)

@@ -1,10 +1,13 @@
 """Each notebook runs from top to bottom with budgets of seconds."""
 
+import json
+
 import pytest
 
-from lib import book, results
+from lib import book, config, families, params, results
+from lib.runner import loop
 from tests.test_readme import fields
-from tests.tiny import SETTINGS
+from tests.tiny import SETTINGS, control
 
 
 def printed(node) -> str:
@@ -93,6 +96,44 @@ def test_compare_works_with_a_single_run(outputs, tmp_path):
     params = {"runs": [str(outputs / "drago")], "out_dir": str(tmp_path)}
     node = book.run(params, tmp_path / "compare.ipynb", book.COMPARE)
     assert "nothing to compare it with" in printed(node)
+
+
+@pytest.fixture(scope="module")
+def cheetahs(tmp_path_factory):
+    """Folder with a run of TD-MPC and one of DRAGO that learnt to jump, then to run."""
+    folder = tmp_path_factory.mktemp("cheetahs")
+    sizes = {"budget__env_steps_per_task": 112, "budget__eval_every": 112}
+    for method in ("tdmpc", "drago"):
+        cfg = control(method, tasks=["jump", "run"], **sizes)
+        cfg = config.merge(cfg, {"name": f"{method}-cheetah-quick"})
+        loop.train(cfg, folder / f"{cfg.name}-s0", tensorboard=False, progress=False)
+    return folder
+
+
+def test_transfer_shows_what_came_of_every_start(cheetahs, tmp_path):
+    sizes = {"budget__env_steps_per_task": 560, "budget__eval_every": 280}  # 20 episodes
+    cfg = control("tdmpc", budget__parallel_envs=10, learning__updates_per_step=0.1, **sizes)
+    given = {
+        "tasks": ["jump2run", "jump-and-run"],
+        "sources": [str(path) for path in sorted(cheetahs.iterdir(), reverse=True)],
+        "overrides": params.from_record(params.record(cfg, families.PARAMETERS))["overrides"],
+        "device": "cpu",
+        "out_dir": str(tmp_path / "out"),
+    }
+    text = printed(book.run(given, tmp_path / "out" / "transfer.ipynb", book.TRANSFER))
+    for trial in ("1 of 6: cheetah-jump2run, scratch", "6 of 6: cheetah-jump-and-run, drago"):
+        assert f"{trial}, seed 0: final return" in text
+    assert "def reset(self, n: int" in text and "unexplained share" in text
+    assert "Mean return after 20 episodes: drago ahead of tdmpc in " in text
+    assert "seeds are needed to tell this from chance" in text
+    files = {path.name for path in (tmp_path / "out").rglob("*.png")}
+    assert files >= {"learning_curves.png", "few_shot.png"}
+    assert "beginnings.png" in files or "No pictures: " in text
+    told = json.loads((tmp_path / "out" / "transfer.json").read_text())
+    assert set(told["starts"]) == {"scratch", "tdmpc", "drago"}
+    drago = told["starts"]["drago"]["cheetah-jump2run"]
+    assert drago["runs"][0]["seed"] == 0 and "python -m lib transfer" in drago["command"]
+    assert "forward transfer" in (tmp_path / "out" / "transfer.md").read_text()
 
 
 def test_start_here_runs_with_a_small_budget(tmp_path):

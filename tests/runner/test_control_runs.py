@@ -12,6 +12,7 @@ from lib.envs.control.batch import ControlBatch
 from lib.errors import NonFiniteError, RunInterrupted
 from lib.runner import checkpoint, loop
 from lib.runner.record import describe, read_metrics
+from lib.tdmpc.presets import METHODS
 from tests.tiny import control, same
 
 STEPS = 84 * 4  # env steps of a task; 12 episodes of 7 decisions
@@ -134,3 +135,14 @@ def test_every_count_bonus_runs_on_continuous_states(tmp_path, domain, bonus):
     assert all(math.isfinite(v) for row in rows for v in row["values"].values() if v is not None)
     held = np.load(out / "audits" / "task-2.npz")
     assert np.isfinite(held["eval_obs_1"]).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_on_a_body(tmp_path, method):
+    tasks = ["cheetah-run", "cheetah-jump", "cheetah-run-backwards"]
+    cfg = control(method, tasks=tasks, budget__env_steps_per_task=112, budget__eval_episodes=1)
+    train(cfg, tmp_path)
+    told = summary(tmp_path)
+    assert told["status"] == "complete" and np.isfinite(told["return_matrix"][2]).all()
+    errors = [told["audit"][2][f"audit/met-{task}/mse"] for task in tasks]
+    assert np.isfinite(errors).all()

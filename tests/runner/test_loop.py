@@ -20,7 +20,7 @@ import yaml
 from lib import config, families
 from lib.config import RunConfig
 from lib.errors import NonFiniteError, RunInterrupted, UserError
-from lib.runner import checkpoint, loop
+from lib.runner import checkpoint, claim, loop
 from lib.runner.record import describe, read_metrics
 from tests import killing
 from tests.tiny import changed, flat, same, tiny
@@ -356,7 +356,7 @@ def test_a_folder_with_somebody_elses_configuration_is_refused(text, cfg, tmp_pa
 
 
 def test_a_folder_where_somebody_trains_is_refused(cfg, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(claim.time, "sleep", lambda seconds: None)
     with open(tmp_path / ".lock", "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="is being trained by another process"):

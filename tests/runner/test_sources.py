@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import families
+from lib import families, params
 from lib.envs import worlds
 from lib.errors import RunInterrupted, UserError
 from lib.runner import checkpoint, loop, sources
@@ -17,6 +17,7 @@ from lib.tdmpc import planner
 from tests.tiny import control, same
 
 ACTING = {"budget__pre_rollout": 5}  # decisions
+SEQUENCE = ["cheetah-jump", "cheetah-run", "cheetah-run-backwards"]
 ONE = {"budget__env_steps_per_task": 112, "budget__eval_every": 56}  # 2 rounds of 2 x 28 steps
 CPU = torch.device("cpu")
 
@@ -94,7 +95,7 @@ def state_after(first: Pusher, decisions: int):
 def test_a_source_acts_with_its_own_heads_and_its_full_horizon(source, monkeypatch):
     path = sources.checkpoint_of(str(source), finished="cheetah-jump")
     assert path.name == "task-1.safetensors"
-    # A ramp longer than all its training: it planned one step ahead until the end.
+    # The learner would plan one step ahead for long; who acts first does not follow its ramp.
     first = sources.FirstActor(path, one_task(planner__horizon_ramp=10_000), CPU)
     heads = checkpoint.load(path)[0]["learner"]["heads"]
     assert same(first.agent.learner.heads.state_dict(), heads) == []
@@ -157,9 +158,9 @@ def test_stored_episodes_begin_where_somebody_left_off(source, tmp_path, monkeyp
     train(one_task(), tmp_path, pre_rollout=str(source))
     state, _ = checkpoint.load(tmp_path / "checkpoints" / "last.safetensors")
     stored = state["agent"]["learner"]["buffer"]
-    assert stored["obs"].shape[0] == 4 * 7  # transitions of four episodes
+    assert stored["obs"].shape == (4, 8, 17)  # four episodes of seven decisions, no more
     known = {tuple(row.tolist()) for batch in starts for row in batch}
-    assert {tuple(row.tolist()) for row in stored["obs"][::7]} <= known
+    assert {tuple(row.tolist()) for row in stored["obs"][:, 0]} <= known
 
 
 def test_any_task_can_begin_with_another_agent(source, tmp_path, played):
@@ -202,7 +203,11 @@ def test_an_interrupted_run_with_a_first_actor_ends_up_the_same(source, tmp_path
         ("jump2run", "SOURCE/checkpoints/task-2.safetensors", "but '.*' learnt 'cheetah-run'"),
         ("jump2run", "SOURCE/checkpoints/last.safetensors", "learnt 'no whole task'"),
         ("jump2run", "nowhere", "no checkpoint 'nowhere'"),
-        ("jump2run", "EMPTY", "no agent that learnt 'cheetah-jump' in '.*' which finished no task"),
+        (
+            "jump2run",
+            "EMPTY",
+            "no agent that learnt 'cheetah-jump' in '.*', which finished no task",
+        ),
         ("jump2run", "OTHER", "holds no agent; give a run folder"),
     ],
 )
@@ -215,6 +220,17 @@ def test_who_cannot_act_first_is_refused_in_one_line(source, tmp_path, task, pla
     with pytest.raises(UserError, match=message) as error:
         train(one_task(task=task), tmp_path / "out", pre_rollout=place)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "place", ["outputs/drago-mine-s3", "outputs/drago-mine-s3/checkpoints/task-1.safetensors"]
+)
+def test_a_run_that_has_not_been_made_is_named_with_its_command(tmp_path, place):
+    message = "no checkpoint '.*': that run has not been made; make it with 'python -m lib run "
+    for name in ("load_from", "pre_rollout"):
+        how = {"load_mode": "world-model"} if name == "load_from" else {}
+        with pytest.raises(UserError, match=message + "drago-mine -p seed=3'"):
+            train(one_task(task="run"), tmp_path / name, **how, **{name: place})
 
 
 @pytest.mark.parametrize("changes", [{"env__action_repeat": 2}, {"env__episode_length": 56}])
@@ -255,33 +271,15 @@ def test_a_world_model_that_means_something_else_is_refused(source, tmp_path, ch
 
 
 def test_a_run_begins_in_mid_sequence_with_the_model_of_the_task_before(source, tmp_path):
-    given = {"preset": "cheetah-quick", "method": "drago", "device": "cpu"}
-    sizes = control("drago", **ONE)
-    listed = ["cheetah-jump", "cheetah-run", "cheetah-run-backwards"]
-    changes = {
-        f"{part}.{key}": getattr(getattr(sizes, part), key)
-        for part, keys in {
-            "env": ("episode_length",),
-            "budget": ("env_steps_per_task", "parallel_envs", "eval_every", "eval_episodes"),
-            "model": ("width",),
-            "planner": ("samples", "elites", "iterations", "mixture", "horizon_ramp"),
-            "learning": ("batch", "seed_steps"),
-            "rehearsal": ("dreams",),
-            "vae": ("code", "width"),
-        }.items()
-        for key in keys
-    }
-    cfg = families.resolve(
-        given
-        | {"tasks": listed, "start_at": "run", "load_mode": "world-model"}
-        | {"overrides": changes | {"planner.horizon": [2, 3, 4]}}
-    )
+    whole = control("drago", tasks=SEQUENCE, planner__horizon=[2, 3, 4], **ONE)
+    given = params.from_record(params.record(whole, families.PARAMETERS))
+    cfg = families.resolve(given | {"start_at": "run", "load_mode": "world-model"})
     assert cfg.tasks == ("cheetah-run", "cheetah-run-backwards")
     assert cfg.planner.horizon == (3, 4)
     before = source / "checkpoints" / "task-1.safetensors"
     train(cfg, tmp_path, load_mode="world-model", load_from=str(before))
     rows = read_metrics(tmp_path / "metrics.jsonl")
-    first = next(row["values"] for row in rows if row["kind"] == "train")
+    first = next(row["values"] for row in rows if row["stage"] == "train")
     kept = checkpoint.load(before)[0]["world_model"]["threshold"]
     assert first["train/reviewer/threshold"] == pytest.approx(kept.item())
     assert json.loads((tmp_path / "summary.json").read_text())["tasks"] == list(cfg.tasks)

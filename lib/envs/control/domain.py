@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 4000  # transitions kept per task; 640 KB for the cheetah's 17 + 6 + 17 numbers
 SMALLEST_ERROR = 1e-12  # a perfect prediction scores -log of this, 27.6
-SMALLEST_VARIANCE = 1e-12  # a number that changes less is left out of `unexplained`
+SMALLEST_VARIANCE = 1e-12  # of a body that stands perfectly still
 
 
 class ControlDomain:
@@ -134,9 +134,9 @@ class ControlDomain:
             - `mse`: squared error, mean over transitions and the observation's numbers;
             - `neg_log_mse`: mean over transitions of -log of a transition's mean squared error,
               at least 1e-12 [nats];
-            - `unexplained`: each number's mean squared error as a share of the variance of its
-              change in one step, averaged over the numbers that change: 0 is perfect, 1 as good
-              as always foretelling the mean change;
+            - `unexplained`: squared error as a share of the variance of the change in one step,
+              both summed over the observation's numbers: 0 is perfect, 1 as good as always
+              foretelling the mean change;
             - `count`: transitions held out.
             And arrays: `error` (tasks, L) mean squared error of each number, NaN where nothing
             was held out; `held_out` (tasks, 4000, 2L + A) the transitions.
@@ -151,13 +151,14 @@ class ControlDomain:
             obs, action, truth = rows.split((width, self.actions.size, width), dim=-1)
             squared = (predict(obs, action) - truth).double().square()  # (N, L)
             each = squared.mean(0)
-            variance = (truth - obs).double().var(0, correction=0)
-            moves = variance > SMALLEST_VARIANCE
+            variance = (truth - obs).double().var(0, correction=0).sum()
             score = -squared.mean(-1).clamp_min(SMALLEST_ERROR).log()
             metrics |= {
                 f"audit/met-{task.name}/mse": float(each.mean()),
                 f"audit/met-{task.name}/neg_log_mse": float(score.mean()),
-                f"audit/met-{task.name}/unexplained": float((each[moves] / variance[moves]).mean()),
+                f"audit/met-{task.name}/unexplained": float(
+                    each.sum() / (variance + SMALLEST_VARIANCE)
+                ),
                 f"audit/met-{task.name}/count": float(len(rows)),
             }
             errors[index] = each.cpu().numpy()

@@ -123,7 +123,7 @@ def test_the_audit_by_hand():
         {
             "audit/met-cheetah-jump/mse": 14 / 2 / L,
             "audit/met-cheetah-jump/neg_log_mse": -(np.log(1 / L) + np.log(13 / L)) / 2,
-            # Variances of the changes (1, 3) and (0, 2) are 1 and 1; mean squared errors 5 and 2.
+            # Variances of the changes (1, 3) and (0, 2) are 1 and 1; squared errors 5 and 2.
             "audit/met-cheetah-jump/unexplained": 3.5,
             "audit/met-cheetah-jump/count": 2,
         }

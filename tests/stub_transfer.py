@@ -1,0 +1,21 @@
+# %% [markdown]
+# Stands in for 10_transfer in the tests of the command line: it trains, and draws nothing.
+
+# %%
+from pathlib import Path
+
+from lib import transfer
+
+# %% tags=["parameters"]
+preset: str = "cheetah-transfer-quick"
+tasks: list = []
+sources: list = []
+seeds: list = []
+pre_rollout: str = ""
+overrides: dict = {}
+device: str = "auto"
+out_dir: str = ""
+
+# %%
+given = {name: globals()[name] for name in transfer.PARAMETERS}
+transfer.run(transfer.plan(given, Path("outputs")), tensorboard=False)
