@@ -477,7 +477,7 @@ def source(tiny_run, outputs) -> Path:
 
 def transfer(*more) -> list[str]:
     """A command whose runs are as tiny as the source."""
-    settings = SETTINGS | {"budget.env_steps_per_task": 140, "device": "cpu"}
+    settings = SETTINGS | {"budget.env_steps_per_task": 84, "device": "cpu"}
     tiny = [part for key, value in settings.items() for part in ("-p", f"{key}={value}")]
     given = ["--preset", "grid-transfer-quick", "--tasks", "room-1to2", *tiny, *map(str, more)]
     return ["transfer", *given, f"--notebook={TRANSFER_STUB}"]
@@ -504,7 +504,7 @@ def test_a_comparison_stops_politely_goes_on_and_leaves_a_notebook(source, outpu
     captured = capsys.readouterr()
     assert captured.out.splitlines()[-1] == f"notebook: {out / 'transfer.ipynb'}"
     assert "room-1to2, scratch, seed 0 (1/2) " in captured.err
-    assert "/280 env steps" in captured.err  # of both runs together
+    assert "/168 env steps" in captured.err  # of both runs together
     code = nbformat.read(out / "transfer.ipynb", 4).cells[3].source
     assert 'tasks = ["room-1to2"]' in code and "seeds = [0]" in code
     assert f'sources = ["{source}"]' in code

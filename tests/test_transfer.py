@@ -23,7 +23,7 @@ LEARNT = ["cheetah-jump", "cheetah-run"]
 
 def overrides(**changes) -> dict:
     """Those that make every run tiny."""
-    cfg = control("tdmpc", **SHORT | changes)
+    cfg = control("tdmpc", budget__pre_rollout=3, **SHORT | changes)
     return params.from_record(params.record(cfg, families.PARAMETERS))["overrides"]
 
 

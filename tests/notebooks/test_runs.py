@@ -112,7 +112,8 @@ def cheetahs(tmp_path_factory):
 
 def test_transfer_shows_what_came_of_every_start(cheetahs, tmp_path):
     sizes = {"budget__env_steps_per_task": 560, "budget__eval_every": 280}  # 20 episodes
-    cfg = control("tdmpc", budget__parallel_envs=10, learning__updates_per_step=0.1, **sizes)
+    sizes |= {"budget__parallel_envs": 10, "budget__pre_rollout": 3}
+    cfg = control("tdmpc", learning__updates_per_step=0.1, **sizes)
     given = {
         "tasks": ["jump2run", "jump-and-run"],
         "sources": [str(path) for path in sorted(cheetahs.iterdir(), reverse=True)],
