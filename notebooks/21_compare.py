@@ -36,7 +36,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import maps, measures, metrics, plots, pooled, published, results
+from lib import (
+    afterwards,
+    imagine,
+    maps,
+    measures,
+    metrics,
+    plots,
+    pooled,
+    published,
+    results,
+)
+from lib.errors import UserError
 from lib.runner.files import atomic_write
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
@@ -356,6 +367,32 @@ for _, figures, members in each_world():
             high=1,
         )[0]
         plots.save(ax, figures / f"accuracy_maps_{start // 4 + 1}.png")
+
+# %% [markdown]
+# ## What the models imagine of the first task, afterwards
+#
+# The agent that had just learnt the first task acts. From one moment on, the final world model of
+# each group's first run is told the actions but not what came of them; the blue ghost is where it
+# believes the body to be. It hides behind the real one where the model still knows the task. Times
+# are environment steps of the episode.
+
+# %%
+for title, figures, members in each_world():
+    firsts = [group.first for group in members]
+    if len(members[0].first.tasks) < 2 or not all(map(afterwards.kept_checkpoints, firsts)):
+        continue
+    try:
+        strips, times = afterwards.pictures(firsts)
+    except UserError as error:
+        print(f"{title}: no pictures, {error}")
+        continue
+    high = len(members)
+    figure, axes = plt.subplots(
+        high, 1, figsize=(10.0, 2.1 * high), layout="constrained", squeeze=False
+    )
+    for ax, group, strip in zip(axes[:, 0], members, strips, strict=True):
+        imagine.filmstrip(strip, times, len(times), group.label, ax=ax)
+    plots.save(axes[0, 0], figures / "imagined.png")
 
 # %% [markdown]
 # ## The same as data
