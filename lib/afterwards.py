@@ -56,7 +56,7 @@ def pictures(
 
     Args:
         runs: of one world; the first one's agent acts.
-        decisions: how long the models imagine.
+        decisions: how long the models imagine, at most an episode.
         count: pictures of that, evenly spaced, the first and the last included.
         share: of the episode that has passed when they begin.
 
@@ -68,6 +68,7 @@ def pictures(
         UserError: nothing can be drawn here, or a checkpoint is gone.
     """
     domain, episode, poses = first_task(runs[0])
+    decisions = min(decisions, domain.episode_length)
     start = min(int(share * domain.episode_length), domain.episode_length - decisions)
     shown = np.linspace(0, decisions, count).round().astype(int)
     obs, action = episode.obs[0, start], episode.action[0, start : start + decisions]

@@ -48,6 +48,8 @@ def test_imagination_never_runs_past_the_episode(runs, monkeypatch):
     monkeypatch.setattr(ControlDomain, "scene", lambda self, task: Sketch())
     _, times = afterwards.pictures(runs, decisions=5, count=2, share=0.9)
     assert times.tolist() == [8, 28]
+    _, times = afterwards.pictures(runs, decisions=50, count=2)
+    assert times.tolist() == [0, 28]
 
 
 def test_missing_checkpoints_are_noticed(tmp_path):
