@@ -33,6 +33,7 @@
 # | chapter | what it does |
 # |:--|:--|
 # | 00 Start here | two rooms, two agents, one minute (this page) |
+# | 10 Transfer | gives new tasks to the world models of finished runs |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |
 # | 21 Compare | puts finished runs side by side, with intervals over seeds |
 #
