@@ -164,7 +164,8 @@ def _stopping(stop: Path) -> Iterator[None]:
         with suppress(OSError):
             os.write(2, b"\nsaving, then stopping; Ctrl-C again aborts at once\n")
 
-    before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
+    heard = [n for n in STOP_SIGNALS if signal.getsignal(n) != signal.SIG_IGN]  # not under nohup
+    before = {number: signal.signal(number, on_signal) for number in heard}
     try:
         yield
     finally:

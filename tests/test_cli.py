@@ -179,11 +179,29 @@ def test_other_polite_signals_save_as_well(tmp_path, outputs, capsys, number):
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=send)
-    thread.start()
-    assert cli.main(["resume", "slow-s0", f"--notebook={STUB}"]) == 130
-    thread.join()
-    assert capsys.readouterr().err.splitlines()[-1].startswith("stopped at ")
-    assert signal.getsignal(number) == signal.SIG_DFL
+    before = signal.signal(number, signal.SIG_DFL)  # whoever started the tests may ignore it
+    try:
+        thread.start()
+        assert cli.main(["resume", "slow-s0", f"--notebook={STUB}"]) == 130
+        thread.join()
+        assert capsys.readouterr().err.splitlines()[-1].startswith("stopped at ")
+        assert signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, outputs):
+    # nohup makes a program ignore the hangup of its terminal, and a run must not stop for it
+    made_run(outputs, name="mine")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    thread = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGHUP))
+    try:
+        thread.start()
+        assert cli.main(["resume", "mine-s0", f"--notebook={STUB}"]) == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        thread.join()
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_aborts_at_once(tmp_path, outputs, capsys):

@@ -132,9 +132,9 @@ WALKER = _with(
 CHEETAH_QUICK = _with(
     CHEETAH, SMALL_CONTROL, {"budget": {"env_steps_per_task": 80_000, "checkpoint_every": 40_000}}
 )
-# The walker decides half as often as published, so that the same decisions last twice the steps, and
-# its targets follow at every 8th update: followed faster, its values outrun what it earns and it
-# learns nothing. Running is beyond this budget; standing comes first because walking needs it.
+# The walker decides half as often as published, so that as many decisions last twice the steps, and
+# its targets follow at every 8th update: followed faster, its values outran what it earned. Running
+# is beyond this budget; standing comes first because walking needs it.
 WALKER_QUICK = _with(
     WALKER,
     SMALL_CONTROL,

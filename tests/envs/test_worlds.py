@@ -57,7 +57,7 @@ def test_without_mujoco_the_grid_works_and_the_rest_says_what_to_install(monkeyp
 
 @pytest.mark.parametrize("domain", ["cheetah", "walker"])
 def test_what_a_body_shows_is_enough_to_draw_it(domain):
-    world = worlds.build(merge(RunConfig(), families.PRESETS[f"{domain}-quick"]).env, ["run"])
+    world = worlds.build(families.resolve({"preset": f"{domain}-full"}).env, ["run"])
     env, draws = world.make(0), torch.Generator().manual_seed(0)
     obs, poses = [env.reset(1, draws)[0]], [env.pose()[0]]
     for _ in range(20):
