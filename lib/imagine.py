@@ -45,26 +45,6 @@ def open_loop(predict: Predict, obs0: Tensor, actions: Tensor) -> Tensor:
     return torch.stack(seen, 1).reshape(*obs0.shape[:-1], len(seen), obs0.shape[-1])
 
 
-def divergence(real: Tensor, imagined: Tensor, scale: Tensor | None = None) -> Tensor:
-    """How far imagination is from reality, step by step.
-
-    Args:
-        real, imagined: (..., T+1, L).
-        scale: (L,) unit of each dimension, such as its standard deviation over the data, so that
-            fast joints do not hide slow ones; by default 1.
-
-    Returns:
-        (..., T+1) mean over dimensions of the squared difference, in squared units.
-
-    Raises:
-        ValueError: the shapes disagree.
-    """
-    if real.shape != imagined.shape:
-        raise ValueError(f"real {tuple(real.shape)} and imagined {tuple(imagined.shape)} differ")
-    off = imagined - real
-    return (off if scale is None else off / scale).square().mean(-1)
-
-
 def restarted(predict: Predict, obs: Tensor, actions: Tensor, every: int) -> Iterator[Tensor]:
     """An episode imagined in pieces, each starting from what really was.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.errors import UserError
-from lib.runner.files import partial_path, sync_folder, told_to_the_user
+from lib.runner.files import replacing, told_to_the_user
 
 if TYPE_CHECKING:
     from IPython.display import Video
@@ -87,18 +87,11 @@ def write_mp4(
     encoder = _encoder()
     with told_to_the_user(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = partial_path(path)
-        try:
-            partial.touch()  # a folder that cannot be written says so here
-            _encode(encoder, chain([first], pictures), first.shape, fps, partial)
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            with suppress(OSError):
-                partial.unlink()
-            raise
-        sync_folder(path.parent)
+    with replacing(path) as partial:
+        partial.touch()  # a folder that cannot be written says so here
+        _encode(encoder, chain([first], pictures), first.shape, fps, partial)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
 
 
 def embed(path: str | Path, width: int | None = None) -> "Video":

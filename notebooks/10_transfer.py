@@ -25,8 +25,8 @@
 #     python -m lib transfer --preset cheetah-transfer-quick --tasks jump2run --seeds 0,1,2
 #
 # The runs to build on must be there; if not, the run card's cell says how to make them. A quick run
-# on the grid takes about a minute on one CPU core, on a body about five, and every task takes three
-# of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
+# on the grid takes about a minute on one CPU core, on a body two or three, and every task takes
+# three of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
 
 # %% tags=["parameters"]
 preset: str = "cheetah-transfer-quick"  # what every run is, see lib/tdmpc/presets.py

@@ -17,6 +17,7 @@ import weakref
 from functools import lru_cache
 from typing import Any
 
+from lib.envs.control.bodies import INSTALL
 from lib.errors import UserError, unknown
 
 CHOICE, DRIVER = "MUJOCO_GL", "PYOPENGL_PLATFORM"  # read by MuJoCo and by PyOpenGL
@@ -24,7 +25,6 @@ HEADLESS = ("egl", "osmesa")
 AUTOMATIC = ("", "on", "enable", "enabled", "true", "1")  # MuJoCo's words for no choice
 OFF = ("off", "disable", "disabled", "false", "0")
 PACKAGES = "apt-get install libegl1 libgl1-mesa-dri libosmesa6"
-EXTRA = "pip install mujoco==3.3.0 dm_control==1.0.28"
 FONT = 100  # [%] of the text that nobody draws
 PATIENCE = 60  # [s] a cold start of a software renderer takes a few
 
@@ -64,7 +64,7 @@ def choose_gl() -> str:
             names what does not work.
     """
     if importlib.util.find_spec("mujoco") is None:
-        raise UserError(f"drawing needs mujoco, which is not installed: {EXTRA}")
+        raise UserError(f"drawing needs mujoco, which is not installed: {INSTALL}")
     wanted = os.environ.get(CHOICE, "").strip().lower()
     if wanted in OFF:
         raise UserError(f"drawing is switched off by {CHOICE}={wanted}; unset {CHOICE} to draw")

@@ -24,21 +24,32 @@ NO_WAY_IN = (
 def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Replaces a file so that a crash at any moment leaves the old content or the new one.
 
-    The data goes to a hidden file in the same folder, is forced to the disk, takes the name in
-    one step, and then the folder itself is forced to the disk.
+    Raises:
+        UserError: the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    data = data.encode() if isinstance(data, str) else data
+    with replacing(Path(path), len(data)) as partial, open(partial, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
+    """A hidden file beside `path`, to be filled and forced to the disk; then it takes the name.
+
+    The name changes in one step, and then the folder itself is forced to the disk.
+
+    Args:
+        needed: bytes that will be written, if known.
 
     Raises:
         UserError: the disk is full or the folder cannot be written; the old file is untouched.
     """
-    path = Path(path)
-    data = data.encode() if isinstance(data, str) else data
     partial = partial_path(path)
-    with told_to_the_user(path, len(data)):
+    with told_to_the_user(path, needed):
         try:
-            with open(partial, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            yield partial
             os.replace(partial, path)
         except BaseException:
             with suppress(OSError):

@@ -85,7 +85,7 @@ CONTROL: dict[str, Any] = {
     "reviewer": {"count_bonus": "bounded"},  # the published rule is "legacy": see lib.tdmpc.counts
 }
 # The continuous domains with networks and searches that one CPU core carries. Some numbers differ
-# because a task lasts a thirtieth of the published steps:
+# because a task lasts a small part of the published steps:
 # - the horizon stays short: a model of so few transitions is wrong further ahead;
 # - ramps and random warm-up are shortened in proportion;
 # - every update rehearses (published: every 10th, over many more updates).
