@@ -164,6 +164,14 @@ class MethodConfig:
 
 
 @dataclass(frozen=True)
+class EngineConfig:
+    """How the same numbers are computed: nothing here changes what is learnt, but for rounding."""
+
+    compile: str = one_of("auto", "always", "never")  # auto: on a CPU, where it pays back
+    graphs: str = one_of("auto", "never")  # auto: record CUDA graphs on a CUDA device
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One training run, completely."""
 
@@ -182,6 +190,7 @@ class RunConfig:
     rehearsal: RehearsalConfig = RehearsalConfig()
     reviewer: ReviewerConfig = ReviewerConfig()
     method: MethodConfig = MethodConfig()
+    engine: EngineConfig = EngineConfig()
 
     @property
     def decisions_per_task(self) -> int:

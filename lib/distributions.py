@@ -1,4 +1,7 @@
-"""Random actions: one-hot and bounded continuous samples that let gradients through."""
+"""Random actions: one-hot and bounded continuous samples that let gradients through.
+
+Everything here is a function of its arguments: whoever calls brings the random numbers.
+"""
 
 import torch
 from torch import Tensor
@@ -10,48 +13,49 @@ def one_hot(index: Tensor, size: int) -> Tensor:
     return (index[..., None] == torch.arange(size, device=index.device)).float()
 
 
-def gumbel(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard Gumbel noise shaped like the argument."""
-    uniform = torch.rand(like.shape, generator=generator, device=like.device, dtype=like.dtype)
+def gumbel(uniform: Tensor) -> Tensor:
+    """Standard Gumbel noise from uniform draws, elementwise."""
     return -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
 
 
-def one_hot_sample(logits: Tensor, generator: torch.Generator) -> Tensor:
+def one_hot_sample(logits: Tensor, uniform: Tensor) -> Tensor:
     """A one-hot sample whose gradient is that of the Gumbel-softmax at temperature 1.
 
     Args:
         logits: (..., A).
+        uniform: (..., A) draws from [0, 1), which decide the sample.
 
     Returns:
         (..., A), exactly one-hot. Source: Jang et al. 2017, straight-through estimator.
     """
-    soft = F.softmax(logits + gumbel(logits, generator), dim=-1)
+    soft = F.softmax(logits + gumbel(uniform), dim=-1)
     hard = one_hot(soft.argmax(-1), logits.shape[-1])
     return hard + (soft - soft.detach())  # the bracket is exactly zero, so the sum stays one-hot
 
 
-def categorical_index(probs: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def categorical_index(probs: Tensor, uniform: Tensor) -> Tensor:
     """Indices drawn by inverting the cumulative distribution: cheaper than Gumbel noise.
 
     Args:
         probs: (..., A), non-negative; normalised here.
-        shape: shape of the result, to which `probs.shape[:-1]` broadcasts.
+        uniform: draws from [0, 1), of a shape to which `probs.shape[:-1]` broadcasts.
 
     Returns:
-        `shape`, int64 in 0..A-1.
+        As many as draws, int64 in 0..A-1.
     """
     cumulative = probs.cumsum(-1)
-    uniform = torch.rand(shape, generator=generator, device=probs.device, dtype=probs.dtype)
     threshold = uniform * cumulative[..., -1]
     inner = cumulative[..., :-1]  # the last bound is never needed, so rounding cannot overshoot
     return (threshold.unsqueeze(-1) >= inner).sum(-1)
 
 
-def bounded_sample(mean: Tensor, std: float, generator: torch.Generator) -> Tensor:
+def bounded_sample(mean: Tensor, std: float, normal: Tensor) -> Tensor:
     """mean + N(0, std^2) clipped to +-0.3, kept inside (-1, 1) with a straight-through gradient.
+
+    Args:
+        mean: (..., A) in (-1, 1). normal: (..., A) standard normal draws.
 
     Source: TD-MPC, `TruncatedNormal` with clip 0.3.
     """
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    action = mean + (noise * std).clamp(-0.3, 0.3)
+    action = mean + (normal * std).clamp(-0.3, 0.3)
     return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()

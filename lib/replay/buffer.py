@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import UserError
+from lib.lanes import Draw, drawn
 
 
 class Episodes(NamedTuple):
@@ -17,6 +18,15 @@ class Episodes(NamedTuple):
     obs: Tensor  # (E, T+1, L), the last one is the final observation
     action: Tensor  # (E, T, A)
     reward: Tensor  # (E, T)
+
+
+class Storage(NamedTuple):
+    """What a ring holds; unused places have no mass."""
+
+    obs: Tensor  # (C, T+1, L)
+    action: Tensor  # (C, T, A)
+    reward: Tensor  # (C, T)
+    mass: Tensor  # (C, T) priority**alpha of the window that starts here
 
 
 class Windows(NamedTuple):
@@ -43,6 +53,40 @@ def join(first: Windows, second: Windows) -> Windows:
         torch.cat((first.reward, second.reward), 1),
         torch.cat((first.weight, second.weight)),
         torch.cat((first.index, second.index)),
+    )
+
+
+def draw_windows(
+    storage: Storage, uniform: Tensor, batch: int, horizon: int, beta: float
+) -> Windows:
+    """Windows drawn with probability proportional to their mass, weighted by (N P)**-beta.
+
+    Args:
+        uniform: draws from [0, 1). As many as windows wanted: with replacement. One for every step
+            of the storage: without, as the windows with the largest log(mass) plus Gumbel noise.
+
+    Returns:
+        `batch` windows, their weights over the largest one's.
+    """
+    mass = storage.mass.flatten()  # (N,)
+    if uniform.numel() == mass.numel() != batch:
+        noise = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
+        index = torch.topk(torch.log(mass) + noise, batch).indices
+    else:
+        cumulative = mass.double().cumsum(0)
+        index = torch.searchsorted(cumulative, uniform.double() * cumulative[-1], right=True)
+        # Where a priority is no number nothing is found: stay on a start that fits.
+        index = index.clamp_max(mass.numel() - 1 - horizon)
+    weight = mass[index].pow(-beta)  # N and the total mass are the same for all
+    length = storage.reward.shape[1]
+    episode, step = index // length, index % length
+    steps = step + torch.arange(horizon + 1, device=index.device).unsqueeze(1)  # (H+1, B)
+    return Windows(
+        storage.obs[episode, steps],
+        storage.action[episode, steps[:-1]],
+        storage.reward[episode, steps[:-1]],
+        weight / weight.amax(),
+        index,
     )
 
 
@@ -121,38 +165,20 @@ class EpisodeBuffer:
         self.next = (self.next + n) % self.capacity
         self.episodes = min(self.episodes + n, self.capacity)
 
+    @property
+    def storage(self) -> Storage:
+        """The ring's tensors themselves, all places."""
+        return Storage(self.obs, self.action, self.reward, self.mass)
+
+    def draw(self, batch: int) -> Draw:
+        """The random numbers that so many windows take now, see `draw_windows`."""
+        apart = self.full and batch <= self.windows
+        return Draw("uniform", (self.mass.numel() if apart else batch,))
+
     def sample(self, batch: int, generator: torch.Generator) -> Windows:
         """Draws windows by priority."""
-        mass = self.mass[: self.episodes].flatten()  # (N,)
-        cumulative = mass.double().cumsum(0)
-        if self.full and batch <= self.windows:
-            index = self._without_replacement(mass, batch, generator)
-        else:
-            uniform = torch.rand(batch, generator=generator, device=mass.device).double()
-            index = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True)
-            # Where a priority is no number nothing is found: stay on a start that fits.
-            index = index.clamp_max(mass.numel() - 1 - self.horizon)
-        weight = (mass[index] / cumulative[-1] * mass.numel()).float().pow(-self.beta)
-        return self._windows(index, weight / weight.amax())
-
-    @staticmethod
-    def _without_replacement(mass: Tensor, batch: int, generator: torch.Generator) -> Tensor:
-        """The `batch` largest of log(mass) plus Gumbel noise: a weighted draw without return."""
-        uniform = torch.rand(mass.shape, generator=generator, device=mass.device)
-        noise = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
-        return torch.topk(torch.log(mass) + noise, batch).indices
-
-    def _windows(self, index: Tensor, weight: Tensor) -> Windows:
-        episode, step = index // self.length, index % self.length
-        k = torch.arange(self.horizon + 1, device=index.device).unsqueeze(1)  # (H+1, 1)
-        steps = step + k
-        return Windows(
-            self.obs[episode, steps],
-            self.action[episode, steps[:-1]],
-            self.reward[episode, steps[:-1]],
-            weight,
-            index,
-        )
+        uniform = drawn({"uniform": self.draw(batch)}, generator)["uniform"]
+        return draw_windows(self.storage, uniform, batch, self.horizon, self.beta)
 
     def set_priorities(self, index: Tensor, priority: Tensor) -> None:
         """Replaces the priorities of the windows that start at `index` (both (B,))."""

@@ -31,10 +31,9 @@ class Vae(nn.Module):
         )
         framework_default_(self, generator)
 
-    def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, D) to reconstruction (B, D), mean (B, code) and log variance (B, code)."""
+    def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, D) and (B, code) standard normal draws to reconstruction, mean and log variance."""
         mean, log_var = self.encoder(x).chunk(2, dim=-1)
-        noise = torch.randn(mean.shape, generator=generator, device=x.device, dtype=x.dtype)
         return self.decoder(mean + noise * torch.exp(0.5 * log_var)), mean, log_var
 
     @torch.no_grad()

@@ -45,10 +45,10 @@ class TransitionMemory:
         self.action = torch.cat((self.action, action))[keep]
         self.next_obs = torch.cat((self.next_obs, next_obs))[keep]
 
-    def sample(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws n transitions uniformly with replacement."""
-        at = torch.randint(len(self), (n,), generator=generator, device=self.key.device)
-        return self.obs[at], self.action[at], self.next_obs[at]
+    @property
+    def storage(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What is kept, (N, L), (N, A) and (N, L): the tensors themselves."""
+        return self.obs, self.action, self.next_obs
 
     def state_dict(self) -> dict[str, Tensor]:
         return {n: getattr(self, n) for n in ("obs", "action", "next_obs", "key")}
@@ -56,3 +56,13 @@ class TransitionMemory:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():
             setattr(self, name, value.to(self.key.device))
+
+
+def draw_transitions(
+    storage: tuple[Tensor, Tensor, Tensor], uniform: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Transitions drawn uniformly with replacement, one for every draw from [0, 1)."""
+    count = len(storage[0])
+    at = (uniform.double() * count).long().clamp_max(count - 1)
+    obs, action, next_obs = storage
+    return obs[at], action[at], next_obs[at]

@@ -36,8 +36,7 @@ def fisher_diagonal(
 class Consolidation:
     """Where the dynamics stood at the last boundary, and how much each weight mattered."""
 
-    def __init__(self, strength: float):
-        self.strength = strength
+    def __init__(self) -> None:
         self.anchors: list[Tensor] = []
         self.fisher: list[Tensor] = []
 
@@ -55,12 +54,6 @@ class Consolidation:
         before = self.fisher or [torch.zeros_like(f) for f in fresh]
         self.fisher = [old + new for old, new in zip(before, fresh, strict=True)]
         self.anchors = [p.detach().clone() for p in dynamics.parameters()]
-
-    def penalty(self, dynamics: Dynamics) -> Tensor | None:
-        """The loss to add, or None before the first boundary or at strength 0."""
-        if not self.strength or not self.anchors:
-            return None
-        return self.strength * losses.ewc_penalty(dynamics.parameters(), self.anchors, self.fisher)
 
     def state_dict(self) -> dict:
         return {"anchors": self.anchors, "fisher": self.fisher}

@@ -1,7 +1,7 @@
 """How often the reviewer has been somewhere, as a factor on the rewards it plans for.
 
-One object per rule, all with `visit(obs)` after every reviewer observation and `bonus(latent)`
-inside planning. Shapes: E observations, any leading shape for latents, L observation size.
+One object per rule, all with `visit(obs)` after every reviewer observation and `rate(tensors,
+latent)` inside planning. Shapes: E observations, any leading shape for latents, L observation size.
 """
 
 import copy
@@ -9,11 +9,13 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from lib import optim
 from lib.config import ReviewerConfig
 from lib.errors import UserError
+from lib.lanes import named, part
 from lib.nn import framework_default_
 
 DISCRIMINATOR_WIDTH = 128  # published code
@@ -25,8 +27,11 @@ class CountBonus(Protocol):
     def visit(self, obs: Tensor) -> None:
         """Counts E observations, (E, L)."""
 
-    def bonus(self, latent: Tensor) -> Tensor:
-        """Factor of a positive predicted reward: (..., L) to (...)."""
+    def live(self) -> dict[str, Tensor]:
+        """The tensors that `rate` needs, as they are held here; visits change them in place."""
+
+    def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
+        """Factor of a positive predicted reward: (..., L) to (...), a pure function."""
 
     def state_dict(self) -> dict: ...
 
@@ -55,8 +60,11 @@ class GridCounts:
         ones = torch.ones(obs.shape[0], device=obs.device)
         self.table.index_add_(0, self.index(obs), ones)
 
-    def bonus(self, latent: Tensor) -> Tensor:
-        return (self.table[self.index(latent)] + 0.99999).rsqrt() - 1 / 99999
+    def live(self) -> dict[str, Tensor]:
+        return {"table": self.table}
+
+    def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
+        return (tensors["table"][self.index(latent)] + 0.99999).rsqrt() - 1 / 99999
 
     def state_dict(self) -> dict:
         return {"table": self.table}
@@ -109,18 +117,22 @@ class DiscriminatorCounts(_Trained):
         self.before = {k: v.clone() for k, v in self.net.state_dict().items()}
 
     def visit(self, obs: Tensor) -> None:
-        self.before = {k: v.clone() for k, v in self.net.state_dict().items()}
+        for name, value in self.net.state_dict().items():
+            self.before[name].copy_(value)
         draws = torch.randn(obs.shape, generator=self.noise, device=obs.device)
         seen = torch.arange(2 * len(obs), device=obs.device) < len(obs)
         with torch.enable_grad():
             logits = self.net(torch.cat((obs, draws))).squeeze(-1)
             self._step(F.binary_cross_entropy_with_logits(logits, seen.to(logits)))
 
+    def live(self) -> dict[str, Tensor]:
+        return named(now=dict(self.net.named_parameters()), before=self.before)
+
     @torch.no_grad()
-    def bonus(self, latent: Tensor) -> Tensor:
-        now = torch.sigmoid(self.net(latent)).squeeze(-1)
-        before = torch.sigmoid(torch.func.functional_call(self.net, self.before, latent)).squeeze(
-            -1
+    def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
+        now, before = (
+            torch.sigmoid(functional_call(self.net, part(tensors, name), latent)).squeeze(-1)
+            for name in ("now", "before")
         )
         rise = now - before
         if self.legacy:
@@ -135,7 +147,8 @@ class DiscriminatorCounts(_Trained):
 
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
-        self.before = {k: v.to(self.noise.device) for k, v in state["before"].items()}
+        for name, value in state["before"].items():
+            self.before[name].copy_(value)
 
 
 class CoinFlipCounts(_Trained):
@@ -162,6 +175,10 @@ class CoinFlipCounts(_Trained):
     def _flips(self, obs: Tensor) -> Tensor:
         return self.net(obs) + self.prior(obs)
 
+    def live(self) -> dict[str, Tensor]:
+        prior = dict(self.prior.named_parameters())
+        return named(net=dict(self.net.named_parameters()), prior=prior)
+
     def visit(self, obs: Tensor) -> None:
         shape = (obs.shape[0], COINS)
         coins = torch.randint(0, 2, shape, generator=self.noise, device=obs.device) * 2.0 - 1.0
@@ -169,8 +186,10 @@ class CoinFlipCounts(_Trained):
             self._step(F.mse_loss(self._flips(obs), coins))
 
     @torch.no_grad()
-    def bonus(self, latent: Tensor) -> Tensor:
-        return self._flips(latent).square().mean(-1).sqrt().clamp_max(1.0)
+    def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
+        flips = functional_call(self.net, part(tensors, "net"), latent)
+        flips = flips + functional_call(self.prior, part(tensors, "prior"), latent)
+        return flips.square().mean(-1).sqrt().clamp_max(1.0)
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"prior": self.prior.state_dict()}

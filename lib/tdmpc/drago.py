@@ -21,19 +21,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lib import losses, optim
 from lib.config import RunConfig
 from lib.envs.api import ActionSpace
 from lib.errors import NonFiniteError
 from lib.meter import Meter
-from lib.replay.buffer import EpisodeBuffer, Episodes, Windows, join
+from lib.optim import Adam
+from lib.replay.buffer import EpisodeBuffer, Episodes
 from lib.seeding import Streams
 from lib.tdmpc import counts, planner, update
 from lib.tdmpc.actor import Actor
 from lib.tdmpc.model import Dynamics, Heads
 from lib.tdmpc.retention import Retention
+from lib.tdmpc.team import Team
 
 
 class World(NamedTuple):
@@ -75,6 +76,8 @@ class ContinualAgent:
         self.streams, self.device = streams, device
         self.meter = Meter()
         self.task = -1
+        self.era = 0  # how often tensors were replaced, so that a team knows
+        self._team: Team | None = None
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
         self.dynamics = self._new_dynamics()
@@ -101,9 +104,10 @@ class ContinualAgent:
         """Fresh heads, optimisers, replay and counters for one task."""
         cfg = self.cfg
         self.task, self.steps, self.updates, self.debt = index, 0, 0, 0.0
+        self.era += 1
         horizons = cfg.planner.horizon
         self.horizon = horizons[min(index, len(horizons) - 1)]
-        self.dynamics_optimizer = optim.adam(self.dynamics.parameters(), cfg.learning.lr)
+        self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
         self.retention.open_task()
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
@@ -120,7 +124,13 @@ class ContinualAgent:
 
     # --- acting --------------------------------------------------------------------------
 
-    @torch.no_grad()
+    @property
+    def team(self) -> Team:
+        """This agent as a team of one."""
+        if self._team is None:
+            self._team = Team([self])
+        return self._team
+
     def act(
         self,
         obs: Tensor,
@@ -134,35 +144,29 @@ class ContinualAgent:
     ) -> tuple[Tensor, Tensor | None]:
         """Actions for E observations: (E, L) to (E, A), and what the next call starts from.
 
-        Args:
-            memory: None at the start of an episode, then what this returned last.
-            explore: False while evaluating; warm-up is random only while exploring.
-            heads: act with these instead of the role's own.
+        See `Team.act`, which does the same for several agents.
         """
-        actor = self._actor(role)
-        generator = generator or self.streams.act
-        if explore and role == "reviewer" and actor.counts:
-            actor.counts.visit(obs)
-        cfg = self.cfg.learning
-        if explore and (self.steps < cfg.seed_steps or actor.buffer.count < cfg.batch):
-            return self.actions.random(obs.shape[0], generator, obs.device), None
-        plan = actor.plan(
-            self.dynamics,
-            obs,
-            memory,
-            self.steps,
-            generator,
+        action, kept = self.team.act(
+            obs.unsqueeze(0),
+            None if memory is None else memory.unsqueeze(0),
+            role=role,
             explore=explore,
-            heads=heads,
+            generators=[generator] if generator else None,
+            heads=[heads] if heads else None,
             trace=trace,
         )
-        return plan.action, plan.mean
+        return action.squeeze(0), None if kept is None else kept.squeeze(0)
+
+    def at_random(self, role: str) -> bool:
+        """Whether a role still explores at random: warm-up, or too little to learn from."""
+        cfg = self.cfg.learning
+        return self.steps < cfg.seed_steps or self.actor(role).buffer.count < cfg.batch
 
     def store(self, role: str, episodes: Episodes) -> None:
         """Takes finished episodes of one role and notes how many updates are due."""
         if role == "reviewer":
             episodes = self._reviewed(episodes)
-        self._actor(role).buffer.add(episodes)
+        self.actor(role).buffer.add(episodes)
         collected = episodes.reward.numel()
         self.steps += collected
         self.meter.add(role, {"return": episodes.reward.sum(1).mean()})
@@ -203,106 +207,18 @@ class ContinualAgent:
 
     def update(self, n: int) -> None:
         """Runs n updates."""
-        self._schedule_lr()
-        for _ in range(n):
-            self._update()
-            self.updates += 1
-            self.debt -= 1.0
+        self.team.update(n)
 
-    def _schedule_lr(self) -> None:
+    def schedule_lr(self) -> None:
         """Lowers the learning rates linearly over the task's budget, where asked."""
         cfg = self.cfg
         done = min(1.0, self.steps / cfg.decisions_per_task)
         scale = 1.0 - (1.0 - cfg.learning.lr_end) * done
-        optim.set_lr(self.retention.vae_optimizer, scale * cfg.vae.lr)
-        actors = [self.learner, self.reviewer] if self.reviewer else [self.learner]
-        heads = [o for a in actors for o in (a.heads_optimizer, a.policy_optimizer)]
-        for optimizer in (self.dynamics_optimizer, *heads):
-            optim.set_lr(optimizer, scale * cfg.learning.lr)
-
-    def _update(self) -> None:
-        cfg = self.cfg.learning
-        own = self.learner.buffer.sample(cfg.batch, self.streams.update)
-        extra = self._protection()
-        if self.reviewer is None:
-            self._train("learner", own, cfg.batch, extra, with_dynamics=True)
-            seen = own
-        else:
-            self._train("learner", own, cfg.batch, None, with_dynamics=False)
-            reviewed, rows = self._review_batch(own)
-            self._train("reviewer", reviewed, rows, extra, with_dynamics=True)
-            seen = reviewed
-        parts = self.retention.train_vae(torch.cat((seen.obs[0], seen.action[0]), -1))
-        if parts:
-            self.meter.add("vae", parts)
-        if self.cfg.rehearsal.combine == "separate" and self.retention.due(self.updates):
-            self._rehearse()
-
-    def _train(
-        self, role: str, batch: Windows, rows: int, extra: Tensor | None, *, with_dynamics: bool
-    ) -> None:
-        """One model, policy and target step of a role; its first `rows` windows are its own."""
-        cfg, actor, generator = self.cfg.learning, self._actor(role), self.streams.update
-        std = self.cfg.planner.min_std
-        result = update.td_step(
-            self.dynamics,
-            actor.heads,
-            batch,
-            cfg,
-            generator,
-            heads_optimizer=actor.heads_optimizer,
-            dynamics_optimizer=self.dynamics_optimizer if with_dynamics else None,
-            policy_std=std,
-            curiosity=self.cfg.method.curiosity,
-            extra=extra,
-        )
-        reward = batch.reward[:, :rows] if role == "reviewer" else None
-        priority = losses.td_priorities(
-            result.q[:, :, :rows], result.target[:, :rows], cfg.rho, reward
-        )
-        actor.buffer.set_priorities(batch.index[:rows], priority)
-        result.parts["policy"] = update.policy_step(
-            actor.heads, result.latents[:, :rows], cfg, generator, actor.policy_optimizer, std
-        )
-        if self.updates % cfg.ema_every == 0:
-            actor.heads.follow(cfg.ema)
-        if with_dynamics:
-            decay = self.cfg.reviewer.threshold_decay
-            self.next_threshold = decay * self.next_threshold + (1 - decay) * result.score
-        self.meter.add(role + "_update", result.parts)
-
-    def _review_batch(self, own: Windows) -> tuple[Windows, int]:
-        """The reviewer's rows followed by the learner's, the latter with the review reward."""
-        cfg, batch = self.cfg.reviewer, self.cfg.learning.batch
-        rows = max(1, round(2 * batch * cfg.ratio))
-        rest = 2 * batch - rows
-        mine = self.reviewer.buffer.sample(rows, self.streams.update)
-        if cfg.relabel:
-            mine = self._relabelled(mine)
-        if rest == 0:
-            return mine, rows
-        theirs = own if rest <= batch else self.learner.buffer.sample(rest, self.streams.update)
-        return join(mine, self._relabelled(theirs.rows(rest))), rows
-
-    def _relabelled(self, batch: Windows) -> Windows:
-        return batch._replace(reward=self._review(batch.obs[:-1], batch.action, batch.obs[1:]))
-
-    def _protection(self) -> Tensor | None:
-        """A scalar to add to the dynamics' loss, or None."""
-        terms = [self.retention.penalty(self.dynamics)]
-        if self.cfg.rehearsal.combine == "joint" and self.retention.due(self.updates):
-            loss = self.retention.rehearsal(self.dynamics)
-            self.meter.add("rehearsal", {"loss": loss})
-            terms.append(self.cfg.rehearsal.weight * loss)
-        kept = [term for term in terms if term is not None]
-        return sum(kept) if kept else None
-
-    def _rehearse(self) -> None:
-        """An Adam step of its own for the rehearsal, unclipped."""
-        loss = self.retention.rehearsal(self.dynamics)
-        loss.backward()
-        optim.step([self.dynamics_optimizer], list(self.dynamics.parameters()))
-        self.meter.add("rehearsal", {"loss": loss.detach()})
+        self.retention.vae_adam.set_lr(scale * cfg.vae.lr)
+        self.dynamics_adam.set_lr(scale * cfg.learning.lr)
+        for actor in (self.learner, self.reviewer) if self.reviewer else (self.learner,):
+            actor.heads_adam.set_lr(scale * cfg.learning.lr)
+            actor.policy_adam.set_lr(scale * cfg.learning.lr)
 
     # --- looking in ----------------------------------------------------------------------
 
@@ -371,7 +287,7 @@ class ContinualAgent:
                 "debt": self.debt,
                 "inherits": self.inherits,
                 "threshold": self.threshold,
-                "dynamics_optimizer": optim.state(self.dynamics_optimizer),
+                "dynamics_optimizer": self.dynamics_adam.state_dict(),
                 "retention": self.retention.state_dict(),
                 "meter": self.meter.state_dict(),
             }
@@ -384,19 +300,20 @@ class ContinualAgent:
         self.load_world_model(state["world_model"])
         self.inherits = state["inherits"]
         self.retention.load_state_dict(state["retention"], self.dynamics)
-        self.threshold = state["threshold"].to(self.device)
+        self.threshold.copy_(state["threshold"])
         self.steps, self.updates, self.debt = state["steps"], state["updates"], state["debt"]
         self.learner.load_state_dict(state["learner"])
         if self.reviewer:
             self.reviewer.load_state_dict(state["reviewer"])
-        optim.load(self.dynamics_optimizer, state["dynamics_optimizer"])
+        self.dynamics_adam.load_state_dict(state["dynamics_optimizer"])
         self.meter.load_state_dict(state["meter"], self.device)
+        self.era += 1
 
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes dynamics, generator and threshold from another run; the rest stays fresh."""
         self.dynamics.load_state_dict(state["dynamics"])
         self.retention.vae.load_state_dict(state["vae"])
-        self.next_threshold = state["threshold"].to(self.device)
+        self.next_threshold.copy_(state["threshold"])
         self.inherits = True
 
     def template(self, with_heads: bool) -> dict[str, Any]:
@@ -418,8 +335,18 @@ class ContinualAgent:
 
     # --- construction --------------------------------------------------------------------
 
-    def _actor(self, role: str) -> Actor:
+    def actor(self, role: str) -> Actor:
+        """What a role owns."""
         return self.reviewer if role == "reviewer" else self.learner
+
+    def skeleton(self) -> dict[str, nn.Module]:
+        """The networks' architecture alone, on no device."""
+        modules = {
+            "dynamics": copy.deepcopy(self.dynamics),
+            "heads": self._new_heads(torch.Generator()),
+            "vae": copy.deepcopy(self.retention.vae),
+        }
+        return {name: module.to("meta") for name, module in modules.items()}
 
     def _new_dynamics(self) -> Dynamics:
         model = self.cfg.model
@@ -459,12 +386,4 @@ class ContinualAgent:
             beta=learning.priority_beta,
             device=self.device,
         )
-        return Actor(
-            self._new_heads(self.streams.init),
-            buffer,
-            self.actions,
-            self.horizon,
-            cfg.planner,
-            learning,
-            count,
-        )
+        return Actor(self._new_heads(self.streams.init), buffer, learning, count)

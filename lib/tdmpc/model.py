@@ -7,11 +7,13 @@ Shapes: B rows (any leading shape), L observation size, A action size.
 """
 
 import copy
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from lib.distributions import bounded_sample, one_hot_sample
+from lib.envs.api import ActionSpace
 from lib.nn import TwinQ, mlp
 
 LATENT_LIMIT = 100.0  # published code: predictions are clipped before anything else
@@ -75,20 +77,23 @@ class Heads(nn.Module):
         """Predicted reward of x = [z; a]: (..., L+A) to (...)."""
         return self.reward_net(x).squeeze(-1)
 
-    def policy(self, z: Tensor, std: float, generator: torch.Generator) -> Tensor:
-        """A reparameterised action sample: one-hot, or tanh mean plus clipped noise."""
+    def policy(self, z: Tensor, std: float, noise: Tensor) -> Tensor:
+        """A reparameterised action sample: one-hot, or tanh mean plus clipped noise.
+
+        Args:
+            noise: (..., A), uniform draws for discrete actions, standard normal ones otherwise.
+        """
         out = self.policy_net(z)
         if self.discrete:
-            return one_hot_sample(out, generator)
-        return bounded_sample(torch.tanh(out), std, generator)
+            return one_hot_sample(out, noise)
+        return bounded_sample(torch.tanh(out), std, noise)
 
     def twin(self, critic: TwinQ, z: Tensor, action: Tensor) -> Tensor:
         """Both critics over any leading shape: (..., L) and (..., A) to (2, ...)."""
         x = torch.cat((z, action), -1)
         return critic(x.reshape(-1, x.shape[-1])).view(2, *x.shape[:-1])
 
-    @torch.no_grad()
-    def follow(self, rate: float) -> None:
-        """Moves the target critics towards the online ones by an exponential average."""
-        target, online = list(self.target_q.parameters()), list(self.q.parameters())
-        torch._foreach_lerp_(target, online, rate)
+
+def policy_noise(actions: ActionSpace) -> Literal["uniform", "normal"]:
+    """The kind of random numbers that `Heads.policy` takes for such actions."""
+    return "uniform" if actions.discrete else "normal"

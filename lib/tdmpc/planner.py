@@ -15,12 +15,61 @@ from torch import Tensor
 
 from lib.config import PlannerConfig
 from lib.distributions import categorical_index, one_hot
-from lib.tdmpc.model import Dynamics, Heads
+from lib.envs.api import ActionSpace
+from lib.lanes import Draw, drawn
+from lib.tdmpc.model import Dynamics, Heads, policy_noise
 
 Score = Callable[[Tensor, Tensor], Tensor]  # (E, L), (E, N, h, A) to (E, N)
 Trace = Callable[[int, Tensor, Tensor, Tensor], None]  # iteration, candidates, scores, elites
 
 START_STD = 2.0  # TD-MPC: first standard deviation of a continuous plan, and its largest
+
+
+class PlanNoise(NamedTuple):
+    """The random numbers that one plan consumes, I iterations of it.
+
+    Uniform for one-hot actions, standard normal for actions in a box, but for `pick`, which is
+    always uniform.
+    """
+
+    candidates: Tensor  # (I, E, N, h) or (I, E, N, h, A)
+    guides: Tensor  # (h, E*P, A)
+    last: Tensor  # (I, E*(N+P), A), for the value of the last latents
+    pick: Tensor  # (E,)
+    explore: Tensor  # (E, A), unused by one-hot actions
+
+    @staticmethod
+    def layout(
+        states: int, horizon: int, actions: ActionSpace, cfg: PlannerConfig
+    ) -> dict[str, Draw]:
+        """What to draw for a plan of so many states."""
+        kind = policy_noise(actions)
+        guides, size, shape = guide_count(cfg), actions.size, (cfg.iterations, states)
+        each = () if actions.discrete else (size,)
+        return {
+            "candidates": Draw(kind, (*shape, cfg.samples, horizon, *each)),
+            "guides": Draw(kind, (horizon, states * guides, size)),
+            "last": Draw(kind, (cfg.iterations, states * (cfg.samples + guides), size)),
+            "pick": Draw("uniform", (states,)),
+            "explore": Draw("normal", (states, size)),
+        }
+
+    @classmethod
+    def draw(
+        cls,
+        states: int,
+        horizon: int,
+        actions: ActionSpace,
+        cfg: PlannerConfig,
+        generator: torch.Generator,
+    ) -> "PlanNoise":
+        """Fresh numbers on the generator's device."""
+        return cls(**drawn(cls.layout(states, horizon, actions, cfg), generator))
+
+
+def guide_count(cfg: PlannerConfig) -> int:
+    """P: how many of the candidates the policy itself proposes."""
+    return int(cfg.mixture * cfg.samples)
 
 
 class Plan(NamedTuple):
@@ -46,7 +95,7 @@ def trajectory_value(
     heads: Heads,
     z: Tensor,
     actions: Tensor,
-    generator: torch.Generator,
+    noise: Tensor,
     *,
     discount: float,
     policy_std: float,
@@ -60,6 +109,7 @@ def trajectory_value(
 
     Args:
         z: (E, L). actions: (E, N, h, A).
+        noise: (E*N, A) draws for the policy at the last latents, see `Heads.policy`.
         bonus: maps predicted next latents (h, E*N, L) to the factor of a positive reward.
 
     Returns:
@@ -76,7 +126,7 @@ def trajectory_value(
     value = (gammas.unsqueeze(1) * reward).sum(0)
     if use_q:
         last = latents[-1]
-        q = heads.twin(heads.q, last, heads.policy(last, policy_std, generator))
+        q = heads.twin(heads.q, last, heads.policy(last, policy_std, noise))
         value = value + discount**horizon * q.amin(0)
     return torch.nan_to_num(value).view(states, candidates)
 
@@ -85,19 +135,26 @@ def policy_sequences(
     dynamics: Dynamics,
     heads: Heads,
     z: Tensor,
-    count: int,
-    horizon: int,
-    generator: torch.Generator,
+    noise: Tensor,
     std: float,
 ) -> Tensor:
-    """Sequences that the policy itself would act, imagined in the model: (E, count, h, A)."""
-    latent = z.repeat_interleave(count, 0)  # (E*count, L)
+    """Sequences that the policy itself would act, imagined in the model.
+
+    Args:
+        z: (E, L). noise: (h, E*P, A) draws for the policy, P sequences for every state.
+
+    Returns:
+        (E, P, h, A).
+    """
+    horizon, rows, _ = noise.shape
+    states = z.shape[0]
+    latent = z.unsqueeze(1).expand(-1, rows // states, -1).reshape(rows, -1)  # (E*P, L)
     actions = []
     for step in range(horizon):
-        actions.append(heads.policy(latent, std, generator))
+        actions.append(heads.policy(latent, std, noise[step]))
         if step + 1 < horizon:
             latent = dynamics(latent, actions[-1])
-    return torch.stack(actions, 1).view(z.shape[0], count, horizon, -1)
+    return torch.stack(actions, 1).view(states, rows // states, horizon, -1)
 
 
 def elite_weights(values: Tensor, elites: int, temperature: float) -> tuple[Tensor, Tensor]:
@@ -130,20 +187,18 @@ def best_of(
     return take(candidates, best), weights
 
 
-def first_action(elites: Tensor, weights: Tensor, generator: torch.Generator) -> Tensor:
+def first_action(elites: Tensor, weights: Tensor, uniform: Tensor) -> Tensor:
     """The first action of an elite drawn by weight, for every state: (E, A)."""
     states = elites.shape[0]
-    chosen = categorical_index(weights, (states,), generator)
+    chosen = categorical_index(weights, uniform)
     return elites[torch.arange(states, device=elites.device), chosen, 0]
 
 
 def categorical_plan(
     score: Score,
     z: Tensor,
-    horizon: int,
-    action_dim: int,
+    noise: PlanNoise,
     cfg: PlannerConfig,
-    generator: torch.Generator,
     guides: Tensor | None = None,
     trace: Trace | None = None,
 ) -> Plan:
@@ -155,33 +210,32 @@ def categorical_plan(
     Args:
         score: (E, L), (E, N, h, A) to (E, N), larger is better.
         z: (E, L) states to plan from.
+        noise: what is random; its shapes say how far to look ahead.
         guides: (E, P, h, A) policy sequences that compete in every iteration.
         trace: called with every iteration's candidates, scores and elite indices.
     """
-    states = z.shape[0]
+    states, horizon, action_dim = z.shape[0], noise.candidates.shape[-1], noise.last.shape[-1]
     probs = z.new_full((states, horizon, action_dim), 1.0 / action_dim)
     elites = weights = None
     for iteration in range(cfg.iterations):
-        index = categorical_index(probs.unsqueeze(1), (states, cfg.samples, horizon), generator)
+        index = categorical_index(probs.unsqueeze(1), noise.candidates[iteration])
         candidates = one_hot(index, action_dim).to(z.dtype)
         elites, weights = best_of(score, z, candidates, guides, cfg, trace, iteration)
         mean = torch.einsum("ek,ekha->eha", weights, elites)
         probs = cfg.momentum * probs + (1 - cfg.momentum) * mean
-    return Plan(first_action(elites, weights, generator), probs)
+    return Plan(first_action(elites, weights, noise.pick), probs)
 
 
 def gaussian_plan(
     score: Score,
     z: Tensor,
-    horizon: int,
-    action_dim: int,
+    noise: PlanNoise,
     cfg: PlannerConfig,
-    generator: torch.Generator,
     guides: Tensor | None = None,
     trace: Trace | None = None,
     *,
     previous: Tensor | None = None,
-    std_floor: float = 0.05,
+    std_floor: float | Tensor = 0.05,
     explore: bool = True,
 ) -> Plan:
     """MPPI over actions in [-1, 1]^A with the cross-entropy method's shrinking spread.
@@ -189,36 +243,30 @@ def gaussian_plan(
     Args:
         previous: (E, h', A) mean of the last decision's plan, shifted here by one step; None at
             the start of an episode.
-        std_floor: smallest standard deviation.
+        std_floor: smallest standard deviation, a number or a scalar on the device.
         explore: add the final noise of the first step's spread.
 
     See `categorical_plan` for the rest. Source: TD-MPC section 3; the final action is clamped,
     which the original forgets.
     """
-    states = z.shape[0]
+    states, (horizon, action_dim) = z.shape[0], noise.candidates.shape[-2:]
     mean = z.new_zeros(states, horizon, action_dim)
     if previous is not None:
         kept = min(horizon, previous.shape[1]) - 1
-        mean[:, :kept] = previous[:, 1 : kept + 1]
+        mean = torch.cat((previous[:, 1 : kept + 1], mean[:, kept:]), 1)
     std = torch.full_like(mean, START_STD)
     elites = weights = None
     for iteration in range(cfg.iterations):
-        noise = torch.randn(
-            (states, cfg.samples, horizon, action_dim),
-            generator=generator,
-            device=z.device,
-            dtype=z.dtype,
-        )
-        candidates = (mean.unsqueeze(1) + std.unsqueeze(1) * noise).clamp(-1, 1)
+        spread = std.unsqueeze(1) * noise.candidates[iteration]
+        candidates = (mean.unsqueeze(1) + spread).clamp(-1, 1)
         elites, weights = best_of(score, z, candidates, guides, cfg, trace, iteration)
         centre = torch.einsum("ek,ekha->eha", weights, elites)
-        spread = torch.einsum("ek,ekha->eha", weights, (elites - centre.unsqueeze(1)).square())
+        variance = torch.einsum("ek,ekha->eha", weights, (elites - centre.unsqueeze(1)).square())
         mean = cfg.momentum * mean + (1 - cfg.momentum) * centre
-        std = spread.sqrt().clamp(std_floor, START_STD)
-    action = first_action(elites, weights, generator)
+        std = variance.sqrt().clamp_max(START_STD).clamp_min(std_floor)
+    action = first_action(elites, weights, noise.pick)
     if explore:
-        noise = torch.randn(action.shape, generator=generator, device=z.device, dtype=z.dtype)
-        action = action + std[:, 0] * noise
+        action = action + std[:, 0] * noise.explore
         if cfg.final_noise == "clamp":
             action = action.clamp(-1, 1)
     return Plan(action, mean)

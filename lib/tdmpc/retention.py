@@ -18,7 +18,6 @@ from lib.nn import parameter_bytes
 from lib.replay.generative import Vae
 from lib.replay.stored import TransitionMemory
 from lib.seeding import Streams
-from lib.tdmpc import update
 from lib.tdmpc.consolidation import Consolidation
 from lib.tdmpc.model import Dynamics
 
@@ -42,7 +41,7 @@ class Retention:
         self.vae = Vae(*sizes, streams.init).to(device)
         self.old_vae: Vae | None = None
         self.old_dynamics: Dynamics | None = None
-        self.consolidation = Consolidation(cfg.method.ewc)
+        self.consolidation = Consolidation()
         capacity = max(1, parameter_bytes(self.vae) // TransitionMemory.bytes_each(*self.split))
         if cfg.method.memory == "everything":
             capacity = None
@@ -51,7 +50,7 @@ class Retention:
 
     def open_task(self) -> None:
         """Starts the generator's optimiser afresh."""
-        self.vae_optimizer = optim.adam(self.vae.parameters(), self.cfg.vae.lr)
+        self.vae_adam = optim.Adam.over(self.vae.parameters(), self.cfg.vae.lr)
 
     def remember(self, dynamics: Dynamics, transitions: Transitions) -> None:
         """Takes from a finished task's data what the baselines keep of it."""
@@ -70,39 +69,26 @@ class Retention:
         on = self.cfg.method.rehearse != "nothing" and self.old_dynamics is not None
         return on and updates % self.cfg.rehearsal.every == 0
 
-    def penalty(self, dynamics: Dynamics) -> Tensor | None:
-        """What consolidation adds to the dynamics' loss, or None."""
-        return self.consolidation.penalty(dynamics)
-
-    def rehearsal(self, dynamics: Dynamics) -> Tensor:
-        """The loss on dreamt pairs answered by the old dynamics, or on stored transitions."""
-        batch, match = self.cfg.rehearsal.dreams, self.cfg.rehearsal.match
-        if self.cfg.method.rehearse == "stored":
-            obs, action, target = self.stored.sample(batch, self.draws)
-            return update.rehearsal_loss(dynamics, obs, action, target, "bounded")
-        obs, action = self.dream(batch).split(self.split, -1)
-        with torch.no_grad():
-            target = self.old_dynamics.raw(obs, action)
-            target = target if match == "raw" else self.old_dynamics.bound(target)
-        return update.rehearsal_loss(dynamics, obs, action, target, match)
-
-    def dream(self, n: int) -> Tensor:
-        """(n, L+A) pairs of earlier tasks."""
-        return self.old_vae.sample(n, self.draws)
-
-    def train_vae(self, pairs: Tensor) -> dict[str, Tensor] | None:
-        """Trains the generator on (B, L+A) pairs just drawn and on its own dreams of before.
-
-        Returns:
-            The parts of its loss, or None where the method does not train it now.
-        """
+    @property
+    def dreams(self) -> bool:
+        """Whether the generator is trained in this task."""
         when, old = self.cfg.method.train_vae, self.old_vae is not None
-        if when == "never" or (when == "first-task" and old):
-            return None
-        if old:
-            pairs = torch.cat((pairs, self.dream(self.cfg.rehearsal.dreams)))
-        beta, clip = self.cfg.vae.beta, self.cfg.learning.grad_clip
-        return update.vae_step(self.vae, pairs, beta, clip, self.draws, self.vae_optimizer)
+        return when != "never" and not (when == "first-task" and old)
+
+    def live(self) -> dict[str, Any]:
+        """Every tensor that an update reads or writes, as it is held here."""
+        old = {}
+        if self.old_dynamics is not None:
+            old = {
+                "old_dynamics": dict(self.old_dynamics.named_parameters()),
+                "old_vae": dict(self.old_vae.named_parameters()),
+            }
+        return old | {
+            "vae": dict(self.vae.named_parameters()),
+            "anchors": self.consolidation.anchors,
+            "fisher": self.consolidation.fisher,
+            "stored": self.stored.storage,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the current generator, which belongs to the world model."""
@@ -111,7 +97,7 @@ class Retention:
             old = {"dynamics": self.old_dynamics.state_dict(), "vae": self.old_vae.state_dict()}
         return {
             "old": old,
-            "vae_optimizer": optim.state(self.vae_optimizer),
+            "vae_optimizer": self.vae_adam.state_dict(),
             "consolidation": self.consolidation.state_dict(),
             "stored": self.stored.state_dict(),
         }
@@ -122,6 +108,6 @@ class Retention:
             self.freeze(dynamics)
             self.old_dynamics.load_state_dict(state["old"]["dynamics"])
             self.old_vae.load_state_dict(state["old"]["vae"])
-        optim.load(self.vae_optimizer, state["vae_optimizer"])
+        self.vae_adam.load_state_dict(state["vae_optimizer"])
         self.consolidation.load_state_dict(state["consolidation"], self.device)
         self.stored.load_state_dict(state["stored"])

@@ -1,4 +1,7 @@
-"""One gradient step of each part. Nothing here reads a device value on the host.
+"""What one update minimises: pure functions of networks, data and random numbers.
+
+Written for one run; `lib.tdmpc.learning` maps them over seeds, differentiates and steps. Nothing
+here reads a device value on the host.
 
 Shapes: H steps of a window, B windows, L observation size, A action size. All H steps of the
 heads are evaluated as one batch; only the dynamics are unrolled step by step, which is exact
@@ -8,56 +11,54 @@ because the heads read detached latents.
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lib import losses, optim
+from lib import losses
 from lib.config import LearningConfig, ReviewerConfig
-from lib.replay.buffer import Windows
+from lib.replay.buffer import Windows, join
 from lib.replay.generative import Vae
 from lib.tdmpc.model import Dynamics, Heads
 
 
 class TdResult(NamedTuple):
-    """What one model update leaves for the steps after it."""
+    """What one model update leaves for the steps after it, all detached."""
 
-    latents: Tensor  # (H+1, B, L), detached
-    q: Tensor  # (2, H, B), detached
+    latents: Tensor  # (H+1, B, L)
+    q: Tensor  # (2, H, B)
     target: Tensor  # (H, B)
     score: Tensor  # () mean of -log consistency over steps and windows
     parts: dict[str, Tensor]
 
 
-def td_step(
+def td_loss(
     dynamics: Dynamics,
     heads: Heads,
     batch: Windows,
-    cfg: LearningConfig,
-    generator: torch.Generator,
+    noise: Tensor,
     *,
-    heads_optimizer: torch.optim.Optimizer,
-    dynamics_optimizer: torch.optim.Optimizer | None,
+    cfg: LearningConfig,
     policy_std: float,
+    train_dynamics: bool,
     curiosity: float = 0.0,
-    extra: Tensor | None = None,
-) -> TdResult:
-    """Trains reward and critics, and the dynamics where their optimiser is given.
+) -> tuple[Tensor, TdResult]:
+    """The loss of reward and critics, and of the dynamics where they are trained too.
 
     Args:
-        dynamics_optimizer: None leaves the dynamics alone (the learner beside a reviewer).
+        noise: (H, B, A) draws for the policy's next actions, see `Heads.policy`.
+        train_dynamics: False leaves the dynamics alone (the learner beside a reviewer).
         curiosity: coefficient of the prediction error added to the value target.
-        extra: a scalar loss on the dynamics added as it is (consolidation, joint rehearsal).
 
-    The gradient of the TD-MPC loss is divided by H and the joint norm clipped, as in TD-MPC.
+    Returns:
+        The TD-MPC loss divided by H, as in TD-MPC, and what later steps need.
     """
     horizon = batch.reward.shape[0]
-    train_dynamics = dynamics_optimizer is not None
-    with torch.set_grad_enabled(train_dynamics):
+    with torch.set_grad_enabled(train_dynamics and torch.is_grad_enabled()):
         z = dynamics.unroll(batch.obs[0], batch.action)  # (H+1, B, L)
         consistency = losses.model_error(z[1:], batch.obs[1:])  # (H, B)
     latents = z.detach()
     error = consistency.detach()
     with torch.no_grad():
-        next_action = heads.policy(batch.obs[1:], policy_std, generator)
+        next_action = heads.policy(batch.obs[1:], policy_std, noise)
         next_q = heads.twin(heads.target_q, batch.obs[1:], next_action)  # (2, H, B)
         reward = batch.reward + curiosity * error if curiosity else batch.reward
         target = losses.td_target(reward, next_q, cfg.discount)
@@ -77,52 +78,29 @@ def td_step(
         with torch.no_grad():
             later = heads.twin(heads.q, latents[steps:-1], batch.action[steps:])
         all_q = torch.cat((all_q, later), 1)  # (2, H, B)
-    total = loss / horizon if extra is None else loss / horizon + extra
-    total.backward()
-    trained: list[nn.Parameter] = [*heads.reward_net.parameters(), *heads.q.parameters()]
-    optimizers = [heads_optimizer]
-    if dynamics_optimizer is not None:
-        trained += dynamics.parameters()
-        optimizers.append(dynamics_optimizer)
-    parts["grad_norm"] = optim.step(optimizers, trained, cfg.grad_clip)
-    parts["weighted"] = loss.detach()
     score = losses.prediction_score(error).mean()
-    parts["score"] = score
-    return TdResult(latents, all_q, target, score, parts)
+    parts |= {"weighted": loss.detach(), "score": score}
+    return loss / horizon, TdResult(latents, all_q, target, score, parts)
 
 
-def policy_step(
-    heads: Heads,
-    latents: Tensor,
-    cfg: LearningConfig,
-    generator: torch.Generator,
-    optimizer: torch.optim.Optimizer,
-    std: float,
+def policy_loss(
+    heads: Heads, latents: Tensor, noise: Tensor, *, cfg: LearningConfig, std: float
 ) -> Tensor:
-    """Moves the policy towards actions that the (just updated) critics like; returns the loss."""
-    action = heads.policy(latents, std, generator)
-    loss = losses.policy_loss(heads.twin(heads.q, latents, action), cfg.rho)
-    parameters = list(heads.policy_net.parameters())
-    for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = grad
-    optim.step([optimizer], parameters, cfg.grad_clip)
-    return loss.detach()
+    """What moves the policy towards actions that the (just updated) critics like: a scalar.
+
+    Args:
+        latents: (H+1, B, L). noise: (H+1, B, A), see `Heads.policy`.
+    """
+    action = heads.policy(latents, std, noise)
+    return losses.policy_loss(heads.twin(heads.q, latents, action), cfg.rho)
 
 
-def vae_step(
-    vae: Vae,
-    pairs: Tensor,
-    beta: float,
-    clip: float,
-    generator: torch.Generator,
-    optimizer: torch.optim.Optimizer,
-) -> dict[str, Tensor]:
-    """One step of the generator on (state, action) rows, (B, L+A)."""
-    reconstruction, mean, log_var = vae(pairs, generator)
-    loss, parts = losses.vae_loss(pairs, reconstruction, mean, log_var, beta)
-    loss.backward()
-    optim.step([optimizer], list(vae.parameters()), clip)
-    return parts
+def vae_loss(
+    vae: Vae, pairs: Tensor, noise: Tensor, *, beta: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The generator's loss on (state, action) rows (B, L+A), with (B, code) normal draws."""
+    reconstruction, mean, log_var = vae(pairs, noise)
+    return losses.vae_loss(pairs, reconstruction, mean, log_var, beta)
 
 
 def rehearsal_loss(
@@ -154,3 +132,29 @@ def review_parts(
     return losses.review_parts(
         error[0], error[1], threshold, sharpness=cfg.sharpness, cost=cfg.cost, shape=cfg.shape
     )
+
+
+def relabelled(
+    batch: Windows, dynamics: Dynamics, old: Dynamics, threshold: Tensor, cfg: ReviewerConfig
+) -> Windows:
+    """The same windows with the review reward in place of the task's."""
+    args = (batch.obs[:-1], batch.action, batch.obs[1:], threshold, cfg)
+    known, cost = review_parts(dynamics, old, *args)
+    return batch._replace(reward=known - cost)
+
+
+def review_batch(
+    dynamics: Dynamics,
+    old: Dynamics,
+    threshold: Tensor,
+    mine: Windows,
+    theirs: Windows | None = None,
+    *,
+    cfg: ReviewerConfig,
+) -> Windows:
+    """The reviewer's windows followed by the learner's, the latter with the review reward."""
+    if cfg.relabel:
+        mine = relabelled(mine, dynamics, old, threshold, cfg)
+    if theirs is None:
+        return mine
+    return join(mine, relabelled(theirs, dynamics, old, threshold, cfg))

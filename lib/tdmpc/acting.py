@@ -1,0 +1,201 @@
+"""How S agents pick actions for E states each: all S times E searches as one.
+
+A search knows nothing of seeds: its rows are states. Only what asks a network (guides and values)
+is mapped over the S stacked networks.
+
+Shapes: S seeds, E states, N candidates, P guides, h horizon, L observation, A action.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.compiling import compiled
+from lib.config import RunConfig
+from lib.envs.api import ActionSpace
+from lib.graphs import Graphs
+from lib.lanes import Draws, named, on_tensors, over_lanes, stack
+from lib.tdmpc import planner
+from lib.tdmpc.learning import Learning
+from lib.tdmpc.model import Dynamics, Heads
+
+
+class Acting:
+    """Plans for a team, one recorded graph per horizon, role and number of states.
+
+    Args:
+        agents: S agents in lock-step.
+        modules: dynamics and heads, for their architecture alone.
+        compile: whether to hand the valuation of candidates to the compiler.
+    """
+
+    def __init__(self, agents: Sequence[Any], modules: dict[str, Any], graphs: bool, compile: bool):
+        first = agents[0]
+        self.cfg: RunConfig = first.cfg
+        self.actions: ActionSpace = first.actions
+        self.agents, self.lanes, self.compile = agents, len(agents), compile
+        self.record, self.modules = graphs, modules
+        self.guides = over_lanes(
+            on_tensors(self._guides, dynamics=modules["dynamics"], heads=modules["heads"]),
+            self.lanes,
+        )
+        self.values: dict[Any, Callable[..., Tensor]] = {}
+
+    def begin(self, learning: Learning) -> None:
+        """Takes up the tensors that are stacked for learning after a task boundary."""
+        agents, first = self.agents, self.agents[0]
+        self.graphs = Graphs(torch.device(first.device), self.record)
+        self.draws: dict[Any, Draws] = {}
+        self.inputs: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
+        self.dynamics = learning.dynamics
+        self.heads = {role: own.heads for role, own in learning.roles.items()}
+        self.guest = {k: torch.zeros_like(v) for k, v in self.heads["learner"].items()}
+        self.seated: list[Heads] = []
+        counts = [a.reviewer.counts for a in agents] if first.reviewer else [None]
+        self.counts = stack([c.live() for c in counts]) if counts[0] else {}
+
+    # --- one decision ------------------------------------------------------------------------
+
+    def plan(
+        self,
+        obs: Tensor,
+        previous: Tensor | None,
+        *,
+        role: str,
+        explore: bool,
+        generators: Sequence[torch.Generator],
+        heads: Sequence[Heads] | None = None,
+        trace: planner.Trace | None = None,
+    ) -> planner.Plan:
+        """Actions (S, E, A) for observations (S, E, L), and plan means (S, E, H, A).
+
+        Args:
+            previous: the mean of the same episodes' last plan, or None at their start.
+            heads: others than the role's own, to act a task learnt earlier.
+            trace: sees every iteration of all S times E searches; never recorded.
+        """
+        first, cfg = self.agents[0], self.cfg.planner
+        states = obs.shape[1]
+        horizon = planner.scheduled_horizon(first.horizon, cfg.horizon_ramp, first.steps)
+        key = (role, heads is not None, explore, states, horizon)
+        noise = self._noise(key, states, horizon, generators)
+        seat, kept, floor = self._inputs(key, obs)
+        seat.copy_(obs)
+        kept.zero_() if previous is None else kept.copy_(previous)
+        floor.fill_(planner.ramp(0.5, cfg.min_std, cfg.std_ramp, first.steps))
+        if heads is not None:
+            self._seat(heads)
+
+        def search() -> planner.Plan:
+            return self._search(key, seat, kept, floor, noise, trace)
+
+        plan = search() if trace else self.graphs.run(key, search)
+        return planner.Plan(*(part.clone() for part in plan)) if self.graphs.enabled else plan
+
+    def _noise(
+        self, key: Any, states: int, horizon: int, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        if key not in self.draws:
+            layout = planner.PlanNoise.layout(states, horizon, self.actions, self.cfg.planner)
+            self.draws[key] = Draws(layout, self.lanes, self.agents[0].device)
+        return self.draws[key].refill(generators)
+
+    def _inputs(self, key: Any, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where a recorded search finds its observations, last plans and smallest deviation."""
+        if key not in self.inputs:
+            kept = obs.new_zeros(*obs.shape[:2], self.agents[0].horizon, self.actions.size)
+            self.inputs[key] = torch.empty_like(obs), kept, obs.new_zeros(())
+        return self.inputs[key]
+
+    def _seat(self, heads: Sequence[Heads]) -> None:
+        """Puts other heads where a recorded search looks for them."""
+        if len(self.seated) == len(heads) and all(
+            a is b for a, b in zip(self.seated, heads, strict=True)
+        ):
+            return
+        self.seated = list(heads)
+        for lane, own in enumerate(heads):
+            for name, value in own.named_parameters():
+                self.guest[name][lane].copy_(value)
+
+    # --- a search ----------------------------------------------------------------------------
+
+    def _search(
+        self,
+        key: Any,
+        obs: Tensor,
+        previous: Tensor,
+        floor: Tensor,
+        noise: dict[str, Tensor],
+        trace: planner.Trace | None,
+    ) -> planner.Plan:
+        role, guest, explore, states, horizon = key
+        cfg, lanes = self.cfg.planner, self.lanes
+        tensors = named(dynamics=self.dynamics, heads=self.guest if guest else self.heads[role])
+        rated = self.counts if role == "reviewer" else {}
+        value = self._value(bool(rated), horizon)
+        last = noise["last"].unbind(1)  # I of (S, E*(N+P), A)
+        turns = iter(range(cfg.iterations))
+
+        def score(z: Tensor, candidates: Tensor) -> Tensor:
+            shaped = candidates.unflatten(0, (lanes, states))
+            return value(tensors, obs, shaped, last[next(turns)], rated).flatten(0, 1)
+
+        guides = None
+        if planner.guide_count(cfg):
+            guides = self.guides(tensors, obs, noise["guides"]).flatten(0, 1)
+        rows = _by_row(noise)
+        args = (score, obs.flatten(0, 1), rows, cfg, guides, trace)
+        if self.actions.discrete:
+            plan = planner.categorical_plan(*args)
+        else:
+            plan = planner.gaussian_plan(
+                *args, previous=previous.flatten(0, 1), std_floor=floor, explore=explore
+            )
+        mean = torch.nn.functional.pad(plan.mean, (0, 0, 0, previous.shape[2] - horizon))
+        return planner.Plan(*(part.unflatten(0, (lanes, states)) for part in (plan.action, mean)))
+
+    def _guides(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
+        return planner.policy_sequences(dynamics, heads, obs, noise, self.cfg.planner.min_std)
+
+    def _value(self, rated: bool, horizon: int) -> Callable[..., Tensor]:
+        """The valuation of candidates; compiled where it is asked most."""
+        often = self.compile and horizon == self.agents[0].horizon
+        if (rated, often) not in self.values:
+            rule = self.agents[0].reviewer.counts if rated else None
+            cfg = self.cfg
+
+            def value(
+                dynamics: Dynamics,
+                heads: Heads,
+                obs: Tensor,
+                candidates: Tensor,
+                noise: Tensor,
+                counts: dict[str, Tensor],
+            ) -> Tensor:
+                return planner.trajectory_value(
+                    dynamics,
+                    heads,
+                    obs,
+                    candidates,
+                    noise,
+                    discount=cfg.learning.discount,
+                    policy_std=cfg.planner.min_std,
+                    use_q=cfg.planner.use_q,
+                    bonus=(lambda latent: rule.rate(counts, latent)) if rated else None,
+                )
+
+            modules = {"dynamics": self.modules["dynamics"], "heads": self.modules["heads"]}
+            fn = over_lanes(on_tensors(value, **modules), self.lanes)
+            self.values[rated, often] = compiled(fn, "value") if often else fn
+        return self.values[rated, often]
+
+
+def _by_row(noise: dict[str, Tensor]) -> planner.PlanNoise:
+    """The numbers of S plans of E states as those of one plan of S*E states."""
+    candidates = noise["candidates"].transpose(0, 1).flatten(1, 2)  # (I, S*E, N, ...)
+    flat = {name: noise[name].flatten(0, 1) for name in ("pick", "explore")}
+    last = noise["last"].transpose(0, 1).flatten(1, 2)  # for its sizes alone
+    return planner.PlanNoise(candidates, noise["guides"].flatten(0, 1), last, **flat)
