@@ -56,7 +56,9 @@ class BudgetConfig:
     """How long a task lasts and how often it is looked at. All in env steps of that task."""
 
     env_steps_per_task: int = at_least(1, 300_000)  # learner and reviewer steps together
-    parallel_envs: int = at_least(1, 1)  # episodes collected at once; more means staler data
+    # Episodes collected at once. They are followed by as many times the updates, so what an update
+    # sees is up to that many episodes old, and what acts was trained up to that many earlier.
+    parallel_envs: int = at_least(1, 1)
     eval_every: int = at_least(1, 10_000)
     eval_episodes: int = at_least(1, 10)
     checkpoint_every: int = at_least(1, 50_000)
@@ -88,6 +90,7 @@ class PlannerConfig:
     horizon_ramp: int = at_least(0, 10_000)  # decisions over which the horizon grows from 1
     std_ramp: int = at_least(0, 50_000)  # decisions over which the floor falls from 0.5
     use_q: bool = True  # add the value of the last latent
+    precision: str = one_of("single", "bf16")  # bf16: networks of the search in half precision
     final_noise: str = one_of("clamp", "legacy")  # legacy lets the acted value leave [-1, 1]
 
 
@@ -169,6 +172,7 @@ class EngineConfig:
 
     compile: str = one_of("auto", "always", "never")  # auto: on a CPU, where it pays back
     graphs: str = one_of("auto", "never")  # auto: record CUDA graphs on a CUDA device
+    matmul: str = one_of("single", "tf32")  # tf32: faster products on a CUDA device, 10 bits
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Nothing in this module knows what is learnt.
 Shapes: S lanes lead.
 """
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -75,10 +76,11 @@ class _Bound(nn.Module):
         super().__init__()
         self.fn = fn
         for name, module in modules.items():
-            self.add_module(name, module)
+            # One module under two names would hold the tensors of the last name only.
+            self.add_module(name, copy.deepcopy(module))
 
     def forward(self, *args: Tree) -> Tree:
-        return self.fn(*self._modules.values(), *args)  # children() would leave out repeats
+        return self.fn(*self.children(), *args)
 
 
 def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., Tree]:
@@ -89,12 +91,14 @@ def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., T
         modules: lend their architecture; their own tensors are never read.
 
     Returns:
-        fn'(tensors, *data), where every module's tensors go by `module.tensor`.
+        fn'(tensors, *data), where every module's tensors go by `module.tensor`; tensors of other
+        modules may be among them.
     """
-    bound = _Bound(fn, modules)
+    bound, names = _Bound(fn, modules), tuple(f"{name}." for name in modules)
 
     def call(tensors: dict[str, Tensor], *args: Tree) -> Tree:
-        return functional_call(bound, tensors, args, tie_weights=False, strict=True)
+        own = {name: value for name, value in tensors.items() if name.startswith(names)}
+        return functional_call(bound, own, args, strict=True)
 
     return call
 

@@ -18,6 +18,13 @@ class CReLU(nn.Module):
         return torch.cat((F.relu(x), F.relu(-x)), dim=-1)
 
 
+class Mlp(nn.Sequential):
+    """Layers that compute in the precision of their weights and answer in that of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self[0].weight.dtype)).to(x.dtype)
+
+
 def orthogonal_(module: nn.Module, generator: torch.Generator) -> nn.Module:
     """Orthogonal weights with gain 1 and zero biases in every linear layer, in place."""
     for layer in module.modules():
@@ -35,11 +42,11 @@ def mlp(
     *,
     crelu: bool = False,
     zero_last: bool = False,
-) -> nn.Sequential:
+) -> Mlp:
     """Linear, activation, Linear, activation, Linear; ELU, or CReLU with doubled inputs."""
     wide = 2 * width if crelu else width
     act = CReLU if crelu else nn.ELU
-    network = nn.Sequential(
+    network = Mlp(
         nn.Linear(inputs, width), act(), nn.Linear(wide, width), act(), nn.Linear(wide, outputs)
     )
     orthogonal_(network, generator)
@@ -69,10 +76,11 @@ class TwinQ(nn.Module):
         self.shift = nn.Parameter(torch.zeros(2, 1, width))
 
     def forward(self, x: Tensor) -> Tensor:
+        kept, x = x.dtype, x.to(self.weights[0].dtype)
         h = torch.baddbmm(self.biases[0], x.expand(2, *x.shape), self.weights[0])  # (2, B, width)
         h = F.layer_norm(h, h.shape[-1:]) * self.scale + self.shift
         h = F.elu(torch.baddbmm(self.biases[1], torch.tanh(h), self.weights[1]))
-        return torch.baddbmm(self.biases[2], h, self.weights[2]).squeeze(-1)  # (2, B)
+        return torch.baddbmm(self.biases[2], h, self.weights[2]).squeeze(-1).to(kept)  # (2, B)
 
 
 def parameter_bytes(*modules: nn.Module) -> int:

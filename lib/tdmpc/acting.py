@@ -16,7 +16,7 @@ from lib.compiling import compiled
 from lib.config import RunConfig
 from lib.envs.api import ActionSpace
 from lib.graphs import Graphs
-from lib.lanes import Draws, named, on_tensors, over_lanes, stack
+from lib.lanes import Draws, leaf_map, named, on_tensors, over_lanes, stack
 from lib.tdmpc import planner
 from lib.tdmpc.learning import Learning
 from lib.tdmpc.model import Dynamics, Heads
@@ -41,7 +41,7 @@ class Acting:
             on_tensors(self._guides, dynamics=modules["dynamics"], heads=modules["heads"]),
             self.lanes,
         )
-        self.values: dict[Any, Callable[..., Tensor]] = {}
+        self.imagining: dict[Any, tuple[Callable[..., Any], Callable[..., Tensor]]] = {}
 
     def begin(self, learning: Learning) -> None:
         """Takes up the tensors that are stacked for learning after a task boundary."""
@@ -134,14 +134,18 @@ class Acting:
         role, guest, explore, states, horizon = key
         cfg, lanes = self.cfg.planner, self.lanes
         tensors = named(dynamics=self.dynamics, heads=self.guest if guest else self.heads[role])
+        if cfg.precision == "bf16":
+            tensors = leaf_map(Tensor.bfloat16, tensors)
         rated = self.counts if role == "reviewer" else {}
-        value = self._value(bool(rated), horizon)
+        depth = planner.shared_depth(horizon, self.actions, cfg)
+        grow, value = self._imagine(bool(rated), horizon, depth)
+        shared = (grow(tensors, obs, rated),) if depth else ()
         last = noise["last"].unbind(1)  # I of (S, E*(N+P), A)
         turns = iter(range(cfg.iterations))
 
         def score(z: Tensor, candidates: Tensor) -> Tensor:
             shaped = candidates.unflatten(0, (lanes, states))
-            return value(tensors, obs, shaped, last[next(turns)], rated).flatten(0, 1)
+            return value(tensors, obs, shaped, last[next(turns)], rated, *shared).flatten(0, 1)
 
         guides = None
         if planner.guide_count(cfg):
@@ -160,37 +164,59 @@ class Acting:
     def _guides(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
         return planner.policy_sequences(dynamics, heads, obs, noise, self.cfg.planner.min_std)
 
-    def _value(self, rated: bool, horizon: int) -> Callable[..., Tensor]:
-        """The valuation of candidates; compiled where it is asked most."""
+    def _imagine(
+        self, rated: bool, horizon: int, depth: int
+    ) -> tuple[Callable[..., planner.Prefixes], Callable[..., Tensor]]:
+        """Shared beginnings, and the value of candidates; compiled where they are asked most."""
         often = self.compile and horizon == self.agents[0].horizon
-        if (rated, often) not in self.values:
-            rule = self.agents[0].reviewer.counts if rated else None
-            cfg = self.cfg
+        key = (rated, often, depth)
+        if key in self.imagining:
+            return self.imagining[key]
+        rule = self.agents[0].reviewer.counts if rated else None
+        discount, cfg = self.cfg.learning.discount, self.cfg.planner
 
-            def value(
-                dynamics: Dynamics,
-                heads: Heads,
-                obs: Tensor,
-                candidates: Tensor,
-                noise: Tensor,
-                counts: dict[str, Tensor],
-            ) -> Tensor:
-                return planner.trajectory_value(
-                    dynamics,
-                    heads,
-                    obs,
-                    candidates,
-                    noise,
-                    discount=cfg.learning.discount,
-                    policy_std=cfg.planner.min_std,
-                    use_q=cfg.planner.use_q,
-                    bonus=(lambda latent: rule.rate(counts, latent)) if rated else None,
-                )
+        def bonus(counts: dict[str, Tensor]) -> planner.Bonus | None:
+            return (lambda latent: rule.rate(counts, latent)) if rated else None
 
-            modules = {"dynamics": self.modules["dynamics"], "heads": self.modules["heads"]}
-            fn = over_lanes(on_tensors(value, **modules), self.lanes)
-            self.values[rated, often] = compiled(fn, "value") if often else fn
-        return self.values[rated, often]
+        def grow(dynamics: Dynamics, heads: Heads, obs: Tensor, counts: dict[str, Tensor]) -> Any:
+            return planner.prefixes(
+                dynamics,
+                heads,
+                obs,
+                depth,
+                self.actions.size,
+                discount=discount,
+                bonus=bonus(counts),
+            )
+
+        def value(
+            dynamics: Dynamics,
+            heads: Heads,
+            obs: Tensor,
+            candidates: Tensor,
+            noise: Tensor,
+            counts: dict[str, Tensor],
+            shared: planner.Prefixes | None = None,
+        ) -> Tensor:
+            return planner.trajectory_value(
+                dynamics,
+                heads,
+                obs,
+                candidates,
+                noise,
+                discount=discount,
+                policy_std=cfg.min_std,
+                use_q=cfg.use_q,
+                bonus=bonus(counts),
+                shared=shared,
+            )
+
+        modules = {"dynamics": self.modules["dynamics"], "heads": self.modules["heads"]}
+        both = [over_lanes(on_tensors(fn, **modules), self.lanes) for fn in (grow, value)]
+        if often:
+            both = [compiled(fn, name) for fn, name in zip(both, ("grow", "value"), strict=True)]
+        self.imagining[key] = both[0], both[1]
+        return self.imagining[key]
 
 
 def _by_row(noise: dict[str, Tensor]) -> planner.PlanNoise:

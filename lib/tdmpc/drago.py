@@ -30,7 +30,7 @@ from lib.meter import Meter
 from lib.optim import Adam
 from lib.replay.buffer import EpisodeBuffer, Episodes
 from lib.seeding import Streams
-from lib.tdmpc import counts, planner, update
+from lib.tdmpc import counts, planner, precision, update
 from lib.tdmpc.actor import Actor
 from lib.tdmpc.model import Dynamics, Heads
 from lib.tdmpc.retention import Retention
@@ -192,6 +192,7 @@ class ContinualAgent:
         known, cost = self._review_parts(obs, action, next_obs)
         return known - cost
 
+    @torch.no_grad()
     def _review_parts(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
         return update.review_parts(
             self.dynamics,
@@ -235,6 +236,10 @@ class ContinualAgent:
         if self.cfg.method.review:
             named["train/reviewer/threshold"] = float(self.threshold)
             named["train/reviewer/next_threshold"] = float(self.next_threshold)
+        if self.cfg.planner.precision == "bf16" and self.learner.buffer.count:
+            single, half = precision.scores(self.dynamics, *self.learner.buffer.transitions())
+            precision.warn_if_lost(single, half)
+            named["train/planner/score"], named["train/planner/score_bf16"] = single, half
         return dict(sorted(named.items()))
 
     def check_finite(self) -> None:
@@ -258,7 +263,7 @@ class ContinualAgent:
 
     def heads_copy(self) -> Heads:
         """The learner's heads as they are now, to act this task again later."""
-        return copy.deepcopy(self.learner.heads).requires_grad_(False)
+        return self.load_heads(self.learner.heads.state_dict())
 
     def load_heads(self, state: dict[str, Any]) -> Heads:
         """Heads from a state that `heads_copy().state_dict()` gave."""

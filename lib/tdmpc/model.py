@@ -34,6 +34,7 @@ class Dynamics(nn.Module):
     ):
         super().__init__()
         self.bounded = bounded
+        self.sizes = (obs_dim, action_dim)
         self.net = mlp(obs_dim + action_dim, width, obs_dim, generator, crelu=crelu)
 
     def raw(self, obs: Tensor, action: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Shapes: E states planned for at once, N candidate sequences, P of them from a po
 the horizon, A action size, L latent size.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -90,6 +91,62 @@ def scheduled_horizon(longest: int, duration: int, step: int) -> int:
     return int(min(longest, ramp(1, longest, duration, step)))
 
 
+class Prefixes(NamedTuple):
+    """What follows from every sequence of d one-hot actions: candidates share these beginnings.
+
+    A sequence's place is its actions read as digits, the first one the highest.
+    """
+
+    returns: Tensor  # (E, A**d) discounted rewards on the way
+    latents: Tensor  # (E, A**d, L) where it leads
+
+
+Bonus = Callable[[Tensor], Tensor]  # next latents (..., L) to the factor of a positive reward
+
+
+def shared_depth(horizon: int, actions: ActionSpace, cfg: PlannerConfig) -> int:
+    """How many first actions candidates share: all sequences of them, but no more than samples."""
+    if not actions.discrete:
+        return 0
+    depth = 0
+    while depth < horizon and actions.size ** (depth + 1) <= cfg.samples:
+        depth += 1
+    return depth
+
+
+def prefixes(
+    dynamics: Dynamics,
+    heads: Heads,
+    z: Tensor,
+    depth: int,
+    action_dim: int,
+    *,
+    discount: float,
+    bonus: Bonus | None = None,
+) -> Prefixes:
+    """Imagines every sequence of `depth` one-hot actions from E states (E, L).
+
+    Level by level, so that no beginning is imagined twice, neither within an iteration of the
+    search nor in the next.
+    """
+    states = z.shape[0]
+    returns, latents = z.new_zeros(states, 1), z.unsqueeze(1)
+    moves = torch.eye(action_dim, device=z.device, dtype=z.dtype)
+    for step in range(depth):
+        parents = latents.shape[1]
+        start = latents.repeat_interleave(action_dim, 1)  # (E, A**(step+1), L)
+        action = moves.repeat(parents, 1).expand(states, -1, -1)
+        latents = dynamics(start, action)
+        reward = _rated(heads.reward(torch.cat((start, action), -1)), latents, bonus)
+        returns = returns.repeat_interleave(action_dim, 1) + discount**step * reward
+    return Prefixes(returns, latents)
+
+
+def _rated(reward: Tensor, reached: Tensor, bonus: Bonus | None) -> Tensor:
+    """Positive rewards times the bonus of where they are earned."""
+    return reward if bonus is None else torch.where(reward > 0, reward * bonus(reached), reward)
+
+
 def trajectory_value(
     dynamics: Dynamics,
     heads: Heads,
@@ -100,30 +157,41 @@ def trajectory_value(
     discount: float,
     policy_std: float,
     use_q: bool = True,
-    bonus: Callable[[Tensor], Tensor] | None = None,
+    bonus: Bonus | None = None,
+    shared: Prefixes | None = None,
 ) -> Tensor:
     """Predicted discounted return of action sequences.
 
     sum_{t<h} discount**t R(z_t, a_t) + discount**h min_j Q_j(z_h, pi(z_h)), NaN read as 0. Only
-    the dynamics run step by step; all h rewards are one batch.
+    the dynamics run step by step; the rewards are one batch.
 
     Args:
         z: (E, L). actions: (E, N, h, A).
         noise: (E*N, A) draws for the policy at the last latents, see `Heads.policy`.
-        bonus: maps predicted next latents (h, E*N, L) to the factor of a positive reward.
+        bonus: maps predicted next latents to the factor of a positive reward.
+        shared: what `prefixes` found for the first of one-hot actions; None imagines all.
 
     Returns:
         (E, N). Source: TD-MPC algorithm 1; the bonus is DRAGO's reviewer.
     """
     states, candidates, horizon, size = actions.shape
-    steps = actions.permute(2, 0, 1, 3).reshape(horizon, states * candidates, size)
-    start = z.unsqueeze(1).expand(-1, candidates, -1).reshape(states * candidates, -1)
-    latents = dynamics.unroll(start, steps)  # (h+1, E*N, L)
-    reward = heads.reward(torch.cat((latents[:-1], steps), -1))  # (h, E*N)
-    if bonus is not None:
-        reward = torch.where(reward > 0, reward * bonus(latents[1:]), reward)
-    gammas = discount ** torch.arange(horizon, device=z.device, dtype=z.dtype)
-    value = (gammas.unsqueeze(1) * reward).sum(0)
+    depth, before = 0, z.new_zeros(states, candidates)
+    start = z.unsqueeze(1).expand(-1, candidates, -1)  # (E, N, L)
+    if shared is not None:
+        depth = round(math.log(shared.returns.shape[1], size))
+        place = z.new_zeros(states, candidates, dtype=torch.long)
+        for digit in actions[:, :, :depth].argmax(-1).unbind(-1):
+            place = place * size + digit
+        before = shared.returns.gather(1, place)
+        start = shared.latents.gather(1, place.unsqueeze(-1).expand(-1, -1, z.shape[1]))
+    steps = actions[:, :, depth:].permute(2, 0, 1, 3).reshape(-1, states * candidates, size)
+    latents = dynamics.unroll(start.reshape(states * candidates, -1), steps)  # (h-d+1, E*N, L)
+    value = before.flatten()
+    if depth < horizon:
+        reward = heads.reward(torch.cat((latents[:-1], steps), -1))  # (h-d, E*N)
+        reward = _rated(reward, latents[1:], bonus)
+        gammas = discount ** torch.arange(depth, horizon, device=z.device, dtype=z.dtype)
+        value = value + (gammas.unsqueeze(1) * reward).sum(0)
     if use_q:
         last = latents[-1]
         q = heads.twin(heads.q, last, heads.policy(last, policy_std, noise))

@@ -16,8 +16,9 @@ from lib import compiling
 from lib.graphs import Graphs
 from lib.tdmpc import planner
 from lib.tdmpc.acting import Acting
-from lib.tdmpc.learning import Learning, Pieces
+from lib.tdmpc.learning import Learning
 from lib.tdmpc.model import Heads
+from lib.tdmpc.pieces import Pieces
 
 
 class Team:

@@ -117,7 +117,6 @@ def rehearsal_loss(
     return (predicted - target).square().mean()
 
 
-@torch.no_grad()
 def review_parts(
     dynamics: Dynamics,
     old: Dynamics,

@@ -1,0 +1,55 @@
+"""How a process uses the machine it runs on: memory, threads, precision of matrix products.
+
+Nothing here changes what is computed, but for the rounding of sums that threads or lower precision
+add up in another order.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from lib.config import RunConfig
+
+WIDE = 512  # hidden units from which more threads pay off without a compiler
+FEW = 4  # threads that the fused loops of small networks can use
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's mallopt
+
+
+def keep_memory() -> bool:
+    """Lets freed memory stay with this process instead of asking for it anew at every operation.
+
+    Every result above 128 KiB would otherwise be fresh pages that the kernel clears, a sixth of a
+    small network's update. Returns whether the C library could be told.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # not glibc
+        return False
+    return bool(mallopt(MMAP_THRESHOLD, 1 << 30) and mallopt(TRIM_THRESHOLD, (1 << 31) - 1))
+
+
+def threads(width: int, device: torch.device, compiled: bool) -> int:
+    """How many CPU threads a run should use, at most as many as PyTorch is allowed now."""
+    allowed = torch.get_num_threads()
+    if device.type != "cpu":
+        return 1
+    if width >= WIDE:
+        return allowed
+    return min(FEW, allowed) if compiled else 1
+
+
+@contextmanager
+def settled(cfg: RunConfig, device: torch.device, compiled: bool) -> Iterator[None]:
+    """Memory, threads and precision for a training run, given back afterwards."""
+    before = torch.get_num_threads()
+    exact = torch.get_float32_matmul_precision()
+    keep_memory()
+    torch.set_num_threads(threads(cfg.model.width, device, compiled))
+    torch.set_float32_matmul_precision("high" if cfg.engine.matmul == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        torch.set_float32_matmul_precision(exact)
