@@ -25,6 +25,7 @@ help:  ## show this list
 	@echo
 	@echo "Examples:"
 	@echo "  make run PARAMS=params/drago-grid-full.yaml ARGS='-p seed=3'"
+	@echo "  make run ARGS='-p seeds=[0,1,2]'"
 	@echo "  make test ARGS='tests/runner -x'"
 
 run: $(STAMP)  ## execute one run into outputs/ (PARAMS=params/NAME.yaml, ARGS='-p seed=3')
@@ -40,8 +41,8 @@ book: $(STAMP)  ## execute the chapters again and check each .py and .ipynb pair
 	$(BIN)/python -m lib.book build
 	$(BIN)/python -m lib.book check
 
-bench: $(STAMP)  ## measure speed and learning curves, minutes long
-	$(BIN)/python -m pytest -m "slow or not slow" -s tests/benchmarks $(ARGS)
+bench: $(STAMP)  ## measure the fast path beside the plain one, minutes long (ARGS='--quick')
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # The stamp is touched last, so a failed install is tried again the next time.
 $(STAMP): pyproject.toml

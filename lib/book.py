@@ -21,9 +21,10 @@ if TYPE_CHECKING:  # the notebook packages take a second to import, so only when
 
 RUN = NOTEBOOKS / "20_run.py"
 COMPARE = NOTEBOOKS / "21_compare.py"
+SPEED = NOTEBOOKS / "22_speed.py"
 TRANSFER = NOTEBOOKS / "10_transfer.py"
 # Committed without outputs; copies are executed elsewhere.
-TEMPLATES = ("10_transfer", "20_run", "21_compare")
+TEMPLATES = ("10_transfer", "20_run", "21_compare", "22_speed")
 KERNEL = "python3"
 KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}

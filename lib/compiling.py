@@ -63,7 +63,8 @@ def compiled(fn: FunctionType, name: str) -> Callable[..., Any]:
             try:
                 return fast(*args)
             except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
+                lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+                said = " ".join(lines[:2]) or type(error).__name__
                 warnings.warn(
                     f"PyTorch could not compile a part of the update, which goes on slower "
                     f"without ({said}); set engine.compile never to stop trying",

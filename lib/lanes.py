@@ -158,7 +158,7 @@ def gradients(
 
 def lane_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all tensors of each lane: S leads in every tensor, (S,)."""
-    each = [torch.linalg.vector_norm(tensor.flatten(1), dim=1) for tensor in tensors]
+    each = [torch.linalg.vector_norm(t.reshape(len(t), -1), dim=1) for t in tensors]
     return torch.linalg.vector_norm(torch.stack(each), dim=0)
 
 

@@ -3,6 +3,8 @@ import torch
 from torch import nn
 
 from lib import optim
+from lib.lanes import stack
+from lib.optim import Adam
 
 
 def problem(seed: int = 0) -> tuple[nn.Linear, torch.Tensor]:
@@ -14,74 +16,169 @@ def problem(seed: int = 0) -> tuple[nn.Linear, torch.Tensor]:
     return net, torch.randn(7, 3, generator=draws)
 
 
-def descend(net: nn.Linear, optimizer: torch.optim.Optimizer, x: torch.Tensor, steps: int) -> None:
+def descend(net: nn.Linear, adam: Adam, x: torch.Tensor, steps: int) -> None:
+    for _ in range(steps):
+        adam.apply(torch.autograd.grad(net(x).square().mean(), list(net.parameters())))
+
+
+def descend_aside(
+    net: nn.Linear, optimizer: torch.optim.Optimizer, x: torch.Tensor, steps: int
+) -> None:
     for _ in range(steps):
         net(x).square().mean().backward()
-        optim.step([optimizer], list(net.parameters()))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
 
 def test_first_adam_step_moves_every_weight_by_the_learning_rate():
     # m / sqrt(v) is g / |g| after the first step's bias correction, so |step| = lr
     net, x = problem()
     before = net.weight.detach().clone()
-    descend(net, optim.adam(net.parameters(), lr=0.1), x, 1)
+    descend(net, Adam.over(net.parameters(), lr=0.1), x, 1)
     assert torch.allclose((net.weight - before).abs(), torch.full((2, 3), 0.1), atol=1e-5)
+
+
+def test_steps_equal_those_of_pytorchs_plain_adam():
+    (net, x), (twin, _) = problem(), problem()
+    descend(net, Adam.over(net.parameters(), lr=0.1), x, 5)
+    descend_aside(twin, torch.optim.Adam(twin.parameters(), lr=0.1, foreach=False), x, 5)
+    assert torch.allclose(net.weight, twin.weight, atol=1e-6)
+    assert torch.allclose(net.bias, twin.bias, atol=1e-6)
+
+
+def test_parameters_that_lie_otherwise_in_memory_are_stepped_alike():
+    # the fused kernel walks through memory: a transposed weight must not get another's gradient
+    (net, x), (twin, _) = problem(), problem()
+    twin.weight.data = twin.weight.detach().T.contiguous().T
+    assert not twin.weight.is_contiguous()
+    for each in (net, twin):
+        descend(each, Adam.over(each.parameters(), lr=0.1), x, 3)
+    assert torch.equal(net.weight, twin.weight)
+
+
+def test_gradients_that_lie_otherwise_in_memory_are_applied_alike():
+    one, two = (torch.zeros(2, 3) for _ in range(2))
+    gradient = torch.arange(6.0).view(3, 2)
+    for weight, given in ((one, gradient.T), (two, gradient.T.contiguous())):
+        Adam.over([weight], lr=0.1).apply([given])
+    assert torch.equal(one, two)
+
+
+def test_a_changed_learning_rate_counts_from_the_next_step_on():
+    # a constant gradient moves a weight by the learning rate at every step: 1 + .5 + 0
+    weight = torch.zeros(1)
+    adam = Adam.over([weight], lr=1.0)
+    for lr in (1.0, 0.5, 0.0):
+        adam.set_lr(lr)
+        adam.apply([torch.ones(1)])
+    assert weight.item() == pytest.approx(-1.5, abs=1e-5)
+
+
+def test_a_step_leaves_no_gradients_behind():
+    net, x = problem()
+    descend(net, Adam.over(net.parameters(), lr=0.1), x, 2)
+    assert all(p.grad is None and p.requires_grad for p in net.parameters())
+
+
+# Several as one --------------------------------------------------------------------------------
+
+
+def test_several_joined_take_the_steps_that_each_takes_alone():
+    weights = [torch.tensor([1.0, -2.0, 3.0]), torch.tensor([0.5, 0.25, -4.0])]
+    alone = [weight.clone() for weight in weights]
+    gradients = torch.tensor([[[1.0, 2.0, -3.0], [0.1, 0.0, 5.0]], [[2.0, -2.0, 0.0], [1, 7, -1]]])
+    each = [Adam.over([weight], lr=0.1) for weight in weights]
+    both = Adam.joined(each, [stack(weights)])
+    for gradient in gradients:
+        both.apply([gradient])
+    for lane, weight in enumerate(alone):
+        own = Adam.over([weight], lr=0.1)
+        for gradient in gradients:
+            own.apply([gradient[lane]])
+        assert torch.equal(weights[lane], weight)
+        assert all(
+            torch.equal(mine, theirs)
+            for slot in optim.SLOTS
+            for mine, theirs in zip(
+                each[lane].state_dict()[slot], own.state_dict()[slot], strict=True
+            )
+        )
+
+
+def test_joined_ones_follow_one_learning_rate():
+    each = [Adam.over([torch.zeros(2)], lr=0.1) for _ in range(3)]
+    both = Adam.joined(each, [torch.zeros(3, 2)])
+    each[2].set_lr(0.7)
+    assert both.lr.item() == each[0].lr.item() == pytest.approx(0.7)
+
+
+# Saving ----------------------------------------------------------------------------------------
 
 
 def test_a_restored_optimiser_takes_the_same_steps_to_the_bit():
     net, x = problem()
-    optimizer = optim.adam(net.parameters(), lr=0.1)
-    descend(net, optimizer, x, 3)
+    adam = Adam.over(net.parameters(), lr=0.1)
+    descend(net, adam, x, 3)
     twin, _ = problem()
     twin.load_state_dict(net.state_dict())
-    restored = optim.adam(twin.parameters(), lr=0.1)
-    optim.load(restored, optim.state(optimizer))
-    descend(net, optimizer, x, 3)
+    restored = Adam.over(twin.parameters(), lr=0.1)
+    restored.load_state_dict(adam.state_dict())
+    descend(net, adam, x, 3)
     descend(twin, restored, x, 3)
     assert torch.equal(net.weight, twin.weight) and torch.equal(net.bias, twin.bias)
 
 
 def test_a_restored_optimiser_shares_no_memory_with_what_it_came_from():
     net, x = problem()
-    optimizer = optim.adam(net.parameters(), lr=0.1)
-    descend(net, optimizer, x, 1)
-    saved = optim.state(optimizer)
-    other = optim.adam(problem()[0].parameters(), lr=0.1)
-    optim.load(other, saved)
-    descend(net, optimizer, x, 1)
-    assert all(entry["step"].item() == 1 for entry in other.state.values())
+    adam, other = (Adam.over(n.parameters(), lr=0.1) for n in (net, problem()[0]))
+    descend(net, adam, x, 1)
+    other.load_state_dict(adam.state_dict())
+    descend(net, adam, x, 1)
+    assert [count.item() for count in other.step] == [1.0, 1.0]
 
 
 def test_an_optimiser_that_never_stepped_saves_and_restores_as_such():
     net, x = problem()
+    adam = Adam.over(net.parameters(), lr=0.1)
+    empty = Adam.over(problem()[0].parameters(), lr=0.1).state_dict()
+    assert not any(part.any() for parts in empty.values() for part in parts)
+    descend(net, adam, x, 2)
+    adam.load_state_dict(empty)
+    assert not any(part.any() for parts in adam.state_dict().values() for part in parts)
+
+
+# What is trained aside, by PyTorch's own optimiser ---------------------------------------------
+
+
+def test_a_restored_optimiser_of_pytorchs_takes_the_same_steps_to_the_bit():
+    net, x = problem()
+    optimizer = optim.adam(net.parameters(), lr=0.1)
+    descend_aside(net, optimizer, x, 3)
+    twin, _ = problem()
+    twin.load_state_dict(net.state_dict())
+    restored = optim.adam(twin.parameters(), lr=0.1)
+    optim.load(restored, optim.state(optimizer))
+    descend_aside(net, optimizer, x, 3)
+    descend_aside(twin, restored, x, 3)
+    assert torch.equal(net.weight, twin.weight) and torch.equal(net.bias, twin.bias)
+
+
+def test_a_restored_optimiser_of_pytorchs_shares_no_memory_with_what_it_came_from():
+    net, x = problem()
+    optimizer = optim.adam(net.parameters(), lr=0.1)
+    descend_aside(net, optimizer, x, 1)
+    saved = optim.state(optimizer)
+    other = optim.adam(problem()[0].parameters(), lr=0.1)
+    optim.load(other, saved)
+    descend_aside(net, optimizer, x, 1)
+    assert all(entry["step"].item() == 1 for entry in other.state.values())
+
+
+def test_an_optimiser_of_pytorchs_that_never_stepped_saves_and_restores_as_such():
+    net, x = problem()
     optimizer = optim.adam(net.parameters(), lr=0.1)
     empty = optim.state(optimizer)
     assert empty == {"step": [], "exp_avg": [], "exp_avg_sq": []}
-    descend(net, optimizer, x, 2)
+    descend_aside(net, optimizer, x, 2)
     optim.load(optimizer, empty)
     assert not optimizer.state
-
-
-def test_the_norm_is_reported_before_clipping_and_the_gradients_are_cleared():
-    # gradients (3, 4): norm 5, clipped to 1 they are (.6, .8)
-    weight = nn.Parameter(torch.zeros(2))
-    optimizer = torch.optim.SGD([weight], lr=1.0)
-    weight.grad = torch.tensor([3.0, 4.0])
-    assert optim.step([optimizer], [weight], clip=1.0).item() == pytest.approx(5.0)
-    assert (-weight.detach()).tolist() == pytest.approx([0.6, 0.8], abs=1e-5)
-    assert weight.grad is None
-
-
-def test_without_a_clip_the_gradient_is_used_as_it_is():
-    weight = nn.Parameter(torch.zeros(2))
-    weight.grad = torch.tensor([30.0, 40.0])
-    assert optim.step([torch.optim.SGD([weight], lr=1.0)], [weight]).item() == 0
-    assert (-weight.detach()).tolist() == [30.0, 40.0]
-
-
-def test_several_optimisers_share_one_norm():
-    # (3,) and (4,) clipped jointly to norm 1: .6 and .8, not 1 and 1
-    one, two = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
-    one.grad, two.grad = torch.tensor([3.0]), torch.tensor([4.0])
-    optim.step([torch.optim.SGD([p], lr=1.0) for p in (one, two)], [one, two], clip=1.0)
-    assert [-one.item(), -two.item()] == pytest.approx([0.6, 0.8], abs=1e-5)

@@ -1,32 +1,24 @@
 """The updates of S agents at once: which losses are minimised, in which order, with what data.
 
 Everything lives in stacked tensors that are written in place, so one update is a fixed sequence
-of operations that a CUDA graph can record. What varies between updates is named by `Variant`.
+of operations that a CUDA graph can record. `lib.tdmpc.variants` names what differs between them.
 
 Shapes: S seeds lead; H steps of a window, B windows, L observation, A action, D dreams.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lib.config import RunConfig
-from lib.lanes import Draw, Draws, named, stack
+from lib.lanes import Draws, named, stack
 from lib.meter import observation
 from lib.optim import Adam
 from lib.replay.buffer import Windows
-from lib.tdmpc.model import policy_noise
 from lib.tdmpc.pieces import Pieces, review_rows
-
-
-class Variant(NamedTuple):
-    """What the host decides about an update."""
-
-    rehearses: bool
-    follows: bool  # the target critics move
-    draws: tuple[Draw, ...]  # how each role's windows are drawn
+from lib.tdmpc.variants import Variant, layout
 
 
 class _Role:
@@ -76,50 +68,14 @@ class Learning:
             before = named(old_dynamics=self.kept["old_dynamics"], old_vae=self.kept["old_vae"])
         self.now, self.before = now, before
 
-    # --- what the host decides ---------------------------------------------------------------
-
-    def variant(self) -> Variant:
-        """What the next update will be like."""
-        first, cfg = self.agents[0], self.cfg.learning
-        mine, rest = review_rows(self.cfg)
-        draws = [first.learner.buffer.draw(cfg.batch)]
-        if first.reviewer:
-            draws.append(first.reviewer.buffer.draw(mine))
-            if rest > cfg.batch:
-                draws.append(first.learner.buffer.draw(rest))
-        follows = first.updates % cfg.ema_every == 0
-        return Variant(first.retention.due(first.updates), follows, tuple(draws))
-
-    def layout(self, variant: Variant) -> dict[str, Draw]:
-        """All random numbers of an update."""
-        first, cfg = self.agents[0], self.cfg
-        kind, size = policy_noise(first.actions), first.actions.size
-        horizon, batch, code = first.horizon, cfg.learning.batch, cfg.vae.code
-        mine, _ = review_rows(cfg)
-        layout = dict(zip(("own", "mine", "theirs"), variant.draws, strict=False))
-        rows = {"learner": (batch, batch), "reviewer": (2 * batch, mine)}
-        for role in self.roles:
-            seen, own = rows[role]
-            layout[f"{role}/next"] = Draw(kind, (horizon, seen, size))
-            layout[f"{role}/policy"] = Draw(kind, (horizon + 1, own, size))
-        dreams, old = cfg.rehearsal.dreams, first.retention.old_vae is not None
-        if first.retention.dreams:
-            seen = rows[first.roles[-1]][0] + (dreams if old else 0)
-            layout["vae/noise"] = Draw("normal", (seen, code))
-            if old:
-                layout["vae/dreams"] = Draw("normal", (dreams, code))
-        if variant.rehearses:
-            stored = cfg.method.rehearse == "stored"
-            layout["rehearsal"] = (
-                Draw("uniform", (dreams,)) if stored else Draw("normal", (dreams, code))
-            )
-        return layout
+    # --- random numbers ----------------------------------------------------------------------
 
     def noise(self, variant: Variant) -> dict[str, Tensor]:
         """Fresh random numbers, at the same place for the same variant."""
         if variant not in self.draws:
             device = self.threshold.device
-            self.draws[variant] = Draws(self.layout(variant), len(self.agents), device)
+            wanted = layout(self.agents[0], variant)
+            self.draws[variant] = Draws(wanted, len(self.agents), device)
         return self.draws[variant].refill(self.generators)
 
     # --- one update --------------------------------------------------------------------------
@@ -143,7 +99,7 @@ class Learning:
             if "theirs" in noise:
                 windows.append(self.pieces.draw(learner, noise["theirs"], rest, horizon))
             elif rest:
-                windows.append(_first(own, rest))
+                windows.append(own)
             guard = guard | {"threshold": self.threshold}
             pairs = self._train("reviewer", windows, variant, noise, guard)
         if self.agents[0].retention.dreams:
@@ -216,10 +172,3 @@ class Learning:
             device = self.threshold.device
             self.sums[group] = stack([a.meter.group(group, values, device) for a in self.agents])
         self.sums[group].add_(observation(values))
-
-
-def _first(windows: Windows, rows: int) -> Windows:
-    """The first rows of S lanes' windows."""
-    return Windows(
-        *(part[:, :, :rows] for part in windows[:3]), *(part[:, :rows] for part in windows[3:])
-    )

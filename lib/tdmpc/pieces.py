@@ -63,7 +63,7 @@ class Pieces:
         `threshold`; `anchors` and `fisher`; what a joint rehearsal takes.
         """
         cfg = self.cfg
-        rows = review_rows(cfg)[0] if role == "reviewer" else cfg.learning.batch
+        rows, rest = review_rows(cfg) if role == "reviewer" else (cfg.learning.batch, 0)
         options = {
             "cfg": cfg.learning,
             "policy_std": cfg.planner.min_std,
@@ -81,7 +81,9 @@ class Pieces:
             (batch,) = data["windows"] if role == "learner" else (None,)
             if role == "reviewer":
                 now = {name: value.detach() for name, value in tensors.items()}
-                batch = review(now, data["threshold"], *data["windows"])
+                mine, *theirs = data["windows"]
+                theirs = [windows.rows(rest) for windows in theirs]
+                batch = review(now, data["threshold"], mine, *theirs)
             value, result = td(tensors, batch, data["noise"])
             priority = losses.td_priorities(
                 result.q[:, :, :rows],

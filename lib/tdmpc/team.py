@@ -19,6 +19,7 @@ from lib.tdmpc.acting import Acting
 from lib.tdmpc.learning import Learning
 from lib.tdmpc.model import Heads
 from lib.tdmpc.pieces import Pieces
+from lib.tdmpc.variants import variant
 
 
 class Team:
@@ -109,9 +110,9 @@ class Team:
             agent.schedule_lr()
         learning = self.learning
         for _ in range(n):
-            variant = learning.variant()
-            noise = learning.noise(variant)
-            self.graphs.run(variant, lambda v=variant, x=noise: learning.update(v, x))
+            kind = variant(self.agents[0])
+            noise = learning.noise(kind)
+            self.graphs.run(kind, lambda v=kind, x=noise: learning.update(v, x))
             for agent in self.agents:
                 agent.updates += 1
                 agent.debt -= 1.0

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lib.errors import UserError
-from lib.replay.buffer import EpisodeBuffer, Episodes, join
+from lib.lanes import Draw
+from lib.replay.buffer import EpisodeBuffer, Episodes, draw_windows, join
 
 C, T, H = 5, 11, 3
 
@@ -111,6 +112,44 @@ def test_weights_equal_the_formula(episodes, draws):
     total = ring.mass.sum().item()
     slow = [(ring.count * ring.mass.flatten()[i].item() / total) ** -0.3 for i in batch.index]
     assert batch.weight.tolist() == pytest.approx([w / max(slow) for w in slow], rel=1e-4)
+
+
+def test_a_draw_picks_its_share_of_the_mass(draws):
+    # masses 1, 3 and 4 of 8: window 0 ends at 1/8, window 1 at 4/8
+    ring = filled(1, alpha=1.0)
+    ring.set_priorities(torch.arange(8), torch.tensor([1.0, 3, 4, 0, 0, 0, 0, 0]))
+    uniform = torch.tensor([0.0, 0.124, 0.126, 0.499, 0.501, 1 - 2**-24])
+    batch = draw_windows(ring.storage, uniform, 6, H, 0.4)
+    assert batch.index.tolist() == [0, 0, 1, 1, 2, 2]
+    assert batch.obs[0, :, 1].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_drawing_apart_takes_the_largest_log_mass_plus_gumbel_noise():
+    # even draws leave the order to the masses: windows 5 and 2 of mass 9 and 4, the others 1
+    ring = filled(C, alpha=1.0)
+    ring.set_priorities(torch.tensor([2, 5]), torch.tensor([4.0, 9.0]))
+    uniform = torch.full((C * T,), 0.5)
+    assert draw_windows(ring.storage, uniform, 2, H, 0.4).index.tolist() == [5, 2]
+    # -log(-log(.999)) = 6.9 lifts window 7 beyond log 9 + .37
+    uniform[7] = 0.999
+    assert draw_windows(ring.storage, uniform, 2, H, 0.4).index.tolist() == [7, 5]
+
+
+def test_a_draw_with_replacement_takes_a_number_a_window_and_one_without_a_number_a_step():
+    part, full = filled(C - 1), filled(C)
+    assert part.draw(7) == Draw("uniform", (7,)) and full.draw(7) == Draw("uniform", (C * T,))
+    assert full.draw(40) == Draw("uniform", (C * T,))
+    assert full.draw(41) == Draw("uniform", (41,))  # more than the 5 * 8 windows there are
+
+
+def test_the_storage_is_the_rings_own_memory(draws):
+    ring = buffer()
+    held = ring.storage
+    ring.add(counting(3, 1))
+    assert held.obs[0, 0, 0] == 3 and held.mass[0, 0] == 1
+    held.mass[0] = 0.0
+    held.mass[0, 4] = 1.0
+    assert ring.sample(7, draws).index.tolist() == [4] * 7
 
 
 def test_windows_are_drawn_in_proportion_to_their_priority_to_the_alpha(draws):

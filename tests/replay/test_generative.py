@@ -3,7 +3,7 @@ import torch
 
 from lib import optim
 from lib.replay.generative import Vae
-from lib.tdmpc.update import vae_step
+from lib.tdmpc.update import vae_loss
 
 D, WIDTH, CODE, B = 5, 17, 7, 13
 
@@ -11,6 +11,10 @@ D, WIDTH, CODE, B = 5, 17, 7, 13
 @pytest.fixture
 def draws() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def normal(draws: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=draws)
 
 
 def test_the_vae_has_the_published_layers(draws):
@@ -32,7 +36,7 @@ def test_the_vae_has_as_many_parameters_as_published(inputs, width, millions, dr
 
 def test_shapes_of_reconstruction_code_and_samples(draws):
     vae = Vae(D, WIDTH, CODE, draws)
-    back, mean, log_var = vae(torch.randn(B, D, generator=draws), draws)
+    back, mean, log_var = vae(normal(draws, B, D), normal(draws, B, CODE))
     assert back.shape == (B, D) and mean.shape == log_var.shape == (B, CODE)
     sample = vae.sample(B, draws)
     assert sample.shape == (B, D) and not sample.requires_grad
@@ -45,14 +49,14 @@ def test_the_code_is_drawn_around_its_mean(draws):
     with torch.no_grad():
         vae.encoder[-1].weight.zero_()
         vae.encoder[-1].bias.copy_(torch.tensor([2.0] * CODE + [-1.0] * CODE))
-    code = vae(torch.zeros(20_011, D), draws)[0]
+    code = vae(torch.zeros(20_011, D), normal(draws, 20_011, CODE))[0]
     assert code.mean().item() == pytest.approx(2.0, abs=0.01)
     assert code.std().item() == pytest.approx(2.718281828 ** (-0.5), rel=0.01)
 
 
 def test_both_halves_receive_gradients(draws):
     vae = Vae(D, WIDTH, CODE, draws)
-    back, mean, log_var = vae(torch.randn(B, D, generator=draws), draws)
+    back, mean, log_var = vae(normal(draws, B, D), normal(draws, B, CODE))
     (back.square().mean() + mean.mean() + log_var.mean()).backward()
     assert all(p.grad is not None and p.grad.any() for p in vae.parameters())
 
@@ -67,12 +71,15 @@ def test_the_vae_reproduces_a_two_cluster_buffer(draws):
     # a quarter of the data near (1, 1, ...), the rest near (-1, -1, ...)
     def data(n: int) -> torch.Tensor:
         side = 1 - 2 * (torch.rand(n, 1, generator=draws) < 0.75).float()
-        return side + 0.05 * torch.randn(n, D, generator=draws)
+        return side + 0.05 * normal(draws, n, D)
 
     vae = Vae(D, 32, 5, draws)
     adam = optim.adam(vae.parameters(), 1e-2)
     for _ in range(250):
-        parts = vae_step(vae, data(64), 0.2, 10.0, draws, adam)
+        loss, parts = vae_loss(vae, data(64), normal(draws, 64, 5), beta=0.2)
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
     assert parts["reconstruction"] < 0.1
     sample = vae.sample(2003, draws)
     near = torch.stack([(sample - centre).abs().amax(1) < 0.4 for centre in (1.0, -1.0)], 1)

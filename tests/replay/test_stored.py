@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from lib.replay.stored import TransitionMemory
+from lib.replay.stored import TransitionMemory, draw_transitions
 
 
 @pytest.fixture
@@ -54,10 +54,18 @@ def test_every_transition_ever_offered_is_kept_equally_often(parts, draws):
 
 
 def test_samples_are_uniform_over_what_is_kept(draws):
-    obs, action, nxt = offered(None, [5], draws).sample(20_011, draws)
+    stored = offered(None, [5], draws).storage
+    obs, action, nxt = draw_transitions(stored, torch.rand(20_011, generator=draws))
     share = torch.bincount(obs[:, 0].long()) / 20_011
     assert share.tolist() == pytest.approx([0.2] * 5, abs=0.015)
     assert action.shape == (20_011, 2) and torch.equal(nxt, obs + 0.5)
+
+
+def test_a_draw_picks_its_share_of_what_is_kept(draws):
+    # of 5 transitions .39 * 5 = 1.95 is the second, and nothing lies beyond the last
+    memory = offered(None, [5], draws)
+    obs, _, _ = draw_transitions(memory.storage, torch.tensor([0.0, 0.39, 0.41, 1 - 2**-24]))
+    assert obs[:, 0].tolist() == [0, 1, 2, 4]
 
 
 def test_a_restored_memory_keeps_choosing_alike(draws):

@@ -11,13 +11,16 @@ import torch
 
 from lib import losses
 from lib.errors import NonFiniteError
-from lib.replay.buffer import Episodes
+from lib.lanes import lane_norm
+from lib.replay.buffer import Episodes, Windows
 from lib.runner import checkpoint
 from lib.runner.record import describe
-from lib.tdmpc import drago, update
+from lib.tdmpc import planner, update
+from lib.tdmpc.actor import Actor
 from lib.tdmpc.drago import ContinualAgent
 from lib.tdmpc.model import Dynamics
 from lib.tdmpc.presets import METHODS
+from tests.tdmpc.spies import applications, learning, places, spied, steps
 from tests.tiny import (
     BOX,
     continuous,
@@ -34,30 +37,23 @@ from tests.tiny import (
 B = 11
 
 
-def spied(monkeypatch, owner: object, name: str) -> list[tuple]:
-    """Lets a function work as before, and notes its arguments and what it returned."""
-    original, calls = getattr(owner, name), []
-
-    def wrapper(*args, **kwargs):
-        answer = original(*args, **kwargs)
-        calls.append((args, kwargs, answer))
-        return answer
-
-    monkeypatch.setattr(owner, name, wrapper)
-    return calls
-
-
 # One shared world model ------------------------------------------------------------------------
 
 
 def test_learner_and_reviewer_share_one_world_model_after_the_first_update(monkeypatch):
     agent = in_task(tiny(), 1)
     agent.update(1)
-    calls = spied(monkeypatch, drago.planner, "trajectory_value")
+    used, original = [], planner.trajectory_value
+
+    def noted(dynamics, heads, *args, **kwargs):
+        used.append((places(dynamics), places(heads)))
+        return original(dynamics, heads, *args, **kwargs)
+
+    monkeypatch.setattr(planner, "trajectory_value", noted)
     for role in ("learner", "reviewer"):
+        used.clear()
         agent.act(torch.zeros(2, 3), None, role=role)
-    used = {id(args[0]) for args, _, _ in calls}
-    assert used == {id(agent.dynamics)}
+        assert used == [(places(agent.dynamics), places(agent.actor(role).heads))] * 2
     owned = [m for part in vars(agent.learner).values() for m in [part] if isinstance(m, Dynamics)]
     assert owned == []
 
@@ -73,22 +69,34 @@ def test_what_the_reviewer_learns_the_learner_plans_with():
 
 
 def test_the_learners_update_beside_a_reviewer_leaves_the_world_model_alone(monkeypatch):
-    agent = in_task(tiny(method__rehearse="nothing"), 1)
-    before, heads = copied(agent.dynamics), copied(agent.learner.heads)
-    own = agent.learner.buffer.sample(B, agent.streams.update)
-    agent._train("learner", own, B, None, with_dynamics=False)
-    assert not moved(agent.dynamics, before) and moved(agent.learner.heads, heads)
+    agent = in_task(tiny("drago-no-rehearsal"), 1)
+    losses_of, stepped = spied(monkeypatch, update, "td_loss"), applications(monkeypatch)
+    agent.update(1)
+    learner, reviewer = agent.learner.heads, agent.reviewer.heads
+    assert [kwargs["train_dynamics"] for _, kwargs, _ in losses_of] == [False, True]
+    assert [where for where, _ in stepped] == [
+        places(learner.reward_net, learner.q),
+        places(learner.policy_net),
+        places(reviewer.reward_net, reviewer.q),
+        places(agent.dynamics),
+        places(reviewer.policy_net),
+    ]
     assert all(p.grad is None for p in agent.dynamics.parameters())
-    assert not agent.dynamics_optimizer.state
 
 
-def test_the_reviewers_update_leaves_the_learners_heads_alone():
-    agent = in_task(tiny(), 1)
-    own = agent.learner.buffer.sample(B, agent.streams.update)
-    before = copied(agent.learner.heads)
-    batch, rows = agent._review_batch(own)
-    agent._train("reviewer", batch, rows, None, with_dynamics=True)
-    assert not moved(agent.learner.heads, before)
+def test_the_reviewers_update_leaves_the_learners_heads_alone(monkeypatch):
+    agent = in_task(tiny("drago-no-rehearsal"), 1)
+    learners, original = [], update.review_batch
+
+    def noted(*args, **kwargs):
+        learners.append(copied(agent.learner.heads))  # the reviewer's update begins here
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(update, "review_batch", noted)
+    before = copied(agent.reviewer.heads)
+    agent.update(1)
+    assert len(learners) == 1
+    assert not moved(agent.learner.heads, learners[0]) and moved(agent.reviewer.heads, before)
 
 
 def test_alone_the_learner_trains_the_world_model_itself():
@@ -113,12 +121,12 @@ def test_the_next_threshold_follows_the_score_of_updates_that_train_the_model(
 ):
     agent = in_task(tiny(), task)
     expected, fixed = agent.next_threshold.item(), agent.threshold.item()
-    calls = spied(monkeypatch, update, "td_step")
+    calls = spied(monkeypatch, update, "td_loss")
     agent.update(3)
-    training = [answer for _, kwargs, answer in calls if kwargs["dynamics_optimizer"] is not None]
+    training = [answer for _, kwargs, answer in calls if kwargs["train_dynamics"]]
     assert len(training) == 3 and len(calls) == 3 * len(agent.roles)
-    for answer in training:
-        expected = 0.9 * expected + 0.1 * answer.score.item()
+    for _, result in training:
+        expected = 0.9 * expected + 0.1 * result.score.item()
     assert agent.next_threshold.item() == pytest.approx(expected, rel=1e-5)
     assert agent.threshold.item() == fixed
 
@@ -150,44 +158,49 @@ def test_a_loaded_world_model_brings_its_threshold(tmp_path):
 
 
 @pytest.mark.parametrize("match", ["raw", "bounded"])
-def test_rehearsal_against_an_unchanged_model_is_exactly_zero(match):
-    agent = in_task(tiny(rehearsal__match=match), 1)
-    assert agent.retention.rehearsal(agent.dynamics).item() == 0
+def test_rehearsal_against_an_unchanged_model_is_exactly_zero(match, monkeypatch):
+    agent = in_task(tiny("drago-no-review", rehearsal__match=match), 1)
+    with monkeypatch.context() as still:
+        stepped = applications(still, moving=False)
+        agent.update(1)
+    assert agent.report()["train/rehearsal/loss"] == 0
+    assert not any(gradient.any() for gradient in stepped[-1][1])
     agent.update(1)
-    assert agent.retention.rehearsal(agent.dynamics).item() > 0
+    assert agent.report()["train/rehearsal/loss"] > 0
 
 
 def test_the_rehearsal_step_moves_the_world_model_alone(monkeypatch):
     agent = in_task(tiny("drago-no-review"), 1)
     agent.update(1)
-    everything = {
-        "heads": agent.learner.heads,
-        "vae": agent.retention.vae,
-        "old vae": agent.retention.old_vae,
-        "old dynamics": agent.retention.old_dynamics,
-    }
-    before = {name: copied(module) for name, module in everything.items()}
-    model = copied(agent.dynamics)
-    monkeypatch.setattr(agent, "_train", lambda *a, **k: None)
-    monkeypatch.setattr(agent.retention, "train_vae", lambda pairs: None)
+    stepped, frozen = (
+        applications(monkeypatch),
+        [agent.retention.old_dynamics, agent.retention.old_vae],
+    )
+    before, model = [copied(module) for module in frozen], copied(agent.dynamics)
     agent.update(1)
+    where, found = stepped[-1]
+    assert where == places(agent.dynamics) and all(gradient.any() for gradient in found)
     assert moved(agent.dynamics, model)
-    assert not any(moved(module, before[name]) for name, module in everything.items())
+    assert not any(moved(module, was) for module, was in zip(frozen, before, strict=True))
 
 
 def test_rehearsal_uses_the_optimiser_of_the_main_loss_unclipped(monkeypatch):
-    agent = in_task(tiny("drago-no-review"), 1)
-    calls = spied(monkeypatch, drago.optim, "step")
+    agent = in_task(tiny("drago-no-review", learning__grad_clip=1e-6), 1)
     agent.update(1)
-    last_args, last_kwargs, _ = calls[-1]
-    assert last_args[0] == [agent.dynamics_optimizer] and len(last_args) == 2 and not last_kwargs
-    steps = {int(entry["step"]) for entry in agent.dynamics_optimizer.state.values()}
-    assert steps == {2}  # the main loss and the rehearsal
+    assert steps(agent.dynamics_adam) == 2  # the main loss and the rehearsal
+    rehearsed = spied(monkeypatch, update, "rehearsal_loss")
+    stepped = applications(monkeypatch, moving=False)
+    agent.update(1)
+    loss = update.rehearsal_loss(agent.dynamics, *rehearsed[0][0][1:])
+    wanted = torch.autograd.grad(loss, list(agent.dynamics.parameters()))
+    for mine, slow in zip(stepped[-1][1], wanted, strict=True):
+        assert torch.allclose(mine.squeeze(0), slow, atol=1e-7, rtol=1e-3)
+    assert lane_norm(stepped[-1][1]).item() > 1e-5
 
 
 def test_dreams_are_fresh_raw_samples_of_the_frozen_vae(monkeypatch):
     agent = in_task(tiny("drago-no-review"), 1)
-    calls = spied(monkeypatch, drago.update, "rehearsal_loss")
+    calls = spied(monkeypatch, update, "rehearsal_loss")
     agent.update(2)
     (first, second) = [args for args, _, _ in calls]
     assert first[1].shape == (B, 3) and first[2].shape == (B, 3)
@@ -210,30 +223,27 @@ def test_the_old_models_never_train():
 @pytest.mark.parametrize("every", [1, 3])
 def test_rehearsal_happens_every_so_many_updates(every, monkeypatch):
     agent = in_task(tiny(rehearsal__every=every), 1)
-    calls = spied(monkeypatch, agent.retention, "rehearsal")
+    calls = spied(monkeypatch, update, "rehearsal_loss")
     agent.update(7)
     assert len(calls) == len(range(0, 7, every))
 
 
 def test_joint_rehearsal_is_one_step_of_the_summed_loss(monkeypatch):
+    # that the sum is right is shown in test_learning.py
     agent = in_task(tiny(rehearsal__combine="joint", rehearsal__weight=3.0), 1)
     agent.update(1)  # the models differ from now on
-    rehearsed = spied(monkeypatch, agent.retention, "rehearsal")
-    trained = spied(monkeypatch, update, "td_step")
-    before = int(next(iter(agent.dynamics_optimizer.state.values()))["step"])
+    rehearsed, stepped = spied(monkeypatch, update, "rehearsal_loss"), applications(monkeypatch)
+    agent.meter.clear()
     agent.update(1)
-    learner, reviewer = [kwargs["extra"] for _, kwargs, _ in trained]
-    assert learner is None and len(rehearsed) == 1
-    assert reviewer.item() == pytest.approx(3 * rehearsed[0][2].item())
-    after = int(next(iter(agent.dynamics_optimizer.state.values()))["step"])
-    assert after == before + 1
+    assert [where for where, _ in stepped].count(places(agent.dynamics)) == 1
+    assert len(rehearsed) == 1 and rehearsed[0][2].item() > 0
+    assert agent.report()["train/rehearsal/loss"] == pytest.approx(rehearsed[0][2].item())
 
 
 def test_nothing_is_rehearsed_in_the_first_task_or_without_the_switch(monkeypatch):
+    monkeypatch.setattr(update, "rehearsal_loss", lambda *a: pytest.fail("rehearsed"))
     for cfg, task in ((tiny(), 0), (tiny("tdmpc"), 1), (tiny("drago-no-rehearsal"), 1)):
-        agent = in_task(cfg, task)
-        monkeypatch.setattr(agent.retention, "rehearsal", lambda model: pytest.fail("rehearsed"))
-        agent.update(2)
+        in_task(cfg, task).update(2)
 
 
 def test_stored_replay_rehearses_real_transitions_of_earlier_tasks(monkeypatch):
@@ -261,29 +271,32 @@ def test_stored_replay_holds_as_many_bytes_as_the_vae_and_multitask_everything()
 # The generator ---------------------------------------------------------------------------------
 
 
+def first_pairs(batch: Windows) -> torch.Tensor:
+    return torch.cat((batch.obs[0], batch.action[0]), 1)
+
+
 def test_the_vae_learns_the_first_pairs_of_the_batch_in_the_first_task(monkeypatch):
     agent = in_task(tiny(), 0)
-    drawn = spied(monkeypatch, agent.learner.buffer, "sample")
-    trained = spied(monkeypatch, update, "vae_step")
+    seen, trained = (spied(monkeypatch, update, name) for name in ("td_loss", "vae_loss"))
     agent.update(1)
-    batch, pairs = drawn[0][2], trained[0][0][1]
-    assert pairs.shape == (B, 6)
-    assert torch.equal(pairs, torch.cat((batch.obs[0], batch.action[0]), 1))
+    (_, _, batch, _), pairs = seen[0][0], trained[0][0][1]
+    assert pairs.shape == (B, 6) and torch.equal(pairs, first_pairs(batch))
 
 
 def test_later_it_learns_both_agents_pairs_and_dreams_of_the_frozen_vae(monkeypatch):
     agent = in_task(tiny(), 1)
-    drawn = [spied(monkeypatch, a.buffer, "sample") for a in (agent.reviewer, agent.learner)]
-    dreamt = spied(monkeypatch, agent.retention.old_vae, "sample")
-    current = spied(monkeypatch, agent.retention.vae, "sample")
-    trained = spied(monkeypatch, update, "vae_step")
+    agent.update(1)  # the generators differ from now on
+    noise = spied(monkeypatch, learning(agent), "noise")
+    seen, trained = (spied(monkeypatch, update, name) for name in ("td_loss", "vae_loss"))
     agent.update(1)
+    own, both = (first_pairs(args[2]) for args, _, _ in seen)
     pairs = trained[0][0][1]
-    assert pairs.shape == (3 * B, 6) and current == []
-    for part, calls in zip(pairs.split(B), drawn, strict=False):
-        batch = calls[0][2]
-        assert torch.equal(part, torch.cat((batch.obs[0], batch.action[0]), 1))
-    assert torch.equal(pairs[2 * B :], dreamt[0][2])
+    assert pairs.shape == (3 * B, 6) and torch.equal(pairs[: 2 * B], both)
+    assert torch.equal(both[B:], own) and held_by(agent.reviewer, both[:B])
+    code = noise[-1][2]["vae/dreams"][0]
+    with torch.no_grad():
+        assert torch.equal(pairs[2 * B :], agent.retention.old_vae.decoder(code))
+        assert not torch.allclose(pairs[2 * B :], agent.retention.vae.decoder(code))
 
 
 @pytest.mark.parametrize(
@@ -324,32 +337,44 @@ def test_the_learners_own_rewards_stay_the_tasks():
     assert torch.equal(agent.learner.buffer.reward[:5], invented(agent, seed=1).reward)
 
 
-def test_the_learners_rows_are_relabelled_at_current_weights_for_every_step():
-    agent = in_task(tiny(), 1)
-    agent.update(1)
-    own = agent.learner.buffer.sample(B, agent.streams.update)
-    batch, rows = agent._review_batch(own)
-    assert rows == B and batch.reward.shape == (3, 2 * B)
+def reviewed(agent: ContinualAgent, windows: Windows) -> torch.Tensor:
+    """The review reward of every step at the agent's weights as they are."""
+    models = (agent.retention.old_dynamics, agent.dynamics)
     with torch.no_grad():
         errors = [
-            losses.model_error(m(own.obs[:-1], own.action), own.obs[1:])
-            for m in (agent.retention.old_dynamics, agent.dynamics)
+            losses.model_error(m(windows.obs[:-1], windows.action), windows.obs[1:]) for m in models
         ]
-    now = losses.review_reward(*errors, agent.threshold)
-    assert torch.allclose(batch.reward[:, B:], now, atol=1e-6)
+    return losses.review_reward(*errors, agent.threshold)
+
+
+def test_the_learners_rows_are_relabelled_at_current_weights_for_every_step(monkeypatch):
+    agent = in_task(tiny(), 1)
     agent.update(3)
-    later, _ = agent._review_batch(own)
-    assert not torch.allclose(later.reward[:, B:], now, atol=1e-9)
+    agent.threshold.fill_(1.0)  # near the score of these models, where the reward is steep
+    calls = spied(monkeypatch, update, "review_batch")
+    with monkeypatch.context() as still:
+        applications(still, moving=False)
+        agent.update(1)
+    (*_, theirs), _, batch = calls[0]
+    now = reviewed(agent, theirs)
+    assert batch.reward.shape == (3, 2 * B) and theirs.reward.shape == (3, B)
+    assert torch.allclose(batch.reward[:, B:], now, atol=1e-6)
+    assert not torch.allclose(now, theirs.reward, atol=1e-2)
+    agent.update(3)
+    assert not torch.allclose(reviewed(agent, theirs), now, atol=1e-9)
 
 
 @pytest.mark.parametrize("relabel", [False, True])
-def test_the_reviewers_own_rows_keep_their_reward_unless_asked(relabel):
+def test_the_reviewers_own_rows_keep_their_reward_unless_asked(relabel, monkeypatch):
     agent = in_task(tiny(reviewer__relabel=relabel), 1)
     agent.update(5)
-    own = agent.learner.buffer.sample(B, agent.streams.update)
-    batch, rows = agent._review_batch(own)
-    stored = agent.reviewer.buffer._windows(batch.index[:rows], batch.weight[:rows]).reward
-    assert torch.equal(batch.reward[:, :rows], stored) != relabel
+    calls = spied(monkeypatch, update, "review_batch")
+    agent.update(1)
+    (_, _, _, mine, _), _, batch = calls[0]
+    stored = agent.reviewer.buffer.reward.flatten()[mine.index]
+    assert torch.equal(mine.reward[0], stored)
+    assert torch.equal(batch.reward[0, :B], stored) != relabel
+    assert torch.equal(batch.reward[:, :B], mine.reward) != relabel
 
 
 @pytest.mark.parametrize(
@@ -357,35 +382,45 @@ def test_the_reviewers_own_rows_keep_their_reward_unless_asked(relabel):
 )
 def test_any_share_of_reviewer_rows_works(ratio, mine, monkeypatch):
     agent = in_task(tiny(reviewer__ratio=ratio), 1)
-    trained = spied(monkeypatch, update, "td_step")
-    priorities = spied(monkeypatch, agent.reviewer.buffer, "set_priorities")
-    policies = spied(monkeypatch, update, "policy_step")
+    trained = spied(monkeypatch, update, "td_loss")
+    priorities = spied(monkeypatch, losses, "td_priorities")
+    policies = spied(monkeypatch, update, "policy_loss")
     agent.update(1)
     assert trained[1][0][2].reward.shape == (3, 22)
-    assert priorities[0][0][0].shape == priorities[0][0][1].shape == (mine,)
+    assert [answer.shape for _, _, answer in priorities] == [(B,), (mine,)]
     assert policies[1][0][1].shape == (4, mine, 3)
+    assert held_by(agent.reviewer, first_pairs(trained[1][0][2])[:mine])
+    assert held_by(agent.learner, first_pairs(trained[1][0][2])[mine:])
     assert all(math.isfinite(v) for v in agent.report().values())
+
+
+def held_by(actor: Actor, pairs: torch.Tensor) -> bool:
+    """Whether every pair is in an actor's replay."""
+    obs, action, _ = actor.buffer.transitions()
+    stored = {tuple(row) for row in torch.cat((obs, action), 1).tolist()}
+    return all(tuple(row) in stored for row in pairs.tolist())
 
 
 def test_priorities_go_to_whom_the_rows_came_from(monkeypatch):
     agent = in_task(tiny(), 1)
-    notes = [
-        spied(monkeypatch, a.buffer, "set_priorities") for a in (agent.learner, agent.reviewer)
-    ]
-    trained = spied(monkeypatch, update, "td_step")
+    before = [actor.buffer.mass.clone() for actor in (agent.learner, agent.reviewer)]
+    trained = spied(monkeypatch, update, "td_loss")
     agent.update(1)
-    (own, _, learner), (both, _, reviewer) = [(c[0][2], c[1], c[2]) for c in trained]
-    rho = agent.cfg.learning.rho
-    index, priority = notes[0][0][0]
-    assert torch.equal(index, own.index)
-    assert torch.allclose(priority, losses.td_priorities(learner.q, learner.target, rho))
-    index, priority = notes[1][0][0]
-    assert torch.equal(index, both.index[:B])
-    expected = losses.td_priorities(
+    (own, learner), (both, reviewer) = [(args[2], answer[1]) for args, _, answer in trained]
+    rho, alpha = agent.cfg.learning.rho, agent.cfg.learning.priority_alpha
+    first = losses.td_priorities(learner.q, learner.target, rho)
+    second = losses.td_priorities(
         reviewer.q[:, :, :B], reviewer.target[:, :B], rho, both.reward[:, :B]
     )
-    assert torch.allclose(priority, expected)
-    assert (priority >= 1.5).all()  # r + 2 with r above -1/2
+    assert (second >= 1.5).all()  # r + 2 with r above -1/2
+    given = ((agent.learner, own.index, first), (agent.reviewer, both.index[:B], second))
+    for (actor, index, priority), old in zip(given, before, strict=True):
+        mass = actor.buffer.mass.flatten()
+        for start in index.unique():  # a window drawn twice keeps one of its two priorities
+            wanted = priority[index == start].pow(alpha)
+            assert (mass[start] - wanted).abs().min() < 1e-5 * wanted.max()
+        others = torch.ones(len(mass), dtype=torch.bool).index_fill(0, index, False)
+        assert torch.equal(mass[others], old.flatten()[others])
 
 
 # Counting visits -------------------------------------------------------------------------------
@@ -418,11 +453,14 @@ def test_evaluation_and_the_learner_count_nothing():
 
 def test_the_bonus_is_used_in_the_reviewers_planning_alone(monkeypatch):
     agent = in_task(tiny(), 1)
-    calls = spied(monkeypatch, drago.planner, "trajectory_value")
+    calls, counts = spied(monkeypatch, planner, "trajectory_value"), agent.reviewer.counts
     agent.act(torch.zeros(2, 3), None, role="learner")
     agent.act(torch.zeros(2, 3), None, role="reviewer")
-    bonuses = [kwargs["bonus"] for _, kwargs, _ in calls]
-    assert bonuses[0] is None and bonuses[-1] == agent.reviewer.counts.bonus
+    learners, reviewers = [[calls[i][1]["bonus"] for i in turn] for turn in ((0, 1), (2, 3))]
+    assert learners == [None, None]
+    latent = torch.rand(7, 3) * 2 - 1
+    for bonus in reviewers:
+        assert torch.equal(bonus(latent), counts.rate(counts.live(), latent))
 
 
 @pytest.mark.parametrize("kind", ["bounded", "legacy", "coin-flip", "none"])
@@ -456,6 +494,19 @@ def test_target_critics_follow_only_every_so_many_updates():
         assert moved(agent.learner.heads.q, online)
 
 
+def test_the_target_follows_by_a_hundredth_of_the_way():
+    # 1 + .01 * (3 - 1) = 1.02; a learning rate of 0 leaves the critics where they are
+    agent = in_task(tiny("tdmpc", learning__lr=0.0), 0)
+    heads = agent.learner.heads
+    with torch.no_grad():
+        for online, target in zip(heads.q.parameters(), heads.target_q.parameters(), strict=True):
+            online.fill_(3.0)
+            target.fill_(1.0)
+    agent.update(1)
+    for online, target in zip(heads.q.parameters(), heads.target_q.parameters(), strict=True):
+        assert (online == 3).all() and torch.allclose(target, torch.full_like(target, 1.02))
+
+
 # Task boundaries -------------------------------------------------------------------------------
 
 
@@ -464,7 +515,7 @@ def test_a_boundary_freezes_copies_and_recreates():
     agent.update(3)
     dynamics, vae, heads = agent.dynamics, agent.retention.vae, copied(agent.learner.heads)
     model, generator = copied(dynamics), copied(vae)
-    learner, optimizer = agent.learner, agent.dynamics_optimizer
+    learner, adam = agent.learner, agent.dynamics_adam
     agent.begin_task(1)
     # carried, still the same and trainable
     assert agent.dynamics is dynamics and not moved(dynamics, model)
@@ -478,7 +529,8 @@ def test_a_boundary_freezes_copies_and_recreates():
     # recreated
     assert agent.learner is not learner and moved(agent.learner.heads, heads)
     assert agent.learner.buffer.episodes == 0 and agent.reviewer.buffer.episodes == 0
-    assert agent.dynamics_optimizer is not optimizer and not agent.dynamics_optimizer.state
+    assert agent.dynamics_adam is not adam and steps(agent.dynamics_adam) == 0
+    assert not any(m.any() for m in [*agent.dynamics_adam.exp_avg, *agent.dynamics_adam.exp_avg_sq])
     assert (agent.task, agent.steps, agent.updates, agent.pending) == (1, 0, 0, 0)
     assert not agent.reviewer.counts.table.any()
     assert moved(agent.reviewer.heads, agent.learner.heads.state_dict())
@@ -506,19 +558,28 @@ def test_the_horizon_follows_the_task_and_its_last_value_repeats():
     horizons = []
     for task in range(5):
         agent.begin_task(task)
-        horizons.append((agent.learner.horizon, agent.learner.buffer.horizon))
+        horizons.append((agent.horizon, agent.learner.buffer.horizon))
     assert horizons == [(2, 2), (4, 4), (3, 3), (3, 3), (3, 3)]
 
 
 def test_consolidation_pulls_from_the_second_task_on(monkeypatch):
     agent = in_task(tiny("ewc"), 0)
-    calls = spied(monkeypatch, update, "td_step")
+    calls = spied(monkeypatch, losses, "ewc_penalty")
     agent.update(1)
+    assert calls == []
     agent.begin_task(1)
     agent.store("learner", invented(agent))
     agent.update(2)
-    extras = [kwargs["extra"] for _, kwargs, _ in calls]
-    assert extras[0] is None and extras[1].item() == 0 and extras[2].item() > 0
+    penalties = [answer.item() for _, _, answer in calls]
+    assert len(penalties) == 2 and penalties[0] == 0 and penalties[1] > 0
+
+
+def test_without_its_strength_nothing_is_consolidated(monkeypatch):
+    agent = in_task(tiny("tdmpc"), 1)
+    assert agent.retention.consolidation.anchors == agent.retention.consolidation.fisher == []
+    penalties = spied(monkeypatch, losses, "ewc_penalty")
+    agent.update(2)
+    assert penalties == []
 
 
 # When to update --------------------------------------------------------------------------------
@@ -685,11 +746,11 @@ def test_loading_agents_takes_heads_and_the_reviewer_falls_back_to_the_learners(
 # Learning rates --------------------------------------------------------------------------------
 
 
-def rates(agent):
+def rates(agent: ContinualAgent) -> list[float]:
     actors = [agent.learner, *([agent.reviewer] if agent.reviewer else [])]
-    optimizers = [agent.dynamics_optimizer, agent.retention.vae_optimizer]
-    optimizers += [o for a in actors for o in (a.heads_optimizer, a.policy_optimizer)]
-    return [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
+    adams = [agent.dynamics_adam, agent.retention.vae_adam]
+    adams += [adam for a in actors for adam in (a.heads_adam, a.policy_adam)]
+    return [adam.lr.item() for adam in adams]
 
 
 def test_learning_rates_fall_linearly_over_a_task_and_start_afresh_with_the_next():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.model import Dynamics, Heads, policy_noise
+from tests.tiny import BOX, PICKS
 
 B, H, L, A, WIDTH = 7, 5, 3, 2, 11
 
@@ -98,27 +99,21 @@ def test_both_critics_are_evaluated_over_any_leading_shape(draws):
 
 
 def test_a_discrete_policy_answers_one_hot_actions(draws):
-    action = heads(draws).policy(torch.randn(H, B, L, generator=draws), 0.05, draws)
+    own, z = heads(draws), torch.randn(H, B, L, generator=draws)
+    action = own.policy(z, 0.05, torch.rand(H, B, A, generator=draws))
     assert action.shape == (H, B, A)
     assert ((action == 0) | (action == 1)).all() and (action.sum(-1) == 1).all()
 
 
 def test_a_continuous_policy_answers_its_squashed_mean_plus_noise(draws):
     own, z = heads(draws, discrete=False), torch.randn(B, L, generator=draws)
-    mean = torch.tanh(own.policy_net(z))
-    quiet = own.policy(z, 0.0, draws)
-    noisy = own.policy(z, 0.05, draws)
+    mean, noise = torch.tanh(own.policy_net(z)), torch.randn(B, A, generator=draws)
+    quiet = own.policy(z, 0.0, noise)
+    noisy = own.policy(z, 0.05, noise)
     assert torch.allclose(quiet, mean, atol=2e-6)
+    assert torch.allclose(noisy, (mean + 0.05 * noise).clamp(-1, 1), atol=2e-6)
     assert 0 < (noisy - mean).abs().max() < 0.3 + 1e-6
 
 
-def test_the_target_follows_by_a_hundredth_of_the_way(draws):
-    # 1 + .01 * (3 - 1) = 1.02
-    own = heads(draws)
-    with torch.no_grad():
-        for online, target in zip(own.q.parameters(), own.target_q.parameters(), strict=True):
-            online.fill_(3.0)
-            target.fill_(1.0)
-    own.follow(0.01)
-    for online, target in zip(own.q.parameters(), own.target_q.parameters(), strict=True):
-        assert (online == 3).all() and torch.allclose(target, torch.full_like(target, 1.02))
+def test_a_policy_is_asked_with_the_kind_of_numbers_that_its_actions_take():
+    assert (policy_noise(PICKS), policy_noise(BOX)) == ("uniform", "normal")

@@ -11,10 +11,9 @@ import math
 import pytest
 import torch
 
-from lib.config import LearningConfig, PlannerConfig
+from lib.config import PlannerConfig
 from lib.envs.toys import Clock, point_mass
 from lib.tdmpc import planner
-from lib.tdmpc.actor import Actor
 from lib.tdmpc.model import Dynamics, Heads
 from tests.tiny import BOX, PICKS
 
@@ -36,30 +35,22 @@ def true_score(env):
     return score
 
 
-class Tape:
-    """Replaces `torch.rand` and `torch.randn`: records what E states draw at once, and plays the
-    share of one state back."""
+def random_numbers(
+    draws: torch.Generator,
+    cfg: PlannerConfig = CFG,
+    *,
+    discrete: bool = False,
+    states: int = E,
+    horizon: int = STEPS,
+    size: int = A,
+) -> planner.PlanNoise:
+    """What one plan consumes."""
+    space = dataclasses.replace(PICKS if discrete else BOX, size=size)
+    return planner.PlanNoise.draw(states, horizon, space, cfg, draws)
 
-    def __init__(self, monkeypatch):
-        self.drawn: list[torch.Tensor] = []
-        self.at, self.only = 0, None
-        for name in ("rand", "randn"):
-            monkeypatch.setattr(torch, name, self._instead_of(getattr(torch, name)))
 
-    def _instead_of(self, original):
-        def draw(*args, **kwargs):
-            if self.only is None:
-                self.drawn.append(original(*args, **kwargs))
-                return self.drawn[-1]
-            part = self.drawn[self.at].chunk(E)[self.only]
-            self.at += 1
-            assert tuple(part.shape) == tuple(args[0] if len(args) == 1 else args)
-            return part
-
-        return draw
-
-    def play(self, state: int) -> None:
-        self.at, self.only = 0, state
+def doubled(noise: planner.PlanNoise) -> planner.PlanNoise:
+    return planner.PlanNoise(*(part.double() for part in noise))
 
 
 def heads(draws: torch.Generator, discrete: bool, double: bool = True) -> Heads:
@@ -108,9 +99,8 @@ def test_the_continuous_planner_approaches_the_linear_quadratic_optimum(draws):
     env = point_mass(episode_length=6)
     start = env.reset(13, draws)
     cfg = PlannerConfig(samples=256, elites=32, iterations=12, temperature=3.0)
-    plan = planner.gaussian_plan(
-        true_score(env), start, 6, 2, cfg, draws, std_floor=0.01, explore=False
-    )
+    noise = random_numbers(draws, cfg, states=13, horizon=6)
+    plan = planner.gaussian_plan(true_score(env), start, noise, cfg, std_floor=0.01, explore=False)
     earned = true_score(env)(start, plan.mean.unsqueeze(1))[:, 0]
     assert (earned <= env.best_return(start) + 1e-4).all()
     assert share_gained(env, start, earned) > 0.99
@@ -122,16 +112,9 @@ def test_planning_anew_at_every_step_earns_nearly_the_linear_quadratic_optimum(d
     cfg = PlannerConfig(samples=256, elites=32, iterations=10, temperature=3.0)
     earned, mean = torch.zeros(13), None
     for step in range(10):
+        noise = random_numbers(draws, cfg, states=13, horizon=10 - step)
         plan = planner.gaussian_plan(
-            true_score(env),
-            obs,
-            10 - step,
-            2,
-            cfg,
-            draws,
-            previous=mean,
-            std_floor=0.02,
-            explore=False,
+            true_score(env), obs, noise, cfg, previous=mean, std_floor=0.02, explore=False
         )
         mean = plan.mean
         obs, reward = env.step(plan.action)
@@ -143,7 +126,8 @@ def test_the_categorical_planner_finds_the_best_sequence_of_the_clock(draws):
     env = Clock(hours=5)
     start = env.reset(11, draws)
     cfg = PlannerConfig(samples=999, elites=16, iterations=3, temperature=10.0)
-    plan = planner.categorical_plan(true_score(env), start, 3, 5, cfg, draws)
+    noise = random_numbers(draws, cfg, discrete=True, states=11, horizon=3, size=5)
+    plan = planner.categorical_plan(true_score(env), start, noise, cfg)
     assert torch.equal(plan.action, env.best_action(start, 0))
     likely = torch.nn.functional.one_hot(plan.mean.argmax(-1), 5).float()
     assert true_score(env)(start, likely.unsqueeze(1)).flatten().tolist() == [3.0] * 11
@@ -158,7 +142,8 @@ def test_the_categorical_planner_agrees_with_trying_every_sequence(draws):
         return table[(actions.argmax(-1) * torch.tensor([9, 3, 1])).sum(-1)]
 
     cfg = PlannerConfig(samples=199, elites=3, iterations=3, temperature=50.0)
-    plan = planner.categorical_plan(score, torch.zeros(5, 1), 3, 3, cfg, draws)
+    noise = random_numbers(draws, cfg, discrete=True, states=5, horizon=3, size=3)
+    plan = planner.categorical_plan(score, torch.zeros(5, 1), noise, cfg)
     assert torch.equal(plan.action, every[table.argmax(), 0].expand(5, 3))
 
 
@@ -173,10 +158,8 @@ def test_guides_win_where_no_sample_can(draws):
     plan = planner.gaussian_plan(
         score,
         torch.zeros(E, L),
-        STEPS,
-        A,
+        random_numbers(draws),
         dataclasses.replace(CFG, temperature=50.0, elites=1),
-        draws,
         guides=guide,
         explore=False,
         trace=lambda i, candidates, values, best: seen.append(values.amax(1)),
@@ -223,23 +206,22 @@ def slow_gaussian(z, horizon, cfg, noises, uniform, last, previous, floor, legac
 
 @pytest.mark.parametrize("final_noise", ["clamp", "legacy"])
 @pytest.mark.parametrize("previous", [None, 3, 8], ids=["first step", "grown", "shrunk"])
-def test_the_continuous_planner_equals_the_loop(previous, final_noise, draws, monkeypatch):
+def test_the_continuous_planner_equals_the_loop(previous, final_noise, draws):
     cfg = dataclasses.replace(CFG, final_noise=final_noise)
     z = torch.randn(E, L, generator=draws, dtype=torch.float64)
     if previous is not None:
         previous = torch.rand(E, previous, A, generator=draws, dtype=torch.float64) - 0.5
-    tape = Tape(monkeypatch)
-    plan = planner.gaussian_plan(lumpy, z, STEPS, A, cfg, draws, previous=previous, std_floor=0.3)
-    noises, uniform, last = tape.drawn[:-2], tape.drawn[-2], tape.drawn[-1]
-    assert len(noises) == cfg.iterations
+    noise = doubled(random_numbers(draws, cfg))
+    plan = planner.gaussian_plan(lumpy, z, noise, cfg, previous=previous, std_floor=0.3)
+    assert len(noise.candidates) == cfg.iterations
     for e in range(E):
         action, mean = slow_gaussian(
             z[e],
             STEPS,
             cfg,
-            [noise[e] for noise in noises],
-            uniform[e].item(),
-            last[e],
+            noise.candidates[:, e],
+            noise.pick[e].item(),
+            noise.explore[e],
             None if previous is None else previous[e],
             0.3,
             legacy=final_noise == "legacy",
@@ -249,10 +231,8 @@ def test_the_continuous_planner_equals_the_loop(previous, final_noise, draws, mo
 
 def test_the_categorical_planner_equals_the_loop(draws):
     z = torch.randn(E, L, generator=draws, dtype=torch.float64)
-    steps = []
-    plan = planner.categorical_plan(
-        lumpy, z, STEPS, A, CFG, draws, trace=lambda *parts: steps.append(parts)
-    )
+    steps, noise = [], doubled(random_numbers(draws, discrete=True))
+    plan = planner.categorical_plan(lumpy, z, noise, CFG, trace=lambda *parts: steps.append(parts))
     for e in range(E):
         probs = torch.full((STEPS, A), 1 / A, dtype=z.dtype)
         for iteration, (number, candidates, values, best) in enumerate(steps):
@@ -261,12 +241,18 @@ def test_the_categorical_planner_equals_the_loop(draws):
             assert set(order.tolist()) == set(best[e].tolist()) or torch.equal(
                 values[e][order], values[e][best[e]]
             )
+            # with A = 2 actions the second is taken where the draw exceeds the first one's chance
+            second = (noise.candidates[iteration, e] >= probs[:, 0] / probs.sum(-1)).double()
+            assert torch.equal(candidates[e, :, :, 1], second)
             raw = [math.exp(CFG.temperature * values[e, n].item()) for n in best[e]]
             mean = sum(w / sum(raw) * candidates[e, n] for w, n in zip(raw, best[e], strict=True))
             probs = 0.1 * probs + 0.9 * mean
         assert torch.allclose(plan.mean[e], probs)
-        elites = candidates[e, best[e], 0]
-        assert (elites == plan.action[e]).all(-1).any()
+        reached, chosen = raw[0] / sum(raw), 0
+        while reached <= noise.pick[e].item():
+            chosen += 1
+            reached += raw[chosen] / sum(raw)
+        assert torch.equal(plan.action[e], candidates[e, best[e][chosen], 0])
     assert torch.allclose(plan.mean.sum(-1), torch.ones((), dtype=z.dtype))
 
 
@@ -296,11 +282,10 @@ def test_the_elite_that_acts_is_drawn_by_its_weight(draws):
     def score(z, actions):
         return actions[:, :, 0, 1] * math.log(3)
 
-    cfg = PlannerConfig(samples=2, elites=2, iterations=1, temperature=1.0)
+    cfg = PlannerConfig(samples=1, elites=2, iterations=1, temperature=1.0)
     guides = torch.eye(2).view(1, 2, 1, 2).expand(8009, 2, 1, 2)
-    plan = planner.categorical_plan(
-        score, torch.zeros(8009, 1), 1, 2, dataclasses.replace(cfg, samples=1), draws, guides
-    )
+    noise = random_numbers(draws, cfg, discrete=True, states=8009, horizon=1)
+    plan = planner.categorical_plan(score, torch.zeros(8009, 1), noise, cfg, guides)
     # the sample doubles one of the guides; its two best are then (1, 1) or (1, 0), half each:
     # 1/2 * 1 + 1/2 * 3/4 = 7/8
     assert plan.action[:, 1].mean().item() == pytest.approx(7 / 8, abs=0.02)
@@ -309,38 +294,37 @@ def test_the_elite_that_acts_is_drawn_by_its_weight(draws):
 # Starting from the last plan -------------------------------------------------------------------
 
 
-def first_candidates(previous: torch.Tensor | None, horizon: int, monkeypatch) -> torch.Tensor:
+def first_candidates(previous: torch.Tensor | None, horizon: int) -> torch.Tensor:
     """What the first iteration looks at when its noise is zero: the mean it starts from."""
-    seen = []
-    monkeypatch.setattr(torch, "randn", lambda shape, **k: torch.zeros(shape))
+    seen, cfg = [], dataclasses.replace(CFG, iterations=1)
+    noise = random_numbers(torch.Generator(), cfg, states=1, horizon=horizon, size=1)
     planner.gaussian_plan(
         lumpy,
         torch.zeros(1, L),
-        horizon,
-        1,
-        dataclasses.replace(CFG, iterations=1),
-        torch.Generator(),
+        planner.PlanNoise(*(torch.zeros_like(part) for part in noise)),
+        cfg,
         previous=previous,
         trace=lambda i, candidates, *rest: seen.append(candidates),
     )
     return seen[0][0, 0, :, 0]
 
 
-def test_a_plan_starts_from_the_last_one_shifted_by_a_step(monkeypatch):
+def test_a_plan_starts_from_the_last_one_shifted_by_a_step():
     previous = torch.tensor([0.1, 0.2, 0.3, 0.4]).view(1, 4, 1)
-    starts = [first_candidates(previous, horizon, monkeypatch) for horizon in (4, 6, 3, 1)]
+    starts = [first_candidates(previous, horizon) for horizon in (4, 6, 3, 1)]
     assert starts[0].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.0])
     assert starts[1].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.0, 0.0, 0.0])
     assert starts[2].tolist() == pytest.approx([0.2, 0.3, 0.0])
     assert starts[3].tolist() == [0.0]
-    assert first_candidates(None, 4, monkeypatch).tolist() == [0.0] * 4
+    assert first_candidates(None, 4).tolist() == [0.0] * 4
 
 
 def test_a_categorical_plan_starts_even_at_every_decision(draws):
     seen = []
     cfg = PlannerConfig(samples=4001, elites=5, iterations=1)
+    noise = random_numbers(draws, cfg, discrete=True, size=3)
     planner.categorical_plan(
-        lumpy, torch.zeros(E, L), STEPS, 3, cfg, draws, trace=lambda i, c, *r: seen.append(c)
+        lumpy, torch.zeros(E, L), noise, cfg, trace=lambda i, c, *r: seen.append(c)
     )
     share = seen[0].mean(1)  # (E, h, A); standard error .0075
     assert (share - 1 / 3).abs().max() < 0.035
@@ -351,8 +335,9 @@ def test_momentum_keeps_its_share_of_the_old_mean():
     for momentum, expected in ((1.0, 0.5), (0.0, 1.0), (0.25, 0.25 * 0.5 + 0.75 * 1.0)):
         cfg = PlannerConfig(samples=1, elites=1, iterations=1, momentum=momentum)
         guides = torch.tensor([0.0, 1.0]).expand(1, 1, 1, 2)
+        noise = random_numbers(torch.Generator(), cfg, discrete=True, states=1, horizon=1)
         plan = planner.categorical_plan(
-            lambda z, a: a[..., 1].sum(-1), torch.zeros(1, 1), 1, 2, cfg, torch.Generator(), guides
+            lambda z, a: a[..., 1].sum(-1), torch.zeros(1, 1), noise, cfg, guides
         )
         assert plan.mean[0, 0, 1].item() == pytest.approx(expected)
 
@@ -365,10 +350,8 @@ def act_at_the_edge(explore: bool, final_noise: str, draws: torch.Generator) -> 
     plan = planner.gaussian_plan(
         lambda z, a: a.sum((-1, -2)) * 9,
         torch.zeros(501, L),
-        1,
-        A,
+        random_numbers(draws, cfg, states=501, horizon=1),
         cfg,
-        draws,
         std_floor=0.5,
         explore=explore,
     )
@@ -400,27 +383,27 @@ def slow_value(dynamics, own, z, actions, gamma, use_q, tail_noise):
 
 
 @pytest.mark.parametrize("use_q", [True, False])
-def test_trajectory_values_equal_the_loop(use_q, draws, monkeypatch):
+def test_trajectory_values_equal_the_loop(use_q, draws):
     dynamics, own = model(draws), heads(draws, discrete=False)
     z = torch.randn(E, L, generator=draws, dtype=torch.float64)
     actions = torch.rand(E, N, STEPS, A, generator=draws, dtype=torch.float64) * 2 - 1
-    tape = Tape(monkeypatch)
+    noise = torch.randn(E, N, A, generator=draws)
     value = planner.trajectory_value(
-        dynamics, own, z, actions, draws, discount=0.9, policy_std=0.2, use_q=use_q
+        dynamics, own, z, actions, noise.view(-1, A), discount=0.9, policy_std=0.2, use_q=use_q
     )
-    noise = 0.2 * tape.drawn[0].view(E, N, A) if use_q else torch.zeros(E, N, A)
-    assert value.shape == (E, N) and bool(tape.drawn) == use_q
+    assert value.shape == (E, N)
     for e in range(E):
         for n in range(N):
-            slow = slow_value(dynamics, own, z[e], actions[e, n], 0.9, use_q, noise[e, n])
+            slow = slow_value(dynamics, own, z[e], actions[e, n], 0.9, use_q, 0.2 * noise[e, n])
             assert value[e, n].item() == pytest.approx(slow, rel=1e-5)
 
 
 def value_of(own: Heads, draws: torch.Generator, **kwargs) -> torch.Tensor:
     z = torch.zeros(E, L, dtype=torch.float64)
     actions = torch.zeros(E, N, STEPS, A, dtype=torch.float64)
+    noise = torch.rand(E * N, A, generator=draws)
     return planner.trajectory_value(
-        model(draws), own, z, actions, draws, discount=0.5, policy_std=0.05, **kwargs
+        model(draws), own, z, actions, noise, discount=0.5, policy_std=0.05, **kwargs
     )
 
 
@@ -453,8 +436,9 @@ def test_the_bonus_is_asked_about_the_states_arrived_in(draws):
         seen.append(latent)
         return torch.ones(latent.shape[:-1], dtype=latent.dtype)
 
+    noise = torch.rand(E * N, A, generator=draws)
     planner.trajectory_value(
-        dynamics, own, z, actions, draws, discount=0.5, policy_std=0.05, bonus=bonus
+        dynamics, own, z, actions, noise, discount=0.5, policy_std=0.05, bonus=bonus
     )
     arrived = dynamics(z[:, None].expand(E, N, L), actions[:, :, 0])
     assert torch.allclose(seen[0][0], arrived.reshape(E * N, L))
@@ -472,93 +456,54 @@ def test_one_broken_candidate_does_not_spoil_the_others(draws):
         return torch.nan_to_num(value)
 
     cfg = dataclasses.replace(CFG, temperature=50.0)
-    plan = planner.categorical_plan(score, torch.zeros(E, L), STEPS, A, cfg, draws)
+    noise = random_numbers(draws, cfg, discrete=True)
+    plan = planner.categorical_plan(score, torch.zeros(E, L), noise, cfg)
     assert plan.action[:, 1].tolist() == [1.0] * E
 
 
-# Many states at once ---------------------------------------------------------------------------
+# The policy's own sequences --------------------------------------------------------------------
 
 
-def actor(discrete: bool, draws: torch.Generator, cfg: PlannerConfig) -> Actor:
-    space = dataclasses.replace(PICKS if discrete else BOX, size=A)
-    return Actor(heads(draws, discrete), None, space, STEPS, cfg, LearningConfig())
-
-
-@pytest.mark.parametrize("discrete", [True, False], ids=["discrete", "continuous"])
-def test_planning_for_many_states_equals_planning_one_by_one(discrete, draws, monkeypatch):
-    cfg = dataclasses.replace(CFG, mixture=0.1, horizon_ramp=0)
-    one, dynamics = actor(discrete, draws, cfg), model(draws)
-    obs = torch.randn(E, L, generator=draws, dtype=torch.float64)
-    previous = None
-    if not discrete:
-        previous = torch.rand(E, STEPS, A, generator=draws, dtype=torch.float64)
-    tape = Tape(monkeypatch)
-    together = one.plan(dynamics, obs, previous, 100, draws, explore=True)
-    assert together.action.shape == (E, A) and together.mean.shape == (E, STEPS, A)
-    for e in range(E):
-        tape.play(e)
-        before = None if previous is None else previous[e : e + 1]
-        alone = one.plan(dynamics, obs[e : e + 1], before, 100, draws, explore=True)
-        assert torch.allclose(alone.action[0], together.action[e])
-        assert torch.allclose(alone.mean[0], together.mean[e])
-
-
-def test_the_policys_sequences_are_its_own_actions_in_the_model(draws, monkeypatch):
+def test_the_policys_sequences_are_its_own_actions_in_the_model(draws):
     dynamics, own = model(draws), heads(draws, discrete=False)
     obs = torch.randn(E, L, generator=draws, dtype=torch.float64)
-    tape = Tape(monkeypatch)
-    sequences = planner.policy_sequences(dynamics, own, obs, 2, STEPS, draws, 0.05)
-    assert sequences.shape == (E, 2, STEPS, A) and len(tape.drawn) == STEPS
+    noise = torch.randn(STEPS, E * 2, A, generator=draws)
+    sequences = planner.policy_sequences(dynamics, own, obs, noise, 0.05)
+    assert sequences.shape == (E, 2, STEPS, A)
     for e in range(E):
         for p in range(2):
             z = obs[e]
             for t in range(STEPS):
-                noise = (0.05 * tape.drawn[t][e * 2 + p]).clamp(-0.3, 0.3)
-                action = (torch.tanh(own.policy_net(z)) + noise).clamp(-1 + 1e-6, 1 - 1e-6)
+                spread = (0.05 * noise[t, e * 2 + p]).clamp(-0.3, 0.3)
+                action = (torch.tanh(own.policy_net(z)) + spread).clamp(-1 + 1e-6, 1 - 1e-6)
                 assert torch.allclose(sequences[e, p, t], action)
                 z = dynamics(z, action)
 
 
-def test_the_policy_contributes_a_twentieth_of_the_samples_once(draws, monkeypatch):
+# Random numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("discrete", [True, False], ids=["discrete", "continuous"])
+def test_a_plan_draws_for_every_candidate_guide_and_state(discrete, draws):
+    # floor(.11 * 23) = 2 guides for each of E = 3 states
+    cfg = dataclasses.replace(CFG, mixture=0.11)
+    noise = random_numbers(draws, cfg, discrete=discrete, size=A)
+    assert noise.candidates.shape == (4, E, 23, STEPS) + (() if discrete else (A,))
+    assert noise.guides.shape == (STEPS, E * 2, A) and noise.last.shape == (4, E * 25, A)
+    assert noise.pick.shape == (E,) and noise.explore.shape == (E, A)
+
+
+@pytest.mark.parametrize("discrete", [True, False], ids=["discrete", "continuous"])
+def test_one_hot_actions_take_uniform_numbers_and_others_normal_ones(discrete, draws):
+    cfg = dataclasses.replace(CFG, mixture=0.11)
+    noise = random_numbers(draws, cfg, discrete=discrete, states=499)
+    for part in (noise.candidates, noise.guides, noise.last):
+        assert bool(((part >= 0) & (part < 1)).all()) == discrete
+    assert ((noise.pick >= 0) & (noise.pick < 1)).all() and (noise.explore < 0).any()
+
+
+def test_the_policy_contributes_a_twentieth_of_the_samples_rounded_down():
     # floor(.05 * 512) = 25
-    calls = []
-    original = planner.policy_sequences
-    monkeypatch.setattr(planner, "policy_sequences", lambda *a: calls.append(a[3]) or original(*a))
-    cfg = PlannerConfig(samples=512, elites=64, iterations=3, horizon_ramp=0)
-    seen = []
-    actor(True, draws, cfg).plan(
-        model(draws),
-        torch.zeros(1, L, dtype=torch.float64),
-        None,
-        0,
-        draws,
-        explore=True,
-        trace=lambda i, candidates, *rest: seen.append(candidates),
-    )
-    assert calls == [25]
-    assert [c.shape[1] for c in seen] == [537] * 3
-    assert torch.equal(seen[0][:, 512:], seen[2][:, 512:])
-
-
-def test_no_mixture_means_no_policy_sequences(draws, monkeypatch):
-    monkeypatch.setattr(planner, "policy_sequences", lambda *a: pytest.fail("asked the policy"))
-    cfg = dataclasses.replace(CFG, mixture=0.0, use_q=False)
-    plan = actor(True, draws, cfg).plan(
-        model(draws), torch.zeros(E, L, dtype=torch.float64), None, 0, draws, explore=True
-    )
-    assert plan.action.shape == (E, A)
-
-
-def test_horizon_and_noise_floor_follow_the_agents_steps(draws, monkeypatch):
-    seen = []
-    monkeypatch.setattr(
-        planner,
-        "gaussian_plan",
-        lambda score, z, horizon, *a, **k: seen.append((horizon, k["std_floor"], k["explore"])),
-    )
-    cfg = PlannerConfig(horizon_ramp=100, std_ramp=100, min_std=0.1, mixture=0.0)
-    one, dynamics = actor(False, draws, cfg), model(draws)
-    for step in (0, 50, 100):
-        one.plan(dynamics, torch.zeros(E, L).double(), None, step, draws, explore=step == 50)
-    assert [s[0] for s in seen] == [1, 3, 5] and [s[2] for s in seen] == [False, True, False]
-    assert [s[1] for s in seen] == pytest.approx([0.5, 0.3, 0.1])
+    counts = [planner.guide_count(PlannerConfig(samples=n)) for n in (512, 19)]
+    assert counts == [25, 0]
+    assert planner.guide_count(PlannerConfig(mixture=0.0)) == 0

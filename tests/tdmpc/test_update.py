@@ -1,4 +1,4 @@
-"""One step of each part, against loops and for who receives gradients and who does not.
+"""What one update minimises, against loops and for who receives gradients and who does not.
 
 B = 7 windows, H = 3 steps, L = 5 numbers, A = 2 actions, width 11.
 """
@@ -10,7 +10,7 @@ import itertools
 import pytest
 import torch
 
-from lib import losses
+from lib import losses, optim
 from lib.config import LearningConfig, ReviewerConfig
 from lib.replay.buffer import Windows
 from lib.replay.generative import Vae
@@ -19,22 +19,7 @@ from lib.tdmpc.model import Dynamics, Heads
 from tests.tiny import copied, moved
 
 B, H, L, A, WIDTH = 7, 3, 5, 2, 11
-CFG = LearningConfig(grad_clip=1e9)  # gradients as they are
-
-
-class Spy:
-    """An optimiser that only remembers the gradients it was given."""
-
-    def __init__(self, *modules: torch.nn.Module):
-        self.parameters = [p for m in modules for p in m.parameters()]
-        self.seen: list[torch.Tensor | None] = []
-
-    def step(self) -> None:
-        self.seen = [None if p.grad is None else p.grad.clone() for p in self.parameters]
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for p in self.parameters:
-            p.grad = None
+CFG = LearningConfig()
 
 
 @pytest.fixture
@@ -62,21 +47,29 @@ def batch(draws) -> Windows:
     )
 
 
-def step(dynamics: Dynamics, heads: Heads, batch: Windows, cfg=CFG, *, train=True, **kwargs):
-    """A TD step whose gradients are kept: result, gradients of reward, critics and dynamics."""
-    of_heads, of_dynamics = Spy(heads.reward_net, heads.q), Spy(dynamics)
-    result = update.td_step(
-        dynamics,
-        heads,
-        batch,
-        cfg,
-        torch.Generator().manual_seed(1),
-        heads_optimizer=of_heads,
-        dynamics_optimizer=of_dynamics if train else None,
-        policy_std=kwargs.pop("policy_std", 0.0),
-        **kwargs,
+def parameters(*modules: torch.nn.Module) -> list[torch.Tensor]:
+    return [p for m in modules for p in m.parameters()]
+
+
+def gradients(loss: torch.Tensor, *modules: torch.nn.Module) -> list[torch.Tensor | None]:
+    """One for every parameter; None where the loss does not reach it."""
+    return list(torch.autograd.grad(loss, parameters(*modules), allow_unused=True))
+
+
+def td_loss(dynamics: Dynamics, heads: Heads, batch: Windows, cfg=CFG, *, train=True, **kwargs):
+    """The model's loss where the policy's actions are its means."""
+    noise = torch.zeros(H, B, A)
+    return update.td_loss(
+        dynamics, heads, batch, noise, cfg=cfg, policy_std=0.05, train_dynamics=train, **kwargs
     )
-    return result, of_heads.seen, of_dynamics.seen
+
+
+def step(dynamics: Dynamics, heads: Heads, batch: Windows, cfg=CFG, **kwargs):
+    """The result, and gradients of reward with critics and of the dynamics."""
+    loss, result = td_loss(dynamics, heads, batch, cfg, **kwargs)
+    found = gradients(loss, heads.reward_net, heads.q, dynamics)
+    split = len(parameters(heads.reward_net, heads.q))
+    return result, found[:split], found[split:]
 
 
 def slow_loss(dynamics, heads, batch, cfg=CFG, curiosity=0.0):
@@ -113,16 +106,40 @@ def test_a_td_step_equals_the_loop_in_loss_and_in_every_gradient(
 ):
     cfg = dataclasses.replace(CFG, first_step_heads=first_step_heads)
     loss, targets, scores = slow_loss(dynamics, heads, batch, cfg, curiosity)
-    parts = [heads.reward_net, heads.q, dynamics]
-    wanted = torch.autograd.grad(loss / H, [p for m in parts for p in m.parameters()])
+    wanted = gradients(loss / H, heads.reward_net, heads.q, dynamics)
     result, of_heads, of_dynamics = step(dynamics, heads, batch, cfg, curiosity=curiosity)
+    fast = td_loss(dynamics, heads, batch, cfg, curiosity=curiosity)[0]
+    assert fast.item() == pytest.approx(loss.item() / H, rel=1e-5)
     assert result.parts["weighted"].item() == pytest.approx(loss.item(), rel=1e-5)
     assert torch.allclose(result.target, targets, atol=1e-5)
     assert result.score.item() == pytest.approx(scores.mean().item(), rel=1e-5)
     for fast, slow in zip([*of_heads, *of_dynamics], wanted, strict=True):
         assert torch.allclose(fast, slow, atol=1e-5, rtol=1e-3)
-    norm = torch.stack([g.square().sum() for g in wanted]).sum().sqrt()
-    assert result.parts["grad_norm"].item() == pytest.approx(norm.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("first_step_heads", [False, True], ids=["all steps", "first step"])
+def test_the_critics_are_asked_about_every_step_for_the_priorities(
+    first_step_heads, dynamics, heads, batch
+):
+    cfg = dataclasses.replace(CFG, first_step_heads=first_step_heads)
+    result, _, _ = step(dynamics, heads, batch, cfg)
+    z = batch.obs[0]
+    for k in range(H):
+        slow = heads.q(torch.cat((z, batch.action[k]), 1))
+        assert torch.allclose(result.q[:, k], slow, atol=1e-5)
+        z = dynamics(z, batch.action[k])
+
+
+def test_the_policys_noise_decides_the_targets(dynamics, heads, batch, draws):
+    noise = torch.randn(H, B, A, generator=draws)
+    given = {"cfg": CFG, "policy_std": 0.05, "train_dynamics": True}
+    result = update.td_loss(dynamics, heads, batch, noise, **given)[1]
+    mean = torch.tanh(heads.policy_net(batch.obs[1:]))
+    action = (mean + (0.05 * noise).clamp(-0.3, 0.3)).clamp(-1 + 1e-6, 1 - 1e-6)
+    for k in range(H):
+        next_q = heads.target_q(torch.cat((batch.obs[k + 1], action[k]), 1)).amin(0)
+        expected = batch.reward[k] + CFG.discount * next_q
+        assert torch.allclose(result.target[k], expected, atol=1e-5)
 
 
 def test_what_a_td_step_leaves_behind_is_detached_and_of_the_right_shape(dynamics, heads, batch):
@@ -147,69 +164,58 @@ def test_reward_and_value_losses_never_reach_the_dynamics(dynamics, heads, batch
 def test_the_consistency_loss_never_reaches_the_heads(dynamics, heads, batch):
     cfg = dataclasses.replace(CFG, reward_coef=0.0, value_coef=0.0)
     _, of_heads, of_dynamics = step(dynamics, heads, batch, cfg)
-    assert not any(g.any() for g in of_heads)
+    assert not any(g is not None and g.any() for g in of_heads)
     assert all(g.any() for g in of_dynamics)
 
 
 def test_targets_and_policy_receive_nothing_from_a_td_step(dynamics, heads, batch):
-    step(dynamics, heads, batch)
-    untouched = [*heads.target_q.parameters(), *heads.policy_net.parameters()]
-    assert all(p.grad is None for p in untouched)
+    heads.target_q.requires_grad_(True)
+    loss, _ = td_loss(dynamics, heads, batch)
+    assert all(g is None for g in gradients(loss, heads.target_q, heads.policy_net))
 
 
-def test_without_their_optimiser_the_dynamics_take_no_part(dynamics, heads, batch):
+def test_dynamics_that_are_not_trained_take_no_part(dynamics, heads, batch):
     result, of_heads, of_dynamics = step(dynamics, heads, batch, train=False)
-    assert of_dynamics == [] and all(p.grad is None for p in dynamics.parameters())
+    assert all(g is None for g in of_dynamics)
     assert result.parts["consistency"].item() == 0
     trained, wanted, _ = step(dynamics, heads, batch)  # heads learn the same as with it
     assert all(torch.equal(a, b) for a, b in zip(of_heads, wanted, strict=True))
     assert result.score == trained.score
 
 
-def test_an_extra_loss_is_added_as_it_is(dynamics, heads, batch):
-    # the TD loss is divided by H, the extra one is not: gradients of net.bias differ by 1
-    _, _, plain = step(dynamics, heads, batch)
-    extra = dynamics.net[-1].bias.sum()
-    _, _, more = step(dynamics, heads, batch, extra=extra)
-    assert torch.allclose(more[-1] - plain[-1], torch.ones(L), atol=1e-5)
+def policy_loss(heads: Heads, batch: Windows, std: float = 0.0) -> torch.Tensor:
+    noise = torch.ones(H + 1, B, A)
+    return update.policy_loss(heads, batch.obs, noise, cfg=CFG, std=std)
 
 
-def test_the_norm_is_clipped_over_heads_and_dynamics_together(dynamics, heads, batch):
-    cfg = dataclasses.replace(CFG, grad_clip=0.01)
-    _, of_heads, of_dynamics = step(dynamics, heads, batch, cfg)
-    norm = torch.stack([g.square().sum() for g in [*of_heads, *of_dynamics]]).sum().sqrt()
-    assert norm.item() == pytest.approx(0.01, rel=1e-3)
-
-
-def test_a_policy_step_moves_the_policy_alone(heads, batch):
-    before = copied(heads)
-    adam = torch.optim.Adam(heads.policy_net.parameters(), lr=1e-3)
-    update.policy_step(heads, batch.obs, CFG, torch.Generator().manual_seed(1), adam, 0.05)
-    for name, value in heads.state_dict().items():
-        assert torch.equal(value, before[name]) != name.startswith("policy_net"), name
-    assert all(p.grad is None for p in heads.parameters())
-
-
-def test_a_policy_step_equals_the_loop(heads, batch):
+@pytest.mark.parametrize(("std", "shift"), [(0.0, 0.0), (0.05, 0.05), (9.0, 0.3)])
+def test_the_policys_loss_equals_the_loop(std, shift, heads, batch):
     total = 0.0
     for k in range(H + 1):
         for b in range(B):
             z = batch.obs[k, b]
-            action = torch.tanh(heads.policy_net(z))
+            mean = torch.tanh(heads.policy_net(z)) + shift
+            action = mean + (mean.clamp(-1 + 1e-6, 1 - 1e-6) - mean).detach()
             total = total - CFG.rho**k * heads.q(torch.cat((z, action))[None]).min() / B
-    wanted = torch.autograd.grad(total, list(heads.policy_net.parameters()))
-    spy = Spy(heads.policy_net)
-    loss = update.policy_step(heads, batch.obs, CFG, torch.Generator(), spy, 0.0)
-    assert loss.item() == pytest.approx(total.item(), rel=1e-5) and not loss.requires_grad
-    for fast, slow in zip(spy.seen, wanted, strict=True):
+    wanted = gradients(total, heads.policy_net)
+    loss = policy_loss(heads, batch, std)
+    assert loss.item() == pytest.approx(total.item(), rel=1e-5)
+    for fast, slow in zip(gradients(loss, heads.policy_net), wanted, strict=True):
         assert torch.allclose(fast, slow, atol=1e-6, rtol=1e-3)
 
 
-def test_a_policy_step_climbs_the_critics(heads, batch):
-    adam, losses_seen = torch.optim.Adam(heads.policy_net.parameters(), lr=1e-2), []
+def test_the_policys_loss_never_asks_reward_or_target(heads, batch):
+    heads.target_q.requires_grad_(True)
+    found = gradients(policy_loss(heads, batch), heads.reward_net, heads.target_q)
+    assert all(g is None for g in found)
+
+
+def test_following_its_loss_the_policy_climbs_the_critics(heads, batch):
+    adam, losses_seen = optim.Adam.over(heads.policy_net.parameters(), lr=1e-2), []
     for _ in range(30):
-        draws = torch.Generator().manual_seed(1)
-        losses_seen.append(update.policy_step(heads, batch.obs, CFG, draws, adam, 0.0).item())
+        loss = policy_loss(heads, batch)
+        adam.apply(gradients(loss, heads.policy_net))
+        losses_seen.append(loss.item())
     assert losses_seen[-1] < losses_seen[0] - 0.05
 
 
@@ -254,16 +260,26 @@ def test_rehearsal_against_an_unchanged_copy_is_exactly_zero(dynamics, draws):
     assert loss.item() == 0 and not any(p.grad.any() for p in dynamics.parameters())
 
 
-def test_a_vae_step_lowers_its_loss_and_clips(draws):
+def test_following_its_loss_the_vae_learns_to_reproduce(draws):
     vae, rows = Vae(L + A, 13, 3, draws), torch.randn(31, L + A, generator=draws)
-    adam, seen = torch.optim.Adam(vae.parameters(), lr=1e-2), []
+    adam, seen = optim.Adam.over(vae.parameters(), lr=1e-2), []
     for _ in range(40):
-        seen.append(update.vae_step(vae, rows, 0.01, 10.0, draws, adam)["reconstruction"].item())
+        noise = torch.randn(31, 3, generator=draws)
+        loss, parts = update.vae_loss(vae, rows, noise, beta=0.01)
+        adam.apply(gradients(loss, vae))
+        seen.append(parts["reconstruction"].item())
     assert sum(seen[-5:]) < sum(seen[:5])
-    spy = Spy(vae)
-    update.vae_step(vae, 1e3 * rows, 0.01, 0.5, draws, spy)
-    norm = torch.stack([g.square().sum() for g in spy.seen]).sum().sqrt()
-    assert norm.item() == pytest.approx(0.5, rel=1e-3)
+
+
+def test_the_vaes_loss_is_its_reconstruction_and_beta_times_its_divergence(draws):
+    vae, rows = Vae(L + A, 13, 3, draws), torch.randn(31, L + A, generator=draws)
+    noise = torch.randn(31, 3, generator=draws)
+    loss, parts = update.vae_loss(vae, rows, noise, beta=0.3)
+    mean, log_var = vae.encoder(rows).chunk(2, 1)
+    back = vae.decoder(mean + noise * (log_var / 2).exp())
+    assert parts["reconstruction"].item() == pytest.approx((back - rows).square().mean().item())
+    total = parts["reconstruction"] + 0.3 * parts["kl"]
+    assert loss.item() == pytest.approx(total.item())
 
 
 def reviewed(*args):
@@ -280,7 +296,7 @@ def test_a_review_equals_the_loop(shape, norm, dynamics, draws):
     obs, nxt = torch.randn(2, H, B, L, generator=draws)
     action = torch.randn(H, B, A, generator=draws)
     reward = reviewed(dynamics, old, obs, action, nxt, torch.tensor(1.0), cfg)
-    assert reward.shape == (H, B) and not reward.requires_grad
+    assert reward.shape == (H, B)
     for k in range(H):
         for b in range(B):
             errors = [
@@ -315,25 +331,46 @@ def test_reviewing_trains_nothing(dynamics, draws):
     assert not moved(dynamics, before) and all(p.grad is None for p in dynamics.parameters())
 
 
+def answered(batch: Windows, dynamics: Dynamics, old: Dynamics, threshold: float) -> torch.Tensor:
+    """The review reward of every step of a batch."""
+    errors = [
+        losses.model_error(m(batch.obs[:-1], batch.action), batch.obs[1:]) for m in (old, dynamics)
+    ]
+    return losses.review_reward(*errors, threshold).detach()
+
+
+@pytest.mark.parametrize("relabel", [False, True])
+def test_a_reviewers_batch_is_its_own_rows_and_then_the_learners_relabelled(
+    relabel, dynamics, batch, draws
+):
+    old = Dynamics(L, A, WIDTH, draws, crelu=True, bounded=True)
+    cfg, tau = ReviewerConfig(relabel=relabel), torch.tensor(1.0)
+    mine, theirs = batch.rows(2), batch._replace(reward=batch.reward + 9.0)
+    both = update.review_batch(dynamics, old, tau, mine, theirs, cfg=cfg)
+    assert both.obs.shape == (H + 1, 2 + B, L) and both.weight.shape == (2 + B,)
+    assert torch.equal(both.obs[:, 2:], theirs.obs) and torch.equal(both.obs[:, :2], mine.obs)
+    assert torch.allclose(both.reward[:, 2:], answered(theirs, dynamics, old, 1.0), atol=1e-6)
+    own = answered(mine, dynamics, old, 1.0) if relabel else mine.reward
+    assert torch.allclose(both.reward[:, :2], own, atol=1e-6)
+
+
+def test_a_reviewer_may_learn_from_its_own_rows_alone(dynamics, batch):
+    alone = update.review_batch(
+        dynamics, dynamics.frozen(), torch.tensor(9.5), batch, cfg=ReviewerConfig()
+    )
+    assert all(torch.equal(a, b) for a, b in zip(alone, batch, strict=True))
+
+
 def test_one_batch_can_be_learnt_by_heart(dynamics, heads, batch):
     """Overfit one batch before training on many."""
-    cfg = LearningConfig(lr=3e-3)
-    adams = [
-        torch.optim.Adam([*heads.reward_net.parameters(), *heads.q.parameters()], lr=3e-3),
-        torch.optim.Adam(dynamics.parameters(), lr=3e-3),
-    ]
-    seen = []
+    trained = parameters(heads.reward_net, heads.q, dynamics)
+    adam, seen = torch.optim.Adam(trained, lr=3e-3), []
     for _ in range(300):
-        result = update.td_step(
-            dynamics,
-            heads,
-            batch,
-            cfg,
-            torch.Generator().manual_seed(1),
-            heads_optimizer=adams[0],
-            dynamics_optimizer=adams[1],
-            policy_std=0.0,
-        )
+        loss, result = td_loss(dynamics, heads, batch, LearningConfig())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, LearningConfig().grad_clip)
+        adam.step()
+        adam.zero_grad()
         seen.append({name: part.item() for name, part in result.parts.items()})
     assert seen[-1]["reward"] < 0.1 * seen[0]["reward"]
     assert seen[-1]["value"] < 0.1 * seen[0]["value"]
