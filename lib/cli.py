@@ -9,10 +9,14 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.errors import RunInterrupted, UserError
 from lib.places import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
+
+if TYPE_CHECKING:
+    from lib import runs
+    from lib.config import RunConfig
 
 # The commands import what they need themselves: help should not wait for PyTorch.
 
@@ -22,6 +26,7 @@ examples:
   python -m lib run params/drago-grid-quick.yaml
   python -m lib run drago-grid-quick -p seed=3 -p planner.samples=64
   python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
+  python -m lib run drago-grid-quick -p seeds=0,1,2
   python -m lib resume outputs/drago-grid-quick-s3
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
   python -m lib transfer --preset grid-transfer-quick
@@ -31,6 +36,11 @@ examples:
 STOPPING = """
 Ctrl-C saves a run and stops it; a second Ctrl-C aborts at once. `resume` goes on after either,
 and after a crash, as if nothing had happened.
+"""
+SEVERAL = """
+Several seeds (-p seeds=0,1,2) are trained together in one process. Each has a run folder of its
+own, outputs/NAME-s0 and so on, as if it had run alone; finished ones are kept. The notebook about
+all of them lies in outputs/NAME-seeds-0-1-2; `resume` and `compare` take it in place of the runs.
 """
 TRANSFERRING = """
 Every task is learnt from nothing, and from the world model of each source, once for each seed;
@@ -96,7 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         "default": NOTEBOOKS / "20_run.py",
         "help": "execute a notebook of your own with the parameters of notebooks/20_run.py",
     }
-    sub = command(run, "run", "execute one run into its own folder under outputs/", STOPPING)
+    about = "execute one run, or several seeds of it, into folders under outputs/"
+    sub = command(run, "run", about, SEVERAL + STOPPING)
     sub.add_argument("params", help="params/NAME.yaml, or just NAME")
     sub.add_argument(
         "-p",
@@ -107,8 +118,15 @@ def _parser() -> argparse.ArgumentParser:
         help="replace a parameter (seed=3) or any setting by its dotted name "
         "(planner.samples=64); values are YAML; may be repeated",
     )
-    sub.add_argument("--out", metavar="DIR", help="run folder (default: outputs/NAME-sSEED)")
-    sub.add_argument("--fresh", action="store_true", help="throw away the run in that folder first")
+    sub.add_argument(
+        "--out",
+        metavar="DIR",
+        help="run folder (default: outputs/NAME-sSEED); of several seeds the notebook's folder, "
+        "their runs go to DIR-s0, DIR-s1, ...",
+    )
+    sub.add_argument(
+        "--fresh", action="store_true", help="throw away the run in that folder first, or all seeds"
+    )
     sub.add_argument("--notebook", **notebook)
 
     command(list_runs, "list", "show what can be run, and the runs there are")
@@ -162,64 +180,84 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib import families, folders, params
+    from lib import folders, params, runs
 
     parameters = params.read(given.params, PARAMS)
     for text in given.overrides:
         params.add_override(parameters, text)
-    parameters = families.PARAMETERS | parameters
-    config = families.resolve(parameters)
-    out = OUTPUTS / f"{config.name}-s{config.seed}"
-    if parameters["out_dir"]:
-        out = ROOT / parameters["out_dir"]
     if given.out:
-        out = Path(given.out)
-    if given.fresh and out.exists():
-        folders.removable(out)
-        shutil.rmtree(out)
-    _go_on(parameters, params.record(config, parameters), out, given.notebook)
+        parameters["out_dir"] = given.out
+    elif parameters.get("out_dir"):
+        parameters["out_dir"] = str(ROOT / parameters["out_dir"])
+    plan = runs.plan(parameters, OUTPUTS)
+    if given.fresh:
+        old = [out for out in dict.fromkeys((plan.out, *plan.folders)) if out.exists()]
+        for out in old:
+            folders.removable(out)
+        for out in old:
+            shutil.rmtree(out)
+    _go_on(plan, given.notebook)
 
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib import folders, params
+    from lib import folders, params, runs
 
     out = folders.find_run(given.run, OUTPUTS)
-    if asked := folders.transfer(out):
+    if asked := folders.asked(out, folders.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
         return _compare_starts(
             asked["parameters"] | {"out_dir": from_root(out)},
             own or NOTEBOOKS / "10_transfer.py",
         )
-    held = folders.held(out)
-    if held is None:
+    if asked := folders.asked(out, folders.SEEDS):
+        parameters = asked["parameters"]
+    elif held := folders.held(out):
+        parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
+    else:
         raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
-    parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
-    _go_on(parameters, held, out, given.notebook)
+    _go_on(runs.plan(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
 
 
-def _go_on(parameters: dict[str, Any], record: dict[str, Any], out: Path, notebook: Path) -> None:
-    """Takes a run to its end from wherever its folder is, and shows the result."""
-    from lib import folders, launch
+def _go_on(plan: "runs.Plan", notebook: Path) -> None:
+    """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
+    from lib import folders, launch, runs
+
+    there = [_is_there(plan, config, folder) for config, folder in plan.each()]
+    done = [folders.summary(folder).get("status") == "complete" for folder in plan.folders]
+    runs.claim(plan)
+    out = shown(plan.out)
+    if all(done) and not plan.together:
+        print(f"already finished: {out}")
+    else:
+        before = launch.read_progress(plan.out / "progress.json")
+        where = f" from {before['env_steps']:,} env steps" if before and not all(done) else ""
+        doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
+        print(f"{doing} {out}{where}", flush=True)
+        if plan.together:
+            for folder, old in zip(plan.folders, there, strict=True):
+                print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
+        plan.out.mkdir(parents=True, exist_ok=True)
+        launch.execute(plan.parameters | {"out_dir": from_root(plan.out)}, plan.out, notebook)
+    print(f"notebook: {out / 'run.ipynb'}")
+    print(folders.table([folders.summary(folder) for folder in plan.folders]))
+
+
+def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
+    """Whether a folder holds this very run already; raises UserError if it holds another."""
+    from lib import folders, params
     from lib.runner.summary import differences
 
-    held = folders.held(out)
-    if held is not None and (different := differences(held, record)):
+    held = folders.held(folder)
+    if held is None:
+        return False
+    if different := differences(held, params.record(config, plan.parameters)):
         more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
         raise UserError(
-            f"'{shown(out)}' already holds a different run ({'; '.join(different[:4])}{more}); "
+            f"'{shown(folder)}' already holds a different run ({'; '.join(different[:4])}{more}); "
             f"choose another folder with '--out DIR', or throw that run away with '--fresh'"
         )
-    if held is not None and folders.summary(out).get("status") == "complete":
-        print(f"already finished: {shown(out)}")
-    else:
-        before = launch.read_progress(out / "progress.json")
-        where = f" from {before['env_steps']:,} env steps" if before else ""
-        print(f"{'starting' if held is None else 'going on with'} {shown(out)}{where}", flush=True)
-        out.mkdir(parents=True, exist_ok=True)
-        launch.execute({**parameters, "out_dir": from_root(out)}, out, notebook)
-    print(f"notebook: {shown(out / 'run.ipynb')}")
-    print(folders.table(folders.summary(out)))
+    return True
 
 
 def list_runs(given: argparse.Namespace) -> None:
@@ -233,7 +271,7 @@ def list_runs(given: argparse.Namespace) -> None:
     for path in files:
         about = textwrap.shorten(params.about(path), width, placeholder=" ...")
         print(f"  {path.stem:<{first}} {about}")
-    marks = ("config.yaml", folders.TRANSFER)
+    marks = ("config.yaml", *folders.WHAT)
     runs = [p for p in sorted(OUTPUTS.glob("*")) if any((p / mark).is_file() for mark in marks)]
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if runs else ' none yet'}")
     for path in runs:
@@ -246,10 +284,11 @@ def compare(given: argparse.Namespace) -> None:
 
     from lib import book, folders, launch, results
 
-    runs = [folders.find_run(name, OUTPUTS) for name in given.runs]
+    asked = [folders.find_run(name, OUTPUTS) for name in given.runs]
+    runs = _runs_of(asked)
     for path in runs:
         results.load_run(path)  # says at once what is wrong with a folder
-    names = "+".join(path.name for path in runs) or "all"
+    names = "+".join(path.name for path in asked) or "all"
     if len(names) > 60:
         names = f"{len(runs)}-runs-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     out = Path(given.out) if given.out else OUTPUTS / f"compare-{names}"
@@ -262,14 +301,23 @@ def compare(given: argparse.Namespace) -> None:
     print(f"notebook: {name / folders.COMPARISON}")
 
 
+def _runs_of(asked: Sequence[Path]) -> list[Path]:
+    """Run folders, those of several seeds for the folder that stands for them, each once."""
+    from lib import folders
+
+    found = [run for path in asked for run in folders.runs_of(path)]
+    return list({run.absolute(): run for run in found}.values())
+
+
 def transfer(given: argparse.Namespace) -> None:
     """Executes 10_transfer over finished runs and new tasks, or goes on with it."""
     from lib import folders, params
 
+    sources = _runs_of([folders.find_run(name, OUTPUTS) for name in given.sources])
     parameters: dict[str, Any] = {
         "preset": given.preset,
         "tasks": [name.strip() for name in given.tasks.split(",") if name.strip()],
-        "sources": [from_root(folders.find_run(name, OUTPUTS)) for name in given.sources],
+        "sources": [from_root(run) for run in sources],
         "seeds": _numbers(given.seeds),
         "out_dir": from_root(Path(given.out) if given.out else OUTPUTS / given.preset),
     }
@@ -322,6 +370,10 @@ def clean(given: argparse.Namespace) -> None:
     for path in paths:
         size = sum(file.lstat().st_size for file in path.rglob("*"))
         print(f"  {shown(path)}  {size / 1e6:,.1f} MB  {folders.status(path)}")
+        if folders.asked(path, folders.SEEDS):
+            kept = [run for run in folders.runs_of(path) if run.exists() and run not in paths]
+            stay = f"; {', '.join(run.name for run in kept)} stay" if kept else ""
+            print(f"    only the notebook about them{stay}")
     if not given.yes:
         if not sys.stdin.isatty():
             raise UserError("clean asks before it removes anything; say --yes where nobody can")

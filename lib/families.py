@@ -1,6 +1,6 @@
 """Names to builders: the only module that knows which families exist."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from lib.errors import UserError, unknown
 from lib.seeding import Streams
 from lib.tdmpc.drago import ContinualAgent
 from lib.tdmpc.presets import METHODS, PRESETS
+from lib.tdmpc.team import Team
 
 PARAMETERS: dict[str, Any] = {
     # What a notebook or a params file may set, with its default.
@@ -20,6 +21,7 @@ PARAMETERS: dict[str, Any] = {
     "preset": "grid-quick",
     "method": "drago",
     "seed": 0,
+    "seeds": [],
     "device": "auto",
     "tasks": [],
     "start_at": "",
@@ -35,9 +37,15 @@ PARAMETERS: dict[str, Any] = {
 
 
 def resolve(parameters: Mapping[str, Any]) -> RunConfig:
-    """The complete configuration that a few parameters name.
+    """The complete configuration that a few parameters name; of several seeds the first one's.
 
-    Defaults, then the preset, then the method, then the overrides.
+    Defaults, then the preset, then the method, then the overrides. Raises as `resolve_seeds`.
+    """
+    return resolve_seeds(parameters)[0]
+
+
+def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
+    """The same for every seed that is asked for, in that order; they differ in nothing else.
 
     Raises:
         UserError: an unknown parameter, preset, method, task or setting, a wrong type, or
@@ -53,6 +61,7 @@ def resolve(parameters: Mapping[str, Any]) -> RunConfig:
                 f"wanted {wanted.__name__}"
             )
     given = PARAMETERS | dict(parameters)
+    seeds = _seeds(given["seed"], given["seeds"])
     if given["preset"] not in PRESETS:
         raise unknown("preset", given["preset"], PRESETS)
     if given["method"] not in METHODS:
@@ -63,7 +72,7 @@ def resolve(parameters: Mapping[str, Any]) -> RunConfig:
         "name": given["name"] or f"{given['method']}-{given['preset']}",
         "preset": given["preset"],
         "method_name": given["method"],
-        "seed": given["seed"],
+        "seed": seeds[0],
         "device": given["device"],
     }
     if given["tasks"]:
@@ -74,7 +83,27 @@ def resolve(parameters: Mapping[str, Any]) -> RunConfig:
     if given["start_at"]:
         run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
     check(run, inherits=bool(given["load_mode"]))
-    return run
+    return tuple(config.merge(run, {"seed": seed}) for seed in seeds)
+
+
+def _seeds(seed: int, seeds: list[Any]) -> list[int]:
+    """All seeds that `seed` or `seeds` ask for."""
+    if not seeds:
+        return [seed]
+    for number in seeds:
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise UserError(
+                f"parameter 'seeds': got {number!r}, wanted whole numbers of 0 or more, "
+                "such as [0, 1, 2]"
+            )
+        if seeds.count(number) > 1:
+            raise UserError(f"parameter 'seeds': {number} is there twice; name every seed once")
+    if seed != PARAMETERS["seed"]:
+        raise UserError(
+            f"seed {seed} and seeds {seeds} are both given; name every seed in seeds, or leave "
+            "seeds empty for a single run"
+        )
+    return list(seeds)
 
 
 def _from_task(run: RunConfig, start_at: str, inherits: bool) -> RunConfig:
@@ -170,7 +199,14 @@ def choose_device(name: str) -> torch.device:
 def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[ContinualAgent, Domain]:
     """The agent and the world that a configuration describes."""
     domain = worlds.build(run.env, run.tasks, device)
-    agent = ContinualAgent(
+    return build_agent(run, domain, streams, device), domain
+
+
+def build_agent(
+    run: RunConfig, domain: Domain, streams: Streams, device: torch.device
+) -> ContinualAgent:
+    """The agent alone, for a world that is there already."""
+    return ContinualAgent(
         run,
         domain.obs_dim,
         domain.actions,
@@ -179,4 +215,8 @@ def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[Conti
         device,
         grid_size=domain.grid_size,
     )
-    return agent, domain
+
+
+def team(agents: Sequence[ContinualAgent]) -> Team:
+    """What acts and learns for agents that differ by their seed alone, all at once."""
+    return agents[0].team if len(agents) == 1 else Team(agents)

@@ -1,7 +1,8 @@
 """Run folders: what they hold, how far they are, and which may be removed."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,18 @@ EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", TRANSFERRED, "stop"
 RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
 COMPARISON = "compare.ipynb"
 TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
+SEEDS = "seeds.yaml"  # what several seeds of a run, trained together, were asked for
+WHAT = {TRANSFER: "a comparison on new tasks", SEEDS: "several seeds of a run"}
 
 
 def status(out: Path) -> str:
     """One line about a run: how far, and how well."""
     if (out / COMPARISON).is_file():
         return "a comparison"
-    if (asked := transfer(out)) is not None:
-        done = sum(summary(out / run).get("status") == "complete" for run in asked["runs"])
-        return f"transfer, {done} of {len(asked['runs'])} runs finished"
+    if (found := asked(out, TRANSFER)) is not None:
+        return f"transfer, {_finished(out, found)} of {len(found['runs'])} runs finished"
+    if (found := asked(out, SEEDS)) is not None:
+        return _status_of_seeds(out, found)
     result, progress = summary(out), read_progress(out / "progress.json")
     if result.get("status") == "complete":
         shares = [share for _, _, _, share in _rows(result) if share is not None]
@@ -38,17 +42,45 @@ def status(out: Path) -> str:
     return f"running, {where}" if is_busy(out) else f"stopped, {where}; resume it"
 
 
-def table(result: Mapping[str, Any]) -> str:
-    """Task, final return, what counts as 100 %, and share, as text."""
-    rows = list(_rows(result))
-    width = max([16, *(len(task) + 2 for task, *_ in rows)])
-    lines = [f"{'task':<{width}}{'final return':>14}{_best(result):>10}{'share':>8}"]
-    for task, final, best, share in rows:
-        lines.append(
-            f"{task:<{width}}{_number(final, '.1f'):>14}{_number(best, '.1f'):>10}"
-            f"{_number(share, '.0%'):>8}"
-        )
-    return "\n".join(lines)
+def _finished(out: Path, found: Mapping[str, Any]) -> int:
+    return sum(summary(out / run).get("status") == "complete" for run in found["runs"])
+
+
+def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
+    """The same for several seeds, whose own folders say the rest."""
+    seeds, done = found["parameters"]["seeds"], _finished(out, found)
+    said = f"seeds {', '.join(map(str, seeds))} together, {done} of {len(seeds)} finished"
+    if done == len(seeds):
+        return said
+    return f"{said}; {'running' if is_busy(out) else 'stopped; resume it'}"
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Task, final return, what counts as 100 %, and share, as text.
+
+    Args:
+        results: summary of one run, or those of several seeds: then the mean return is said, the
+            lowest and the highest.
+    """
+    results = [result for result in results if result.get("tasks")] or results[:1]
+    first, several = results[0], len(results) > 1
+    returns = ["mean of the seeds", "lowest", "highest"] if several else ["final return"]
+    lines = [["task", *returns, _best(first), "share"]]
+    for row in zip(*map(_rows, results), strict=True):
+        task, _, best, _ = row[0]
+        finals = [final for _, final, _, _ in row]
+        known = None not in finals
+        mean = sum(finals) / len(finals) if known else None
+        said = [mean, min(finals), max(finals)] if several and known else [mean] * len(returns)
+        share = mean / best if known and best else None
+        numbers = [_number(number, ".1f") for number in (*said, best)]
+        lines.append([task, *numbers, _number(share, ".0%")])
+    widths = [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
+    return "\n".join(
+        line[0].ljust(widths[0])
+        + "".join(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )
 
 
 def _best(result: Mapping[str, Any]) -> str:
@@ -93,12 +125,16 @@ def held(out: Path) -> dict[str, Any] | None:
     return config
 
 
-def check_transfer(out: Path) -> None:
-    """Raises UserError where a folder holds other things than a comparison on new tasks."""
+def check_asked(out: Path, record: str) -> None:
+    """Raises UserError where a folder holds other things than what `record` tells of.
+
+    Args:
+        record: TRANSFER or SEEDS.
+    """
     others = [name for name in _names(out) if name not in EARLY]
-    if others and transfer(out) is None:
+    if others and asked(out, record) is None:
         raise UserError(
-            f"'{shown(out)}' holds other things than a comparison on new tasks ({_few(others)}); "
+            f"'{shown(out)}' holds other things than {WHAT[record]} ({_few(others)}); "
             "choose another folder with '--out DIR'"
         )
 
@@ -108,7 +144,7 @@ def removable(out: Path) -> None:
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
     names = _names(out)
-    ours = _config(out) is not None or {COMPARISON, TRANSFER} & set(names)
+    ours = _config(out) is not None or {COMPARISON, *WHAT} & set(names)
     if not ours and not set(names) <= set(EARLY):
         raise UserError(
             f"'{shown(out)}' holds other things than a run ({_few(names)}); "
@@ -127,13 +163,28 @@ def _config(out: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
 
 
-def transfer(out: Path) -> dict[str, Any] | None:
-    """What the comparison in a folder was asked for, or None where there is none."""
+def asked(out: Path, record: str) -> dict[str, Any] | None:
+    """What was asked for in a folder: `parameters`, and the `runs` as seen from there.
+
+    Args:
+        record: TRANSFER or SEEDS.
+
+    Returns:
+        None where there is no such record.
+    """
     try:
-        found = yaml.safe_load((out / TRANSFER).read_text())
+        found = yaml.safe_load((out / record).read_text())
     except (OSError, ValueError, yaml.YAMLError):
         return None
     return found if isinstance(found, dict) and {"parameters", "runs"} <= found.keys() else None
+
+
+def runs_of(out: Path) -> list[Path]:
+    """The run in a folder, or those of the seeds that it stands for."""
+    found = asked(out, SEEDS)
+    if found is None:
+        return [out]
+    return [Path(os.path.normpath(out / run)) for run in found["runs"]]
 
 
 def _names(out: Path) -> list[str]:

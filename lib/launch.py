@@ -243,8 +243,10 @@ def describe(state: Mapping[str, Any]) -> str:
     """One line about where a run stands."""
     tasks = state.get("tasks", 1)
     number = min(state.get("task_index", 0) + 1, tasks)
+    seeds = state.get("seeds") or ()
     parts = [
-        f"{state.get('task')} ({number}/{tasks}) {state.get('phase')}",
+        f"{f'{len(seeds)} seeds, ' if seeds else ''}{state.get('task')} ({number}/{tasks}) "
+        f"{state.get('phase')}",
         f"{state['env_steps']:,}/{state['env_steps_total']:,} env steps",
         f"{state.get('decisions') or 0:,} decisions",
     ]

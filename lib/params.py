@@ -9,6 +9,7 @@ import yaml
 from lib import config, families
 from lib.errors import UserError, unknown
 from lib.families import PARAMETERS
+from lib.runner.sources import Start
 from lib.runner.summary import differences
 
 KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration
@@ -57,8 +58,7 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
     if not equals:
         raise UserError(f"-p takes KEY=VALUE, got {text!r}; for example -p seed=3")
     if key in PARAMETERS:
-        wanted = PARAMETERS[key]
-        parameters[key] = raw.strip("'\"") if isinstance(wanted, str) else _yaml(raw)
+        parameters[key] = _parameter(PARAMETERS[key], raw.strip())
         return
     settings = config.dotted_keys(config.RunConfig())
     if "." not in key:
@@ -70,6 +70,15 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
         raise unknown("setting", key, inside or sections)
     overrides = parameters.get("overrides") or {}
     parameters["overrides"] = {**overrides, key: _yaml(raw)}
+
+
+def _parameter(default: Any, raw: str) -> Any:
+    """Text as it stands, a list with or without its brackets, all else as YAML."""
+    if isinstance(default, str):
+        return raw.strip("'\"")
+    if isinstance(default, list) and not raw.startswith("["):
+        raw = f"[{raw}]"  # a shell may want brackets for itself
+    return _yaml(raw)
 
 
 def _yaml(raw: str) -> Any:
@@ -124,7 +133,7 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def record(run: config.RunConfig, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What the training loop keeps in config.yaml."""
-    return config.to_dict(run) | {key: parameters[key] for key in KEPT}
+    return Start(*(parameters[key] for key in KEPT)).of_seed(run.seed).record(run)
 
 
 def about(path: Path) -> str:

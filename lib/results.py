@@ -27,6 +27,7 @@ RECORDED = (
     "updates",
     "dropped_episodes",
     "wall_clock_s",
+    "seeds_together",
     "hardware",
     "commit",
     "versions",
@@ -35,7 +36,7 @@ RECORDED = (
     "curves",
     "audit",
 )  # fields of summary.json that a comparison keeps of every run
-SEED_ONLY = ("name", "seed", "device")  # settings in which runs of one group may differ
+SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of one group may differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +297,7 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Groups runs by preset, method, origin and every setting but name, seed and device.
+    """Groups runs by preset, method, origin and every setting that changes what is learnt.
 
     Labels are the method's name, followed by what tells groups of one method apart: the preset,
     the tasks, the origin, or else the run's name. A seed that turns up twice counts once.

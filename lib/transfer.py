@@ -119,7 +119,7 @@ def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
             f"{', '.join(acting)} begins with another agent, as jump2run does"
         )
     out = ROOT / given["out_dir"] if given["out_dir"] else outputs / given["preset"]
-    folders.check_transfer(out)
+    folders.check_asked(out, folders.TRANSFER)
     starts = dict.fromkeys((NOTHING, *(run.method for run in runs)))
     trials = [
         _trial(given, out, entry, task.name, start, seed, runs, acting[task.name])

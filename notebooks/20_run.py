@@ -17,10 +17,12 @@
 # **Question.** An agent learns several tasks one after another in one world. What does each task
 # end at, and what is left of the earlier ones?
 #
-# This notebook trains one agent and then draws what happened. It is usually executed from the
-# command line, which leaves a copy with its figures in the run's folder:
+# This notebook trains one agent, or the same one with several seeds at once, and then draws what
+# happened. It is usually executed from the command line, which leaves a copy with its figures in
+# the run's folder:
 #
 #     python -m lib run params/drago-grid-quick.yaml -p seed=3
+#     python -m lib run params/drago-grid-quick.yaml -p seeds=0,1,2
 #
 # A quick run takes minutes on one CPU core, a full one hours on a GPU; each file in `params/`
 # says. Chapter assumed: 00.
@@ -30,23 +32,28 @@ name: str = ""  # name of the run, empty for method and preset joined by a dash
 preset: str = "grid-quick"  # sizes and budgets, see lib/tdmpc/presets.py
 method: str = "drago"  # one of the methods in lib/tdmpc/presets.py
 seed: int = 0  # seeds networks, environment, actions and batches
+seeds: list = []  # several of them, trained together, in the place of seed
 device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", "cuda:1" and so on
 tasks: list = []  # names, or in a grid mappings with name, start, goal; empty for the preset's
 start_at: str = ""  # name of the task of the sequence to begin with; empty for the first
 env_steps_per_task: int = 0  # environment steps, learner and reviewer together; 0 for the preset's
 load_mode: str = ""  # "" starts fresh, "world-model" or "agent" starts from another run
-load_from: str = ""  # that run's folder or checkpoint
+load_from: str = ""  # that run's folder or checkpoint; {seed} in it stands for the seed
 pre_rollout: str = ""  # folder or checkpoint of the agent that acts first in jump2run and its like
 overrides: dict = {}  # any other setting by its dotted name, for example planner.samples
 video: str = "final"  # films of evaluation: "" none, "final" one a task, "every" one each time
 wandb: str = ""  # "" off, "offline" or "online"
-out_dir: str = ""  # where the run writes, empty for outputs/NAME-sSEED
+out_dir: str = ""  # run folder, empty for outputs/NAME-sSEED; see below for several seeds
 
 # %% [markdown]
 # ## The run card
 #
 # A misspelt parameter or a value that does not fit stops here with one line, before anything is
 # trained.
+#
+# *Several seeds* are runs that differ in nothing else, each in a folder of its own that looks as if
+# it had been trained alone. Figures about all of them go to `out_dir`, or else to
+# outputs/NAME-seeds-0-1-2; the runs go beside it, to folders that end in -s0, -s1, -s2 instead.
 
 # %%
 import os
@@ -57,29 +64,17 @@ import numpy as np
 from IPython.display import Markdown, display
 
 from lib import families, maps, metrics, plots, results
+from lib import runs as plans
 from lib.envs import worlds
-from lib.runner.loop import train
 from lib.runner.provenance import versions
 from lib.tdmpc.presets import ABOUT
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
 
-config = families.resolve(
-    {
-        "name": name,
-        "preset": preset,
-        "method": method,
-        "seed": seed,
-        "device": device,
-        "tasks": tasks,
-        "start_at": start_at,
-        "load_mode": load_mode,
-        "env_steps_per_task": env_steps_per_task,
-        "overrides": overrides,
-    }
-)
-folder = Path(out_dir or f"outputs/{config.name}-s{config.seed}")
+given = {key: globals()[key] for key in families.PARAMETERS}
+plan = plans.plan(given, Path("outputs"))
+config, folder = plan.configs[0], plan.out
 figures = folder / "figures"
 env = config.env
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
@@ -88,7 +83,7 @@ place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domai
 card = {
     "method": f"{config.method_name}: {ABOUT[config.method_name]}",
     "preset": config.preset,
-    "seed": config.seed,
+    "seeds" if plan.together else "seed": ", ".join(str(one.seed) for one in plan.configs),
     "device": families.choose_device(config.device),
     "tasks": " → ".join(task.name for task in stream),
     "world": f"{place}, {env.episode_length:,} environment steps an episode",
@@ -98,27 +93,21 @@ card = {
     "acts first": pre_rollout or "nobody else",
     "overrides": ", ".join(f"{key} {value}" for key, value in overrides.items()) or "none",
     "folder": folder,
-    "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
 }
+if plan.together:
+    card["runs"] = ", ".join(path.name for path in plan.folders)
+card["versions"] = ", ".join(f"{package} {number}" for package, number in versions().items())
 Markdown(results.markdown_table(["run", config.name], card.items(), numbers=False))
 
 # %% [markdown]
 # ## Train
 #
 # The next cell is the only one that computes for long. It writes metrics and checkpoints as it
-# goes. Stop it and run it again: it continues where it stood. If the folder holds the finished
-# run already, it does nothing, so the figures below can be redrawn at will.
+# goes. Stop it and run it again: it continues where it stood, all seeds at the same step. Runs that
+# are finished already are not trained again, so the figures below can be redrawn at will.
 
 # %%
-summary_path = train(
-    config,
-    folder,
-    load_mode=load_mode,
-    load_from=load_from,
-    pre_rollout=pre_rollout,
-    video=video,
-    wandb=wandb,
-)
+summary_paths = plans.train(plan)
 
 # %% [markdown]
 # ## Does it learn each task?
@@ -129,30 +118,42 @@ summary_path = train(
 # the *most an episode can pay*, which the best behaviour may well stay below. Expect each curve to
 # climb towards its line. A curve that stays flat means that the task was not learnt, and what
 # follows then says little about remembering it.
+#
+# With three seeds or more a line is the interquartile mean, and its band the 95 % stratified
+# bootstrap interval over seeds; two are drawn one by one. What can only be drawn of one run is
+# drawn of the first seed, and says so.
 
 # %%
-run = results.load_run(folder)
+every = [results.load_run(path) for path in plan.folders]
+run, group = every[0], results.Group(every[0].method, tuple(every))
 yardstick, many = run.yardstick, len(run.tasks)
-if dropped := run.summary.get("dropped_episodes"):
-    print(f"Episodes left out because the simulation broke in them: {dropped}.")
+of_all = f", mean of {len(every)} seeds" if plan.together else ""
+of_first = f", seed {run.seed}" if plan.together else ""
+if dropped := sum(one.summary.get("dropped_episodes", 0) for one in every):
+    print(f"Episodes in which the simulation broke, played again or left out: {dropped}.")
 figure, axes = plt.subplots(
     1, many, figsize=(3.6 * many + 0.6, 3.2), layout="constrained", squeeze=False
 )
 for ax, task, best in zip(axes[0], run.tasks, run.optimum, strict=True):
-    steps, returns = run.curves[task]
-    mine = {run.method: (steps, returns[None])}
+    mine = {run.method: group.curve(task)}
     plots.learning_curves(mine, best, title=task, ax=ax, optimum_name=yardstick.name)
 plots.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
+finals = group.stack("final_return")  # (seeds, tasks)
 ax = plots.return_bars(
     run.tasks,
-    {run.method: run.final_return},
+    {run.method: finals},
     run.optimum,
     "At the task's end",
     optimum_name=yardstick.name,
 )
 plots.save(ax, figures / "final_returns.png")
+if plan.together:
+    rows = [[f"seed {one.seed}", *(f"{value:.1f}" for value in one.final_return)] for one in every]
+    rows.append(["all", *(results.table_cell(values, ".1f") for values in finals.T)])
+    header = ["return at the task's end", *run.tasks]
+    display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
 
 # %% [markdown]
 # ## What is left of earlier tasks?
@@ -162,16 +163,21 @@ plots.save(ax, figures / "final_returns.png")
 # a column a task. Reading down a column shows forgetting.
 
 # %%
-performance = run.performance()
-heading = f"Return matrix, {run.method}"
+performances = group.stack("performance")  # (seeds, tasks, tasks)
+performance = performances.mean(0)
+heading = f"Return matrix, {run.method}{of_all}"
 ax = plots.return_matrix(performance, run.tasks, heading, label=yardstick.share)
 plots.save(ax, figures / "return_matrix.png")
 shares = {
-    "average performance": metrics.average_performance(performance),
-    "forgetting": metrics.forgetting(performance),
-    "backward transfer": metrics.backward_transfer(performance),
+    "average performance": metrics.average_performance,
+    "forgetting": metrics.forgetting,
+    "backward transfer": metrics.backward_transfer,
 }
-rows = [(name, f"{value:.3f}".replace("nan", "–")) for name, value in shares.items()]
+rows = []
+for label, share_of in shares.items():
+    values = np.array([share_of(matrix) for matrix in performances])
+    value = results.table_cell(values, ".3f") if plan.together else f"{values[0]:.3f}"
+    rows.append((label, value.replace("nan", "–")))
 Markdown(results.markdown_table([yardstick.share, "value"], rows))
 
 # %% [markdown]
@@ -189,10 +195,10 @@ Markdown(results.markdown_table([yardstick.share, "value"], rows))
 # begins.
 
 # %%
-measure, met = run.measures[0], run.met()
+measure, met = run.measures[0], group.stack("met")  # (seeds, tasks, tasks)
 if np.isfinite(met).any():
     ax = plots.retention_curves(
-        {f"{measure.of} {task}": met[:, j] for j, task in enumerate(run.tasks)},
+        {f"{measure.of} {task}": met[:, :, j] for j, task in enumerate(run.tasks)},
         title=f"One-step prediction, {run.method}",
         ylabel=measure.axis,
         log=measure.log,
@@ -208,11 +214,18 @@ else:
 # mean of −log of the error, so that a few transitions with huge errors, such as a foot hitting the
 # ground, do not decide it.
 
+
 # %%
+def cell(kind, scores):
+    """One number of every seed as a cell of a table."""
+    return kind.cell(scores) if plan.together else kind.value(scores[0])
+
+
 for other in run.measures[1:]:
+    values = group.stack("met", other.quantity)
     rows = [
-        [task, *(other.value(number) for number in row)]
-        for task, row in zip(run.tasks, run.met(other.quantity), strict=True)
+        [task, *(cell(other, values[:, k, j]) for j in range(many))]
+        for k, task in enumerate(run.tasks)
     ]
     header = [f"{other.axis} after", *(f"{other.of} {task}" for task in run.tasks)]
     display(Markdown(results.markdown_table(header, rows)))
@@ -222,25 +235,25 @@ for other in run.measures[1:]:
 # them or not. Rooms that no task has visited yet stand near zero.
 
 # %%
-rooms, accuracy = run.rooms(), run.by_room()
+rooms, accuracy = run.rooms(), group.stack("by_room")  # (seeds, tasks, rooms)
 if rooms:
     header = [f"{measure.axis} after", *rooms]
     rows = [
-        [task, *(measure.value(number) for number in row)]
-        for task, row in zip(run.tasks, accuracy, strict=False)
+        [run.tasks[k], *(cell(measure, scores) for scores in accuracy[:, k].T)]
+        for k in range(accuracy.shape[1])
     ]
     display(Markdown(results.markdown_table(header, rows)))
 
 # %% [markdown]
 # Where the error sits. In a grid, on the map: squared error of the predicted observation, averaged
 # over headings and actions, on one logarithmic scale. Dark is known, bright is not. For a body, by
-# number of the observation, positions first and velocities after them.
+# number of the observation, positions first and velocities after them. Of several seeds, the first.
 
 # %%
 audits = [run.audit_arrays(k) for k in range(len(run.tasks))]
 drawn = [k for k, found in enumerate(audits) if "cells" in found]
 listed = [k for k, found in enumerate(audits) if "error" in found and k not in drawn]
-titles = [f"after {run.tasks[k]}" for k in drawn]
+titles = [f"after {run.tasks[k]}{of_first}" for k in drawn]
 if drawn:
     cells = audits[drawn[0]]["cells"]
     ax = maps.boundary_maps(
@@ -260,7 +273,7 @@ if listed:
         },
         "number in the observation",
         "mean squared error",
-        f"What was held out in {run.tasks[0]}",
+        f"What was held out in {run.tasks[0]}{of_first}",
         log=True,
     )
     plots.save(ax, figures / "model_error_by_number.png")
@@ -271,15 +284,13 @@ if listed:
 # Methods with a generator rehearse on state-action pairs that it invents. Dreams should cover
 # what the agent met (blue) and stay out of what it never saw (purple). Coverage that shrinks
 # from task to task is the generator's own forgetting. Only a grid can be listed state by state, so
-# only there can dreams be counted.
+# only there can dreams be counted. Of several seeds, the first.
 
 # %%
 dreamers = [k for k in drawn if "dream_count" in audits[k]]
 if dreamers:
     last = audits[dreamers[-1]]
-    ax = maps.coverage_map(
-        cells, last["met"].any(0), last["dream_count"], f"Dreams after {run.tasks[dreamers[-1]]}"
-    )
+    ax = maps.coverage_map(cells, last["met"].any(0), last["dream_count"], f"Dreams {titles[-1]}")
     plots.save(ax, figures / "dream_coverage.png")
     rows = [
         [run.tasks[k]]
@@ -287,7 +298,8 @@ if dreamers:
         + [f"{run.audit[k].get(f'dream/met-{task}/coverage', np.nan):.2f}" for task in run.tasks]
         for k in dreamers
     ]
-    header = ["after", "on free cells", "met before", *(f"coverage of {t}" for t in run.tasks)]
+    header = [f"after{of_first}", "on free cells", "met before"]
+    header += [f"coverage of {task}" for task in run.tasks]
     display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
 elif config.method.rehearse == "dreams":
     print(f"Method '{run.method}' rehearses dreams, but they cannot be counted in this world.")
@@ -301,7 +313,7 @@ if dreamers:
         f"after {run.tasks[k]}": [run.audit[k][f"dream/{room}/share"] for room in places]
         for k in dreamers
     }
-    ax = plots.share_bars(places, shares, "share of all dreams", "Where the dreams lie")
+    ax = plots.share_bars(places, shares, "share of all dreams", f"Where the dreams lie{of_first}")
     plots.save(ax, figures / "dream_rooms.png")
 
 # %% [markdown]
@@ -309,12 +321,13 @@ if dreamers:
 #
 # A reviewer is paid for transitions that the old model predicts well and the current one does
 # not. In a grid, orange cells attract it, purple ones repel it. From the second task on, expect
-# orange in rooms learnt before.
+# orange in rooms learnt before. Of several seeds, the first.
 
 # %%
 reviewers = [k for k in drawn if "intrinsic" in audits[k]]
 for k in reviewers:
-    ax = maps.reward_map(cells, audits[k]["intrinsic"], f"Review reward, end of {run.tasks[k]}")
+    heading = f"Review reward, end of {run.tasks[k]}{of_first}"
+    ax = maps.reward_map(cells, audits[k]["intrinsic"], heading)
     plots.save(ax, figures / f"review_reward_{k + 1}.png")
 if not reviewers and config.method.review and not drawn and (many > 1 or load_mode):
     print(f"Method '{run.method}' has a reviewer, but this world has no map of its rewards.")
@@ -328,11 +341,14 @@ elif not reviewers:
 # better; dotted lines are task switches. A sudden dip late in a task would be an unstable update.
 
 # %%
-score_steps, score = run.series("train/learner/score")
+scores = {
+    f"seed {one.seed}" if plan.together else "prediction score": one.series("train/learner/score")
+    for one in every
+}
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
-if len(score):
+if all(len(score) for _, score in scores.values()):
     ax = plots.series(
-        {"prediction score": (score_steps, score)},
+        scores,
         "environment steps of the whole run",
         "−log squared error [nats]",
         "World model on the learner's batches",
@@ -347,10 +363,10 @@ if len(score):
 # the world model imagined (blue) when it was given the actions but not the outcomes: where it knows
 # the task, the blue body hides behind the real one. In a grid, the last figure
 # follows four episodes of every task from start (S) to goal (G), played after the last task with
-# the final world model.
+# the final world model. Of several seeds, the first; films of the others lie in their folders.
 
 # %%
-films = sorted((folder / "videos").glob("*[0-9].mp4"))
+films = sorted((run.folder / "videos").glob("*[0-9].mp4"))
 newest = {path.stem.rpartition("-")[0]: path for path in films}  # number-task-steps, by task
 if films:
     from lib.video import embed
@@ -361,7 +377,7 @@ if films:
             if film.exists():
                 display(Markdown(f"`{film.name}`"), embed(film))
     if len(films) > len(newest):
-        print(f"{len(films) - len(newest)} earlier ones lie in {folder / 'videos'}.")
+        print(f"{len(films) - len(newest)} earlier ones lie in {run.folder / 'videos'}.")
 else:
     print("No videos here: parameter video was empty, or this machine cannot draw the world.")
 
@@ -379,18 +395,27 @@ if drawn and any(key.startswith("eval_obs") for key in last):
 
 # %% [markdown]
 # ## What we saw
+#
+# Of several seeds, means; of the world model's measures, interquartile means.
+
 
 # %%
-share, left = run.final_return / run.optimum, measure.left_of(met)
+def middle(scores):
+    """What the seeds come to together; NaN where one is unknown."""
+    return measure.estimate(scores).point if np.isfinite(scores).all() else np.nan
+
+
+final, left = finals.mean(0), measure.left_of(met)
+share = final / run.optimum
 rows = [
     [
         task,
-        f"{run.final_return[j]:.1f} of {run.optimum[j]:.1f}",
+        f"{final[j]:.1f} of {run.optimum[j]:.1f}",
         f"{share[j]:.0%}",
         f"{performance[-1, j]:.0%}",
-        measure.value(met[j, j]),
-        measure.value(met[-1, j]),
-        measure.remains(left[-1, j]),
+        measure.value(middle(met[:, j, j])),
+        measure.value(middle(met[:, -1, j])),
+        measure.remains(middle(left[:, -1, j])),
     ]
     for j, task in enumerate(run.tasks)
 ]
@@ -404,9 +429,12 @@ if np.isfinite(share).any():
         f"Weakest task: {run.tasks[weakest]}, {share[weakest]:.0%} of the {yardstick.name} "
         "at its end."
     )
-if many > 1 and np.isfinite(left[-1, 0]):
-    print(measure.sentence(run.tasks[0], left[-1, 0], many))
-print("One seed shows no spread: repeat with other seeds before comparing methods.")
+if many > 1 and np.isfinite(left[:, -1, 0]).all():
+    print(measure.sentence(run.tasks[0], middle(left[:, -1, 0]), many))
+if not plan.together:
+    print("One seed shows no spread: repeat with other seeds before comparing methods.")
+elif len(every) < metrics.FEWEST_SEEDS:
+    print(f"Intervals over seeds need {metrics.FEWEST_SEEDS} of them.")
 
 # %% [markdown]
 # **Where it fails.** One seed can be lucky. In a grid the audit counts all transitions alike, also
@@ -415,4 +443,4 @@ print("One seed shows no spread: repeat with other seeds before comparing method
 # task that was never learnt can look good on it.
 #
 # **What to try.** Another method on the same stream (`-p method=tdmpc`), more seeds
-# (`-p seed=1`), then `python -m lib compare` to see them side by side in notebook 21.
+# (`-p seeds=0,1,2`), then `python -m lib compare` to see them side by side in notebook 21.

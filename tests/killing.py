@@ -1,4 +1,4 @@
-"""Processes that train a run and are killed on the way, as a power cut would."""
+"""Processes that train runs and are killed on the way, as a power cut would."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ import torch
 
 from lib import config, families
 from lib.config import RunConfig
-from lib.runner import files, loop
+from lib.runner import files, loop, walk
 from lib.runner.record import Recorder
 
 
@@ -22,12 +22,19 @@ def processes() -> Any:
     return context
 
 
-def train(settings: dict[str, Any], out: str, kill_at: int = 0, half_written: bool = False) -> None:
+def train(
+    settings: dict[str, Any],
+    out: str,
+    kill_at: int = 0,
+    half_written: bool = False,
+    seeds: tuple[int, ...] = (),
+) -> None:
     """Trains or resumes a run; dies at the given event of this process, if there are as many.
 
     Args:
         kill_at: number of the event; see `_events`. 0 lives on.
         half_written: instead die in the middle of writing that checkpoint file.
+        seeds: of several runs together, each in a folder of that name within `out`.
     """
     torch.set_num_threads(1)
     if half_written:
@@ -35,7 +42,12 @@ def train(settings: dict[str, Any], out: str, kill_at: int = 0, half_written: bo
     elif kill_at:
         _die_at(kill_at)
     run = config.from_dict(RunConfig, settings)
-    loop.train(run, out, tensorboard=False, progress=False)
+    if not seeds:
+        loop.train(run, out, tensorboard=False, progress=False)
+        return
+    cfgs = [config.merge(run, {"seed": seed}) for seed in seeds]
+    folders = [Path(out) / str(seed) for seed in seeds]
+    loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
 
 
 def _die() -> None:
@@ -45,9 +57,9 @@ def _die() -> None:
 def _events() -> list[tuple[Any, str]]:
     """Where a process may die, before and after each call: around every step that reaches the
     disk, and between pieces of work."""
-    agent = families.ContinualAgent
     disk = [(os, name) for name in ("fsync", "replace", "link")]
-    return [*disk, (Recorder, "write"), (loop, "play"), (agent, "update"), (agent, "begin_task")]
+    work = [(walk, "play_team"), (families.Team, "update"), (families.ContinualAgent, "begin_task")]
+    return [*disk, (Recorder, "write"), *work]
 
 
 def _die_at(number: int) -> None:

@@ -15,6 +15,7 @@ name: str = ""
 preset: str = "grid-quick"
 method: str = "drago"
 seed: int = 0
+seeds: list = []
 device: str = "auto"
 tasks: list = []
 start_at: str = ""

@@ -133,6 +133,7 @@ def _write(folder, seed, known, curves, changes) -> Path:
         "updates": total // 2,
         "dropped_episodes": 0,
         "wall_clock_s": 1.0,
+        "seeds_together": 1,
         "hardware": {"cpu": "made up"},
         "commit": "unknown",
         "versions": {"torch": "2.13.0"},

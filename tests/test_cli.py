@@ -23,6 +23,7 @@ from lib.runner import loop
 from tests.tiny import SETTINGS, tiny
 
 STUB = ROOT / "tests" / "stub_run.py"
+SEEDS_STUB = ROOT / "tests" / "stub_seeds.py"
 TRANSFER_STUB = ROOT / "tests" / "stub_transfer.py"
 
 
@@ -343,6 +344,100 @@ def test_a_run_of_another_version_cannot_be_resumed(outputs, capsys):
     assert "does not fit this version" in refusal(capsys, "resume", out)
 
 
+# Several seeds -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def seeds_file(tmp_path) -> str:
+    """Params of runs that take a second."""
+    settings = SETTINGS | {"budget.env_steps_per_task": 28}
+    given = {"method": "tdmpc", "tasks": ["room-1"], "device": "cpu", "video": ""}
+    return params_file(tmp_path, name="mine", overrides=settings, **given)
+
+
+def test_several_seeds_are_run_listed_compared_and_cleaned(
+    seeds_file, tmp_path, outputs, monkeypatch, capsys
+):
+    assert cli.main(["run", seeds_file, "-p", "seed=1", f"--notebook={SEEDS_STUB}"]) == 0
+    assert cli.main(["run", seeds_file, "-p", "seeds=0,1,2", f"--notebook={SEEDS_STUB}"]) == 0
+    home, printed = outputs / "mine-seeds-0-1-2", capsys.readouterr().out
+    said = printed[printed.index(f"going on with {home}") :].splitlines()
+    assert said[1] == f"  {outputs / 'mine-s0'}: new"
+    assert said[2].startswith(f"  {outputs / 'mine-s1'}: finished, 28 env steps")
+    assert said[4] == f"notebook: {home / 'run.ipynb'}"
+    assert " ".join(said[5].split()) == "task mean of the seeds lowest highest optimum share"
+    finals = [
+        json.loads((outputs / f"mine-s{seed}" / "summary.json").read_text())["final_return"]
+        for seed in range(3)
+    ]
+    values = [final["room-1"] for final in finals]
+    wanted = [f"{value:.1f}" for value in (sum(values) / 3, min(values), max(values))]
+    assert said[6].split()[:4] == ["room-1", *wanted]
+
+    cli.main(["list"])
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["mine-seeds-0-1-2", "seeds 0, 1, 2 together, 3 of 3 finished"] in lines
+    shown = [line[0] for line in lines if line and line[0].startswith("mine-s")]
+    assert shown == [*(f"mine-s{seed}" for seed in range(3)), "mine-seeds-0-1-2"]
+
+    asked = []
+    monkeypatch.setattr("lib.book.run", lambda given, *_: asked.append(given))
+    assert cli.main(["compare", "mine-seeds-0-1-2", "mine-s1"]) == 0
+    assert asked[0]["runs"] == [str(outputs / f"mine-s{seed}") for seed in range(3)]
+    capsys.readouterr()
+
+    assert cli.main(["clean", "mine-seeds-0-1-2", "mine-s0", "--yes"]) == 0
+    assert "only the notebook about them; mine-s1, mine-s2 stay" in capsys.readouterr().out
+    assert {path.name for path in outputs.iterdir()} >= {"mine-s1", "mine-s2"}
+    assert not home.exists() and not (outputs / "mine-s0").exists()
+
+
+def test_several_seeds_stop_politely_and_go_on(seeds_file, tmp_path, outputs, capsys):
+    home, slow = outputs / "here", ["-p", "budget.env_steps_per_task=1400"]
+    slow += ["-p", "learning.capacity=84", "-p", "budget.eval_every=1400"]
+
+    def send():
+        wait_for((home / "progress.json").exists)
+        wait_for(lambda: json.loads((home / "progress.json").read_text())["env_steps"] > 100)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    command = ["run", seeds_file, "-p", "seeds=0,1", *slow, "--out", str(home)]
+    assert cli.main([*command, f"--notebook={SEEDS_STUB}"]) == 130
+    thread.join()
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert "of task 'room-1' in each of seeds 0, 1, saved; resume with: python -m lib" in last
+    assert last.endswith(f"resume {home}") and not (home / "stop").exists()
+    assert "2 seeds, room-1 (1/1) " in captured.err and "/2,800 env steps" in captured.err
+    cli.main(["list"])
+    printed = capsys.readouterr().out
+    assert "seeds 0, 1 together, 0 of 2 finished; stopped; resume it" in printed
+    assert printed.count(" of 1,400 env steps; resume it") == 2  # each of them as a run
+
+    other = ["run", seeds_file, "-p", "seeds=0,1", *slow, "-p", "planner.samples=64", "--out", home]
+    assert f"'{outputs / 'here-s0'}' already holds a different run" in refusal(capsys, *other)
+
+    asked = yaml.safe_load((home / "seeds.yaml").read_text())
+    assert asked["runs"] == ["../here-s0", "../here-s1"]
+    assert cli.main(["resume", str(home), f"--notebook={STUB}"]) == 0  # which trains nothing
+    assert f"going on with {home} from " in capsys.readouterr().out
+
+
+def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
+    command = ["run", seeds_file, "-p", "seeds=0,1", f"--notebook={STUB}"]
+    assert cli.main(command) == 0
+    for name in ("mine-s0", "mine-s1", "mine-s2", "mine-seeds-0-1"):
+        (outputs / name).mkdir(exist_ok=True)
+        (outputs / name / "run.ipynb").touch()
+        (outputs / name / "old").touch() if name == "mine-s2" else None
+    assert cli.main([*command, "--fresh"]) == 0
+    assert f"starting {outputs / 'mine-seeds-0-1'}" in capsys.readouterr().out
+    left = {path.name for path in outputs.iterdir()}
+    assert "mine-s2" in left and not {"mine-s0", "mine-s1"} & left
+
+
 # Bad input -----------------------------------------------------------------------------------
 
 
@@ -353,6 +448,9 @@ def test_a_run_of_another_version_cannot_be_resumed(outputs, capsys):
         ("sed=3", "did you mean 'seed'?"),
         ("seed=three", "parameter 'seed': got 'three' of type str, wanted int"),
         ("seed=true", "got True of type bool"),
+        ("seeds=0,1,0", "parameter 'seeds': 0 is there twice"),
+        ("seeds=[0,-1]", "parameter 'seeds': got -1, wanted whole numbers of 0 or more"),
+        ("seeds=many", "parameter 'seeds': got 'many', wanted whole numbers"),
         ("method=drag", "did you mean 'drago'?"),
         ("preset=grid-quik", "did you mean 'grid-quick'?"),
         ("tasks=[room-9]", "room-9"),
@@ -372,6 +470,7 @@ def test_overrides_are_read_as_yaml_and_text_as_it_stands():
     found = {"overrides": {"env.size": 9}}
     for text in ("name=12", "load_mode=", "device='cpu'", "tasks=[room-1, room-2]", "seed=4"):
         params.add_override(found, text)
+    params.add_override(found, "seeds=0,1, 2")
     params.add_override(found, "learning.lr=1e-4")
     params.add_override(found, "env.put_blocks=false")
     assert found == {
@@ -380,6 +479,7 @@ def test_overrides_are_read_as_yaml_and_text_as_it_stands():
         "device": "cpu",
         "tasks": ["room-1", "room-2"],
         "seed": 4,
+        "seeds": [0, 1, 2],
         "overrides": {"env.size": 9, "learning.lr": 1e-4, "env.put_blocks": False},
     }
 

@@ -70,6 +70,14 @@ def test_parameters_left_out_or_empty_keep_the_presets_values():
     assert resolve(env_steps_per_task=1600).budget.env_steps_per_task == 1600
 
 
+def test_several_seeds_are_runs_that_differ_in_nothing_else():
+    several = families.resolve_seeds({"method": "ewc", "seeds": [4, 0]})
+    assert several == (resolve(method="ewc", seed=4), resolve(method="ewc"))
+    assert resolve(method="ewc", seeds=[4, 0]) == several[0]
+    assert families.resolve_seeds({"seed": 3}) == (resolve(seed=3),)
+    assert families.resolve_seeds({"seed": 3, "seeds": []}) == (resolve(seed=3),)
+
+
 CHEETAH = {"preset": "cheetah-quick"}
 
 
@@ -82,6 +90,12 @@ CHEETAH = {"preset": "cheetah-quick"}
         ({"seed": "3"}, "parameter 'seed': got '3' of type str, wanted int"),
         ({"seed": True}, "parameter 'seed': got True of type bool, wanted int"),
         ({"seed": -1}, "got -1, wanted at least 0"),
+        ({"seeds": 3}, "parameter 'seeds': got 3 of type int, wanted list"),
+        ({"seeds": [0, -1]}, "parameter 'seeds': got -1, wanted whole numbers of 0 or more"),
+        ({"seeds": [0, "1"]}, "parameter 'seeds': got '1', wanted whole numbers"),
+        ({"seeds": [0, True]}, "parameter 'seeds': got True, wanted whole numbers"),
+        ({"seeds": [2, 0, 2]}, "parameter 'seeds': 2 is there twice"),
+        ({"seed": 3, "seeds": [0, 1]}, r"seed 3 and seeds \[0, 1\] are both given"),
         ({"tasks": "room-1"}, "parameter 'tasks': got 'room-1' of type str, wanted list"),
         ({"overrides": ["a"]}, "parameter 'overrides'.*wanted dict"),
         ({"overrides": {"planner.sampels": 3}}, "did you mean 'planner.samples'"),

@@ -175,6 +175,18 @@ def test_other_presets_tasks_or_settings_are_never_averaged_together(tmp_path):
     assert "tdmpc" in labels and "drago grid-full" in labels
 
 
+def test_how_the_numbers_are_computed_does_not_part_a_group(tmp_path):
+    runs = _runs(
+        tmp_path,
+        {"seed": 0},  # of a version without such settings
+        {
+            "seed": 1,
+            "config": {"env": {"domain": "grid", "size": 13}, "engine": {"graphs": "auto"}},
+        },
+    )
+    assert len(results.group_runs(runs)) == 1
+
+
 def test_a_groups_curve_covers_what_every_seed_covers(tmp_path):
     short = {"room-1": {"task_env_steps": [0, 1000], "return": [0.0, 10.0]}}
     (group,) = results.group_runs(

@@ -12,7 +12,7 @@ from lib import book, config, families, folders, params, results, transfer, tran
 from lib.config import RunConfig
 from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.places import PARAMS
-from lib.runner import loop
+from lib.runner import loop, walk
 from lib.tdmpc.presets import PRESETS, TRANSFER
 from tests.synthetic import make_body_run
 from tests.tiny import control
@@ -214,13 +214,13 @@ def test_every_run_leaves_its_folder_and_the_comparison_its_own(done):
     for trial in done.trials:
         assert results.load_run(trial.folder).tasks == (trial.task,)
         assert not (trial.folder / "stop").is_symlink()
-    assert folders.transfer(done.out)["parameters"] == done.parameters
+    assert folders.asked(done.out, folders.TRANSFER)["parameters"] == done.parameters
 
 
 def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
     done, outputs, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(loop, "_Run", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "Run", lambda *a: pytest.fail("trained again"))
     run(done)
     assert capsys.readouterr().out.count("final return") == 3
     more = asked(tmp_path, tasks=["jump2run", "flip"]) | {"out_dir": str(done.out)}
@@ -231,21 +231,22 @@ def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
 
 
 def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
-    plan, real, seen = transfer.plan(asked(tmp_path), outputs), loop.play, []
+    plan, real, seen = transfer.plan(asked(tmp_path), outputs), walk.play_team, []
 
-    def play(*args, **kwargs):
+    def play_team(*args, **kwargs):
         seen.append(1)
         if len(seen) == 9:  # in the second run: one plays six times
             (plan.out / "stop").touch()
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "play", play)
+        patch.setattr(walk, "play_team", play_team)
         with pytest.raises(RunInterrupted, match="stopped in run 2 of 3: .*lib resume") as error:
             run(plan)
     assert str(error.value).endswith(str(tmp_path / "new"))
     assert not (plan.out / "stop").exists()
-    run(transfer.plan(folders.transfer(plan.out)["parameters"], outputs))
+    again = folders.asked(plan.out, folders.TRANSFER)["parameters"]
+    run(transfer.plan(again, outputs))
     for mine, whole in zip(plan.trials, done.trials, strict=True):
         one, other = (trial.folder / "metrics.jsonl" for trial in (mine, whole))
         assert one.read_bytes() == other.read_bytes()

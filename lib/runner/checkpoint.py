@@ -109,13 +109,22 @@ def check_layout(found_state: Any, wanted_state: Any, path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Keeps the last checkpoint of a run, and the best one."""
+    """Keeps the last checkpoint of a run, and the best one.
+
+    Where several runs save together, each of them `write`s and only then do all `settle`: until
+    then the last but one is still there, so that a crash on the way leaves a moment which all
+    the runs have.
+    """
 
     folder: Path
 
     @property
     def last(self) -> Path:
         return self.folder / "last.safetensors"
+
+    @property
+    def previous(self) -> Path:
+        return self.folder / "previous.safetensors"
 
     @property
     def best(self) -> Path:
@@ -125,32 +134,52 @@ class Rotation:
         """Writes last.safetensors, and best.safetensors too when no score was higher.
 
         The score is kept in both files' meta, so that a resumed run knows the best so far. A
-        crash between the two files is made good by the next `save` or `latest`.
+        crash between the two files is made good by the next `save` or `resume`.
         """
-        self._settle()
+        self.write(state, meta, score)
+        self.settle()
+
+    def write(self, state: Any, meta: dict[str, Any], score: float | None = None) -> None:
+        """The first half of `save`: the checkpoint before this one stays, as previous."""
+        self._keep_the_best()
+        if self.last.exists():
+            self._link(self.previous)
         save(self.last, state, {**meta, "score": score})
-        self._settle()
 
-    def latest(self) -> Path | None:
-        """The checkpoint to resume from, or None when the run never saved one."""
-        if not self.last.exists():
-            return None
-        self._settle()
-        return self.last
+    def settle(self) -> None:
+        """The second half of `save`, once every run that saves with this one has written."""
+        self._keep_the_best()
+        self.previous.unlink(missing_ok=True)
 
-    def _settle(self) -> None:
+    def kept(self) -> list[Path]:
+        """The checkpoints that a run can go on from, the newest one last."""
+        return [path for path in (self.previous, self.last) if path.exists()]
+
+    def resume(self, path: Path) -> None:
+        """Makes one of the checkpoints kept the last one; what came after it is forgotten."""
+        if path == self.previous:
+            with told_to_the_user(self.last):
+                os.replace(self.previous, self.last)
+                sync_folder(self.folder)
+        self.settle()
+
+    def _keep_the_best(self) -> None:
         """Makes the last checkpoint the best one too, if its score says so."""
         score, highest = _score(self.last), _score(self.best)
         if score is None or math.isnan(score) or (highest is not None and score <= highest):
             return
-        partial = partial_path(self.best)
-        with told_to_the_user(self.best, self.last.stat().st_size):
+        self._link(self.best)
+
+    def _link(self, target: Path) -> None:
+        """Gives the last checkpoint a second name, in one step."""
+        partial = partial_path(target)
+        with told_to_the_user(target, self.last.stat().st_size):
             partial.unlink(missing_ok=True)
             try:
                 os.link(self.last, partial)
             except OSError:  # the file system knows no hard links
                 shutil.copyfile(self.last, partial)
-            os.replace(partial, self.best)
+            os.replace(partial, target)
             sync_folder(self.folder)
 
 

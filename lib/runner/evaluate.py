@@ -1,8 +1,9 @@
 """Playing episodes: collecting them for learning, and measuring without learning.
 
-Shapes: E episodes in lock-step, T steps, L observation size, A action size.
+Shapes: S seeds, E episodes in lock-step, T steps, L observation size, A action size.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,29 +27,96 @@ def play(
     heads: Any = None,
     poses: list[np.ndarray] | None = None,
 ) -> Episodes:
-    """Plays E whole episodes as one batch; nothing is read back to the host, but for poses.
+    """Plays E whole episodes of one agent as a batch; see `play_team`.
 
     Args:
-        agent: has `act(obs, memory, role=, explore=, generator=, heads=)`.
+        agent: has `act(obs, memory, role=, explore=, generator=, heads=)`, with obs (E, L).
         generator: draws the starts.
         act_generator: draws the actions; None takes the agent's own.
         poses: takes the first episode's T+1 poses, to be drawn later.
     """
-    obs, memory = env.reset(episodes, generator), None
-    if poses is not None:
-        poses.append(env.pose()[0])
+    (played,) = play_team(
+        _Alone(agent),
+        [env],
+        episodes,
+        [generator],
+        role=role,
+        explore=explore,
+        act_generators=None if act_generator is None else [act_generator],
+        heads=None if heads is None else [heads],
+        poses=None if poses is None else [poses],
+    )
+    return played
+
+
+@torch.no_grad()
+def play_team(
+    team: Any,
+    envs: Sequence[VectorEnv],
+    episodes: int,
+    generators: Sequence[torch.Generator],
+    *,
+    role: str = "learner",
+    explore: bool,
+    act_generators: Sequence[torch.Generator] | None = None,
+    heads: Sequence[Any] | None = None,
+    poses: Sequence[list[np.ndarray]] | None = None,
+) -> list[Episodes]:
+    """Plays E whole episodes of each of S seeds; nothing is read back to the host, but for poses.
+
+    Every seed has a world and generators of its own, and so meets what it would meet alone.
+
+    Args:
+        team: has `act(obs, memory, role=, explore=, generators=, heads=)`, with obs (S, E, L).
+        envs: S copies of one task.
+        generators: S, which draw the starts.
+        act_generators: S, which draw the actions; None takes the agents' own.
+        heads: S, to act with instead of the role's own.
+        poses: S lists, each of which takes its first episode's T+1 poses, to be drawn later.
+
+    Returns:
+        S times E episodes.
+    """
+    first = [env.reset(episodes, draws) for env, draws in zip(envs, generators, strict=True)]
+    obs, memory = torch.stack(first), None  # (S, E, L)
+    _note_poses(poses, envs)
     seen, actions, rewards = [obs], [], []
-    for _ in range(env.episode_length):
-        action, memory = agent.act(
-            obs, memory, role=role, explore=explore, generator=act_generator, heads=heads
+    for _ in range(envs[0].episode_length):
+        action, memory = team.act(
+            obs, memory, role=role, explore=explore, generators=act_generators, heads=heads
         )
-        obs, reward = env.step(action)
+        steps = [env.step(mine) for env, mine in zip(envs, action, strict=True)]
+        obs = torch.stack([after for after, _ in steps])
         seen.append(obs)
         actions.append(action)
-        rewards.append(reward)
-        if poses is not None:
-            poses.append(env.pose()[0])
-    return Episodes(torch.stack(seen, 1), torch.stack(actions, 1), torch.stack(rewards, 1))
+        rewards.append(torch.stack([reward for _, reward in steps]))
+        _note_poses(poses, envs)
+    parts = [torch.stack(part, 2) for part in (seen, actions, rewards)]  # (S, E, T, ...)
+    return [Episodes(*mine) for mine in zip(*parts, strict=True)]
+
+
+def _note_poses(poses: Sequence[list[np.ndarray]] | None, envs: Sequence[VectorEnv]) -> None:
+    for taken, env in zip(poses or (), envs, strict=False):
+        taken.append(env.pose()[0])
+
+
+class _Alone:
+    """One agent in the place of a team."""
+
+    def __init__(self, agent: Any):
+        self.agent = agent
+
+    def act(
+        self, obs: Tensor, memory: Any, *, generators: Any, heads: Any, **kwargs: Any
+    ) -> tuple[Tensor, Any]:
+        action, memory = self.agent.act(
+            obs[0],
+            memory,
+            generator=generators[0] if generators else None,
+            heads=heads[0] if heads else None,
+            **kwargs,
+        )
+        return action.unsqueeze(0), memory
 
 
 def unbroken(episodes: Episodes, env: VectorEnv) -> Episodes:

@@ -1,4 +1,4 @@
-"""Evaluation episodes as videos in a run's folder, where this machine can draw."""
+"""Evaluation episodes as videos in the runs' folders, where this machine can draw."""
 
 import sys
 from pathlib import Path
@@ -16,15 +16,15 @@ NOTE = f"blue: imagined by the world model, {PIECE} decisions at a time"
 class Film:
     """Writes `videos/<label>.mp4`, and `<label>-imagined.mp4` with what the model expected.
 
-    What cannot be drawn here is said once, and the run goes on.
+    One renderer serves all runs of a process. What cannot be drawn here is said once, and the
+    runs go on.
 
     Args:
-        folder: where the videos go.
         when: "" never, "final" when a task ends, "every" at every evaluation.
     """
 
-    def __init__(self, folder: Path, when: str):
-        self.folder, self.when = folder, when
+    def __init__(self, when: str):
+        self.when = when
         self.scene: tuple[int, Scene] | None = None
 
     def wanted(self, final: bool) -> bool:
@@ -33,6 +33,7 @@ class Film:
 
     def shoot(
         self,
+        folder: Path,
         domain: Domain,
         task: int,
         label: str,
@@ -43,6 +44,7 @@ class Film:
         """Draws the first episode.
 
         Args:
+            folder: where the videos go.
             poses: T+1 of it.
             predict: the world model, one step.
         """
@@ -60,12 +62,12 @@ class Film:
         try:
             scene = self._scene(domain, task)
             video.write_mp4(
-                self.folder / f"{label}.mp4",
+                folder / f"{label}.mp4",
                 (scene.frame(pose) for pose in poses),
                 captions=video.captions(name, reward, repeat),
             )
             video.write_mp4(
-                self.folder / f"{label}-imagined.mp4",
+                folder / f"{label}-imagined.mp4",
                 imagine.imagined_versus_real(scene, poses, [poses[0], *ghosts]),
                 captions=video.captions(name, reward, repeat, NOTE),
             )

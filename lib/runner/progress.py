@@ -1,9 +1,10 @@
-"""Where a run stands, for eyes outside the process: `progress.json` and a progress bar."""
+"""Where the work stands, for eyes outside the process: `progress.json` and a progress bar."""
 
 import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,27 @@ class Progress:
     """Rewrites `progress.json` about once a second and draws a throttled bar.
 
     Args:
-        out: the run's folder.
+        out: the run's folder, or that of several seeds together.
         tasks: names in order.
         steps_per_task: env steps of one task, learner and reviewer together.
         show: whether to draw the bar (to standard error).
+        seeds: of the runs whose numbers are added up, where they are one piece of work.
+        elsewhere: env steps done by those of them that `show` is not told about.
     """
 
-    def __init__(self, out: Path, tasks: list[str], steps_per_task: int, *, show: bool):
+    def __init__(
+        self,
+        out: Path,
+        tasks: list[str],
+        steps_per_task: int,
+        *,
+        show: bool,
+        seeds: Sequence[int] = (),
+        elsewhere: int = 0,
+    ):
         self.path = out / "progress.json"
-        self.tasks, self.steps_per_task = tasks, steps_per_task
-        self.total = steps_per_task * len(tasks)
+        self.tasks, self.seeds, self.elsewhere = tasks, list(seeds), elsewhere
+        self.total = steps_per_task * len(tasks) * max(1, len(seeds))
         self.last_return: float | None = None
         self.optimum: float | None = None
         self.began = time.monotonic()
@@ -60,7 +72,7 @@ class Progress:
             pending: updates still due, so that the rate counts collected steps as done only
                 once they have been learnt from.
         """
-        now = time.monotonic()
+        now, env_steps = time.monotonic(), env_steps + self.elsewhere
         if self.first_steps is None:
             self.first_steps = env_steps
         if now - self.written < WRITE_SECONDS and phase != "done":
@@ -84,8 +96,9 @@ class Progress:
             "last_return": self.last_return,
             "optimum": self.optimum,
         }
-        self._write(state)
-        self.bar.set_description_str(f"{name} ({phase})", refresh=False)
+        self._write(state | ({"seeds": self.seeds} if self.seeds else {}))
+        many = f"{len(self.seeds)} seeds, " if self.seeds else ""
+        self.bar.set_description_str(f"{many}{name} ({phase})", refresh=False)
         if self.last_return is not None:
             best = f" of {self.optimum:.0f}" if self.optimum else ""
             self.bar.set_postfix_str(f"return {self.last_return:.1f}{best}", refresh=False)

@@ -55,6 +55,7 @@ METRICS = (
     Metric("train/*/policy", "policy loss (minus the critics' value)", "reward"),
     Metric("train/*/grad_norm", "gradient norm before clipping", "", 0, 100),
     Metric("train/*/score", "prediction score, -log MSE over the window", "nats", 3, 28),
+    Metric("train/planner/score_bf16", "the same in a search's half precision", "nats", 3, 28),
     Metric("train/reviewer/threshold", "review threshold of this task", "nats", 3, 28),
     Metric("train/reviewer/next_threshold", "review threshold for the next task", "nats", 3, 28),
     Metric("train/vae/reconstruction", "VAE reconstruction error", "MSE", 0, 0.2),
@@ -252,6 +253,8 @@ def _wandb(folder: Path, mode: str, config: Mapping[str, Any]) -> Any:
             dir=str(folder),
             id=id_file.read_text().strip(),
             name=folder.name,
+            group=config.get("name"),  # the seeds of a run beside each other
+            reinit="create_new",  # several runs of one process record at the same time
             resume="allow",
             mode=mode,
             config=dict(config),

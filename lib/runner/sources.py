@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,49 @@ from lib import families
 from lib.config import RunConfig
 from lib.envs import worlds
 from lib.envs.api import VectorEnv
-from lib.errors import UserError
+from lib.errors import UserError, unknown
 from lib.runner import checkpoint
 from lib.runner.files import run_folder
 from lib.runner.summary import differences
 from lib.seeding import Streams
 
 MEANING = ("domain", "observation", "action_repeat", "size")  # of what a world model predicts
+LOAD_MODES = ("", "world-model", "agent")
+SEED = "{seed}"  # in a path: the seed of the run that asks
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run builds on; nothing, unless other runs are named.
+
+    Raises:
+        UserError: an unknown mode, or a mode without a place to load from.
+    """
+
+    load_mode: str = ""  # take another run's "world-model", or the whole "agent"
+    load_from: str = ""  # that run's folder or checkpoint
+    pre_rollout: str = ""  # folder or checkpoint of who acts before the learner
+
+    def __post_init__(self) -> None:
+        mode, place = self.load_mode, self.load_from
+        if mode not in LOAD_MODES:
+            raise unknown("load_mode", mode, LOAD_MODES[1:])
+        if bool(mode) != bool(place):
+            raise UserError(
+                f"load_mode {mode!r} and load_from {place!r} go together: give both "
+                "(mode 'world-model' or 'agent', and a checkpoint or run folder) or neither"
+            )
+
+    def of_seed(self, seed: int) -> "Start":
+        """The same for one seed: `{seed}` in a path is that number."""
+        load_from, pre_rollout = (
+            place.replace(SEED, str(seed)) for place in (self.load_from, self.pre_rollout)
+        )
+        return Start(self.load_mode, load_from, pre_rollout)
+
+    def record(self, cfg: RunConfig) -> dict[str, Any]:
+        """What config.yaml holds of a run: its configuration, and what it builds on."""
+        return configs.to_dict(cfg) | asdict(self)
 
 
 def checkpoint_of(place: str, finished: str = "") -> Path:
@@ -84,6 +120,31 @@ def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunC
     }
     checkpoint.check_layout(found, wanted, path)
     return state, written_by(meta, path)
+
+
+def load_for(agent: Any, start: Start) -> dict[str, Any]:
+    """The agent's part of the checkpoint that a run starts from, checked to be of use to it.
+
+    Raises:
+        UserError: what `load` says, a method that would throw it away, or a generator that was
+            never trained and is needed.
+    """
+    method, name = agent.cfg.method, agent.cfg.method_name
+    if method.carry == "nothing":
+        raise UserError(
+            f"method '{name}' starts every task from nothing, so load_mode "
+            f"'{start.load_mode}' would be thrown away; use method 'tdmpc' or another that "
+            "carries its dynamics"
+        )
+    path = checkpoint_of(start.load_from)
+    state, theirs = load(agent, path, start.load_mode == "agent")
+    if method.rehearse == "dreams" and theirs.method.train_vae == "never":
+        raise UserError(
+            f"method '{name}' rehearses dreams, but the generator in '{path}' "
+            f"was never trained (method '{theirs.method_name}'); load from a run "
+            "that trains one, such as drago, or use method 'tdmpc'"
+        )
+    return state
 
 
 def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:

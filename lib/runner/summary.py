@@ -84,6 +84,7 @@ def write_summary(
     decisions: int,
     updates: int,
     seconds: float,
+    together: int,
     device: torch.device,
 ) -> None:
     """Writes `summary.json`, atomically. Fields are listed in the README."""
@@ -98,6 +99,7 @@ def write_summary(
         "updates": updates,
         "dropped_episodes": dropped,
         "wall_clock_s": round(seconds, 1),
+        "seeds_together": together,
         "hardware": hardware() | {"device": str(device)},
         "commit": commit(),
         "versions": versions(),

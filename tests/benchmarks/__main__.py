@@ -16,6 +16,8 @@ On two CPU cores all of it takes about five minutes and --quick two; several mor
 compiled before.
 """
 
+import lib  # noqa: F401, I001 (before PyTorch: it says how waiting threads behave)
+
 import argparse
 import shlex
 import shutil

@@ -30,7 +30,7 @@ def test_a_params_file_can_start_a_run(path, declared):
     found = yaml.safe_load(path.read_text())
     book.check_parameters(found, declared)
     config = families.resolve(found)
-    assert config.name == path.stem
+    assert config.name == path.stem.removesuffix("-seeds")  # the runs are those of single seeds
     rest = found["tasks"][len(found["tasks"]) - len(config.tasks) :]  # begun in mid-sequence
     assert list(config.tasks) == rest, "tasks are listed, not left to the preset"
     assert len(rest) == len(found["tasks"]) or "start_at" in found
@@ -111,6 +111,13 @@ def test_a_few_shots_have_a_file(domain, size):
 def test_the_plain_name_of_a_body_is_the_published_setting(name):
     found = params.read(name, PARAMS)
     assert found["preset"] == f"{name.removeprefix('drago-')}-full" and found["method"] == "drago"
+
+
+def test_several_seeds_have_a_file_that_differs_from_that_of_one_in_the_seeds_alone():
+    found = params.read("drago-grid-quick-seeds", PARAMS)
+    one = params.read("drago-grid-quick", PARAMS)
+    assert [config.seed for config in families.resolve_seeds(found)] == [0, 1, 2]
+    assert families.resolve_seeds(found)[0] == families.resolve(one)
 
 
 def test_a_sequence_can_be_begun_in_the_middle():

@@ -1,6 +1,8 @@
 """Each notebook runs from top to bottom with budgets of seconds."""
 
 import json
+import re
+import shutil
 
 import pytest
 
@@ -55,6 +57,31 @@ def test_run_leaves_figures_for_every_question(outputs):
     run = results.load_run(outputs / "drago")
     assert run.tasks == ("room-1", "room-2")
     assert set(run.summary) == fields()  # the README explains each of them
+
+
+def test_run_draws_several_seeds_and_says_whose_figure_is_one_runs(outputs, tmp_path):
+    # Seed 0 is there already, from the run above, and is kept.
+    shutil.copytree(outputs / "tdmpc", tmp_path / "mine-s0")
+    params = {
+        "method": "tdmpc",
+        "tasks": ["room-1", "room-2"],
+        "device": "cpu",
+        "overrides": SETTINGS,
+        "seeds": [0, 1, 2],
+        "video": "",
+        "out_dir": str(tmp_path / "mine"),
+    }
+    before = (tmp_path / "mine-s0" / "metrics.jsonl").stat().st_mtime_ns
+    text = printed(book.run(params, tmp_path / "mine" / "run.ipynb"))
+    assert (tmp_path / "mine-s0" / "metrics.jsonl").stat().st_mtime_ns == before
+    assert "| seeds | 0, 1, 2 |" in text and "| runs | mine-s0, mine-s1, mine-s2 |" in text
+    for seed in range(3):
+        final = results.load_run(tmp_path / f"mine-s{seed}").final_return
+        assert f"| seed {seed} | {final[0]:.1f} | {final[1]:.1f} |" in text
+    assert re.search(r"\| forgetting \| \S+ \[\S+, \S+\] \|", text)  # an interval over seeds
+    assert "One seed shows no spread" not in text
+    figures = {path.stem for path in (tmp_path / "mine" / "figures").glob("*.png")}
+    assert figures >= {"learning_curves", "retention_met", "model_error", "prediction_score"}
 
 
 def test_run_says_what_a_method_does_not_have(outputs):
@@ -141,4 +168,4 @@ def test_start_here_runs_with_a_small_budget(tmp_path):
     params = {"env_steps_per_task": 160, "out_dir": str(tmp_path)}
     node = book.run(params, tmp_path / "00.ipynb", book.NOTEBOOKS / "00_start_here.py")
     assert "not attempted" in printed(node)
-    assert results.load_run(tmp_path / "tdmpc-s0").tasks == ("room-1", "room-2")
+    assert results.load_run(tmp_path / "tdmpc-s1").tasks == ("room-1", "room-2")

@@ -10,7 +10,7 @@ import torch
 
 from lib.envs.control.batch import ControlBatch
 from lib.errors import NonFiniteError, RunInterrupted
-from lib.runner import checkpoint, loop
+from lib.runner import checkpoint, loop, walk
 from lib.runner.record import describe, read_metrics
 from lib.tdmpc.presets import METHODS
 from tests.tiny import control, same
@@ -74,15 +74,20 @@ def test_earlier_tasks_are_audited_on_what_was_held_out_then(done):
 
 def played(monkeypatch, then) -> list:
     """Calls `then(count, env)` after every batch of episodes; returns the counter."""
-    real, count = loop.play, [0]
+    count = [0]
 
-    def play(agent, env, *args, **kwargs):
-        episodes = real(agent, env, *args, **kwargs)
-        count[0] += 1
-        then(count[0], env)
-        return episodes
+    def counted(real):
+        def play(agent, env, *args, **kwargs):
+            episodes = real(agent, env, *args, **kwargs)
+            for one in env if isinstance(env, list) else [env]:
+                count[0] += 1
+                then(count[0], one)
+            return episodes
 
-    monkeypatch.setattr(loop, "play", play)
+        return play
+
+    for name in ("play", "play_team"):  # the former plays again what broke
+        monkeypatch.setattr(walk, name, counted(getattr(walk, name)))
     return count
 
 
@@ -99,19 +104,29 @@ def test_an_interrupted_run_ends_up_the_same(cfg, done, tmp_path, monkeypatch, s
     assert not same(one, other)
 
 
-def test_episodes_whose_physics_break_are_dropped_and_counted(tmp_path, monkeypatch):
+def test_episodes_whose_physics_break_are_played_again_and_counted(tmp_path, monkeypatch):
     cfg = control("tdmpc", tasks=["cheetah-run"])
 
     def spoil(count: int, env: ControlBatch) -> None:
-        if count in (2, 4):  # the first one is an evaluation
+        if count in (2, 3, 5):  # the first one is an evaluation, the third a repetition
             env._broken[0] = True
 
     played(monkeypatch, spoil)
     train(cfg, tmp_path)
     told = summary(tmp_path)
-    assert told["dropped_episodes"] == 2 and told["env_steps"] >= STEPS
+    assert told["dropped_episodes"] == 3 and told["env_steps"] == STEPS
+    assert told["curves"]["cheetah-run"]["task_env_steps"] == [0, 112, 224, 336]
     state, _ = checkpoint.load(tmp_path / "checkpoints" / "last.safetensors")
-    assert torch.isfinite(state["agent"]["learner"]["buffer"]["obs"]).all()
+    stored = state["agent"]["learner"]["buffer"]["obs"]
+    assert torch.isfinite(stored).all() and len({tuple(row[0].tolist()) for row in stored}) == 12
+
+
+def test_broken_episodes_of_an_evaluation_are_left_out(tmp_path, monkeypatch):
+    cfg = control("tdmpc", tasks=["cheetah-run"])
+    played(monkeypatch, lambda count, env: count == 1 and env._broken.__setitem__(0, True))
+    train(cfg, tmp_path)
+    told = summary(tmp_path)
+    assert told["dropped_episodes"] == 1 and told["env_steps"] == STEPS
 
 
 @pytest.mark.parametrize(("from_call", "where"), [(1, "every evaluation"), (2, "in a row")])

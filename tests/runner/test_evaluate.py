@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from lib.envs.toys import Clock
-from lib.runner.evaluate import play, returns, unbroken
+from lib.runner.evaluate import play, play_team, returns, unbroken
 from lib.tdmpc.drago import ContinualAgent
 from tests.tiny import new_agent, tiny
 
@@ -53,6 +53,34 @@ def test_an_agent_is_handed_back_its_memory_and_told_who_acts():
     assert [memory for memory, _ in agent.asked] == [None, *range(1, T)]
     wanted = {"role": "reviewer", "explore": True, "generator": draws, "heads": heads}
     assert all(told == wanted for _, told in agent.asked)
+
+
+def test_every_seed_of_a_team_plays_in_its_own_world_with_its_own_numbers():
+    envs = [Clock(HOURS, T) for _ in range(2)]
+
+    class Pair:
+        def act(self, obs, memory, *, generators, heads, **kwargs):
+            assert obs.shape == (2, E, 2) and heads == ["a", "b"]
+            moves = [envs[0].actions.random(E, draws) for draws in generators]
+            return torch.stack(moves), memory
+
+    def draws(kind: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(10 * kind + seed) for seed in range(2)]
+
+    one, other = play_team(
+        *(Pair(), envs, E, draws(0)), explore=False, act_generators=draws(1), heads=["a", "b"]
+    )
+    assert one.obs.shape == (E, T + 1, 2) and other.action.shape == (E, T, HOURS)
+
+    class Single:
+        def act(self, obs, memory, *, generator, **kwargs):
+            return envs[0].actions.random(E, generator), memory
+
+    for seed, mine in enumerate((one, other)):
+        start, moves = draws(0)[seed], draws(1)[seed]
+        alone = play(Single(), Clock(HOURS, T), E, start, explore=False, act_generator=moves)
+        assert all(torch.equal(a, b) for a, b in zip(mine, alone, strict=True))
+    assert not torch.equal(one.action, other.action)
 
 
 def test_the_first_episodes_poses_are_kept_where_somebody_wants_them():

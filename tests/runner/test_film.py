@@ -61,13 +61,13 @@ def written(monkeypatch) -> list:
 
 @pytest.mark.parametrize(("when", "wanted"), [("", (0, 0)), ("final", (0, 1)), ("every", (1, 1))])
 def test_what_is_filmed_is_chosen(tmp_path, when, wanted):
-    roll = Film(tmp_path, when)
+    roll = Film(when)
     assert (roll.wanted(final=False), roll.wanted(final=True)) == wanted
 
 
 def test_every_pose_becomes_a_frame_under_a_caption(tmp_path, written):
-    roll = Film(tmp_path, "every")
-    roll.shoot(domain(), 1, "label", POSES, PLAYED, predict)
+    roll = Film("every")
+    roll.shoot(tmp_path, domain(), 1, "label", POSES, PLAYED, predict)
     name, greys, captions = written[0]
     assert name == "label.mp4" and greys == [0, 1, 2, 3] and len(captions) == T + 1
     assert "second" in captions[-1] and "3.0" in captions[-1]  # 0 + 1 + 2
@@ -76,7 +76,7 @@ def test_every_pose_becomes_a_frame_under_a_caption(tmp_path, written):
 
 def test_the_ghost_starts_from_the_truth_again_and_again(tmp_path, written, monkeypatch):
     monkeypatch.setattr(film, "PIECE", 2)
-    Film(tmp_path, "every").shoot(domain(), 0, "label", POSES, PLAYED, predict)
+    Film("every").shoot(tmp_path, domain(), 0, "label", POSES, PLAYED, predict)
     name, greys, captions = written[1]
     # 0 -> 10 -> 20, and from the real 2 again -> 12
     assert name == "label-imagined.mp4" and greys == [0, 10, 20, 12]
@@ -84,9 +84,9 @@ def test_the_ghost_starts_from_the_truth_again_and_again(tmp_path, written, monk
 
 
 def test_one_renderer_serves_a_task_and_is_given_back(tmp_path, written):
-    roll, world = Film(tmp_path, "every"), domain()
+    roll, world = Film("every"), domain()
     for task in (0, 0, 1):
-        roll.shoot(world, task, "label", POSES, PLAYED, predict)
+        roll.shoot(tmp_path, world, task, "label", POSES, PLAYED, predict)
         assert Flat.open == 1
     roll.close()
     roll.close()
@@ -97,7 +97,7 @@ def test_a_machine_that_cannot_draw_says_so_once_and_goes_on(tmp_path, written, 
     def no_scene():
         raise UserError("no OpenGL here; install it")
 
-    roll = Film(tmp_path, "every")
-    roll.shoot(domain(no_scene), 0, "label", POSES, PLAYED, predict)
+    roll = Film("every")
+    roll.shoot(tmp_path, domain(no_scene), 0, "label", POSES, PLAYED, predict)
     assert capsys.readouterr().err == "no videos: no OpenGL here; install it\n"
     assert not roll.wanted(final=True) and not written

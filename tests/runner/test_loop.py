@@ -12,7 +12,6 @@ import random
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,6 +22,7 @@ from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.runner import checkpoint, claim, loop
 from lib.runner.record import describe, read_metrics
 from tests import killing
+from tests.run_folders import assert_same_run, summary
 from tests.tiny import changed, flat, same, tiny
 
 STEPS = 84
@@ -44,31 +44,6 @@ def done(cfg, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert train(cfg, out) == out / "summary.json"
     return out
-
-
-def summary(out: Path) -> dict:
-    return json.loads((out / "summary.json").read_text())
-
-
-def assert_same_run(one: Path, other: Path) -> None:
-    """The same bytes in metrics and weights, whatever the clock said."""
-    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
-    states = []
-    for out in (one, other):
-        state, meta = checkpoint.load(out / "checkpoints" / "last.safetensors")
-        state["place"].pop("seconds")
-        states.append({"state": state, "meta": meta})
-    assert same(*states) == []
-    for name in ("task-1.safetensors", "task-2.safetensors"):
-        parts = [out / "checkpoints" / name for out in (one, other)]
-        assert parts[0].read_bytes() == parts[1].read_bytes()
-    for task in (1, 2):
-        arrays = [np.load(out / "audits" / f"task-{task}.npz") for out in (one, other)]
-        assert arrays[0].files == arrays[1].files
-        for name in arrays[0].files:
-            assert arrays[0][name].tobytes() == arrays[1][name].tobytes()
-    summaries = [summary(out) | {"wall_clock_s": 0} for out in (one, other)]
-    assert summaries[0] == summaries[1]
 
 
 # What a run leaves behind ----------------------------------------------------------------------
@@ -172,7 +147,8 @@ def test_the_best_checkpoint_has_the_highest_score(done):
 
 def test_a_complete_run_is_not_trained_again(done, cfg, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.name != ".lock"}
-    monkeypatch.setattr(loop, "_Run", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(loop, "Run", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr(families, "choose_device", lambda name: pytest.fail("may not be here"))
     assert train(cfg, done) == done / "summary.json"
     assert before == {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.name != ".lock"}
 
@@ -197,8 +173,8 @@ def test_how_often_a_run_saves_and_evaluates_changes_nothing_it_learns(done, cfg
 
 
 def after_updates(monkeypatch, number: int, happen) -> None:
-    """Calls `happen` once, after the given call of the agent's update."""
-    original, seen = families.ContinualAgent.update, []
+    """Calls `happen` once, after the given call of the team's update."""
+    original, seen = families.Team.update, []
 
     def update(self, n):
         original(self, n)
@@ -206,7 +182,7 @@ def after_updates(monkeypatch, number: int, happen) -> None:
         if len(seen) == number:
             happen()
 
-    monkeypatch.setattr(families.ContinualAgent, "update", update)
+    monkeypatch.setattr(families.Team, "update", update)
 
 
 @pytest.mark.parametrize("number", [1, 4, 9])

@@ -48,6 +48,20 @@ def test_the_file_says_where_the_run_stands_and_how_long_it_still_takes(tmp_path
     shown.close()
 
 
+def test_several_seeds_are_one_piece_of_work(tmp_path, clock, capsys):
+    # 3 seeds of 2 tasks of 500 steps; one of them finished its 1000 steps elsewhere
+    shown = Progress(tmp_path, ["a", "b"], 500, show=True, seeds=[0, 1, 5], elsewhere=1000)
+    show(shown)
+    clock[0] += 10
+    show(shown, env_steps=400)
+    told = read(tmp_path)
+    assert (told["env_steps"], told["env_steps_total"]) == (1400, 3000)
+    assert (told["env_steps_per_s"], told["eta_s"]) == (40.0, 40.0)
+    assert told["seeds"] == [0, 1, 5]
+    shown.close()
+    assert "3 seeds, a (update)" in capsys.readouterr().err
+
+
 def test_a_resumed_run_counts_its_speed_from_where_it_resumed(tmp_path, clock):
     shown = Progress(tmp_path, ["room-1"], 1000, show=False)
     show(shown, env_steps=800)

@@ -9,11 +9,10 @@ import torch
 from lib import families, params
 from lib.envs import worlds
 from lib.errors import RunInterrupted, UserError
-from lib.runner import checkpoint, loop, sources
+from lib.runner import checkpoint, loop, sources, walk
 from lib.runner.evaluate import play
 from lib.runner.record import read_metrics
 from lib.seeding import generator
-from lib.tdmpc import planner
 from tests.tiny import control, same
 
 ACTING = {"budget__pre_rollout": 5}  # decisions
@@ -92,7 +91,7 @@ def state_after(first: Pusher, decisions: int):
     return env.state()
 
 
-def test_a_source_acts_with_its_own_heads_and_its_full_horizon(source, monkeypatch):
+def test_a_source_acts_with_its_own_heads_and_its_full_horizon(source):
     path = sources.checkpoint_of(str(source), finished="cheetah-jump")
     assert path.name == "task-1.safetensors"
     # The learner would plan one step ahead for long; who acts first does not follow its ramp.
@@ -101,14 +100,9 @@ def test_a_source_acts_with_its_own_heads_and_its_full_horizon(source, monkeypat
     assert same(first.agent.learner.heads.state_dict(), heads) == []
     assert first.name == "cheetah-jump"
 
-    planned = []
-    real = planner.gaussian_plan
-    monkeypatch.setattr(
-        planner, "gaussian_plan", lambda *args, **kw: planned.append(args[2]) or real(*args, **kw)
-    )
     obs = torch.zeros(2, 17)
     action, memory = first.act(obs, None, generator(0, "act"))
-    assert planned == [3] and action.shape == (2, 6) and memory is not None
+    assert action.shape == (2, 6) and memory.shape == (2, 3, 6)  # a plan of three steps
     again, _ = first.act(obs, None, generator(0, "act"))
     assert torch.equal(action, again)
 
@@ -123,14 +117,14 @@ def test_a_source_whose_ramps_outlast_its_training_still_plans_as_far_as_it_can(
 @pytest.fixture
 def played(monkeypatch) -> list:
     """Every batch of episodes that the loop plays: role, exploring, whether somebody led it."""
-    calls, real = [], loop.play
+    calls, real = [], walk.play_team
 
-    def spy(agent, env, count, draws, *, role="learner", explore, **kwargs):
-        led = isinstance(env, sources.PreRollout)
+    def spy(team, envs, count, draws, *, role="learner", explore, **kwargs):
+        led = isinstance(envs[0], sources.PreRollout)
         calls.append((role, explore, led))
-        return real(agent, env, count, draws, role=role, explore=explore, **kwargs)
+        return real(team, envs, count, draws, role=role, explore=explore, **kwargs)
 
-    monkeypatch.setattr(loop, "play", spy)
+    monkeypatch.setattr(walk, "play_team", spy)
     return calls
 
 
@@ -171,7 +165,7 @@ def test_any_task_can_begin_with_another_agent(source, tmp_path, played):
 def test_an_interrupted_run_with_a_first_actor_ends_up_the_same(source, tmp_path, monkeypatch):
     how = {"load_mode": "world-model", "load_from": str(source), "pre_rollout": str(source)}
     train(one_task(), tmp_path / "whole", **how)
-    cut, real = tmp_path / "cut", loop.play
+    cut, real = tmp_path / "cut", walk.play_team
     with monkeypatch.context() as patch:
         calls = []
 
@@ -181,7 +175,7 @@ def test_an_interrupted_run_with_a_first_actor_ends_up_the_same(source, tmp_path
                 (cut / "stop").touch()
             return real(*args, **kwargs)
 
-        patch.setattr(loop, "play", spy)
+        patch.setattr(walk, "play_team", spy)
         with pytest.raises(RunInterrupted):
             train(one_task(), cut, **how)
     train(one_task(), cut, **how)
