@@ -12,7 +12,7 @@ form take turns; ratios above 1 are in favour of the fast form. The parts are
     growth        milliseconds of one plan and one update as E, S, horizon and width grow
     hours         projected hours of whole sequences, from the rates above
 
-On two CPU cores all of it takes about five minutes and --quick two; several more where nothing was
+On two CPU cores all of it takes about seven minutes and --quick two; several more where nothing was
 compiled before.
 """
 
