@@ -33,7 +33,7 @@ def ratio_bars(
     ax.barh(place, ratios - 1, 0.72, left=1, color=colors)
     for y, ratio in zip(place, ratios, strict=True):
         ax.annotate(
-            f"{ratio:,.1f}" if ratio < 100 else f"{ratio:,.0f}",
+            _short(ratio),
             (max(ratio, 1), y),
             (4, 0),
             textcoords="offset points",
@@ -148,3 +148,8 @@ def _framed(ax: Axes, title: str, xlabel: str, ylabel: str, grid: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis=grid, color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
+
+
+def _short(ratio: float) -> str:
+    """A ratio in as many digits as help."""
+    return f"{ratio:.2g}" if ratio < 1 else f"{ratio:,.1f}" if ratio < 100 else f"{ratio:,.0f}"
