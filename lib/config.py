@@ -172,6 +172,7 @@ class EngineConfig:
 
     compile: str = one_of("auto", "always", "never")  # auto: on a CPU, where it pays back
     graphs: str = one_of("auto", "never")  # auto: record CUDA graphs on a CUDA device
+    threads: int = at_least(0, 0)  # of the CPU; 0 chooses by width, see lib.machine
     matmul: str = one_of("single", "tf32")  # tf32: faster products on a CUDA device, 10 bits
 
 

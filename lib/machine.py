@@ -13,7 +13,7 @@ import torch
 from lib.config import RunConfig
 
 WIDE = 512  # hidden units from which more threads pay off without a compiler
-FEW = 4  # threads that the fused loops of small networks can use
+FEW = 4  # threads that the fused loops of small networks can use, of twice as many cores
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 
 
@@ -31,13 +31,17 @@ def keep_memory() -> bool:
 
 
 def threads(width: int, device: torch.device, compiled: bool) -> int:
-    """How many CPU threads a run should use, at most as many as PyTorch is allowed now."""
+    """How many CPU threads a run should use, at most as many as PyTorch is allowed now.
+
+    Small operations leave half of the cores alone: threads wait for each other a hundred times in
+    an update, so a neighbour on the last core makes two of them 16 times slower than one.
+    """
     allowed = torch.get_num_threads()
     if device.type != "cpu":
         return 1
     if width >= WIDE:
         return allowed
-    return min(FEW, allowed) if compiled else 1
+    return max(1, min(FEW, allowed // 2)) if compiled else 1
 
 
 @contextmanager
@@ -46,7 +50,7 @@ def settled(cfg: RunConfig, device: torch.device, compiled: bool) -> Iterator[No
     before = torch.get_num_threads()
     exact = torch.get_float32_matmul_precision()
     keep_memory()
-    torch.set_num_threads(threads(cfg.model.width, device, compiled))
+    torch.set_num_threads(cfg.engine.threads or threads(cfg.model.width, device, compiled))
     torch.set_float32_matmul_precision("high" if cfg.engine.matmul == "tf32" else "highest")
     try:
         yield

@@ -95,8 +95,9 @@ for one in found:
 #   sixth of a small network's update: `keep_memory` in [machine.py](../lib/machine.py). Here that
 #   serves both forms, as they share a process.
 # - **Threads.** A compiled update of a small network can use a second core, the plain form's small
-#   operations gain little by it. Each form gets the threads that a run of it would have: `threads`
-#   in [machine.py](../lib/machine.py).
+#   operations gain little by it. But threads wait for each other, and a busy neighbour makes two of
+#   them far slower than one, so a run leaves half of the cores alone unless `engine.threads` says
+#   otherwise: `threads` in [machine.py](../lib/machine.py).
 
 # %% [markdown]
 # ## How many times as fast

@@ -22,7 +22,7 @@ def four_threads():
     ("width", "device", "compiled", "wanted"),
     [
         (96, "cpu", False, 1),  # small operations lose more by waiting than they gain
-        (96, "cpu", True, 4),
+        (96, "cpu", True, 2),  # half of the cores stay free
         (512, "cpu", False, 4),
         (512, "cpu", True, 4),
         (512, "cuda", False, 1),  # the host only launches
@@ -34,7 +34,7 @@ def test_threads_follow_width_and_compiler(four_threads, width, device, compiled
 
 def test_no_more_threads_than_pytorch_may_use(four_threads):
     torch.set_num_threads(2)
-    assert machine.threads(96, torch.device("cpu"), compiled=True) == 2
+    assert machine.threads(96, torch.device("cpu"), compiled=True) == 1
     assert machine.threads(2048, torch.device("cpu"), compiled=False) == 2
 
 
@@ -46,6 +46,12 @@ def test_settings_are_given_back_even_after_an_error(four_threads):
         raise RuntimeError
     assert torch.get_num_threads() == 4
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_number_of_threads_can_be_asked_for(four_threads):
+    cfg = changed(tiny(), engine__threads=3)
+    with machine.settled(cfg, torch.device("cpu"), compiled=False):
+        assert torch.get_num_threads() == 3
 
 
 def test_products_are_exact_unless_asked_otherwise():
