@@ -6,7 +6,7 @@ Letters: n copies, L numbers in an observation, A numbers in an action, S states
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -62,6 +62,21 @@ class ActionSpace:
         return one_hot(index, self.size)
 
 
+@dataclass(frozen=True, eq=False)
+class ObsSpace:
+    """What an observation is, and how it is stored.
+
+    Letters: stored observations are (..., *shape).
+    """
+
+    kind: Literal["vector", "symbols", "image"]
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32  # as stored and replayed
+    classes: tuple[int, ...] = ()  # symbols: how many values each plane (last axis) may take
+    draw: Callable[[Tensor], Tensor] | None = None
+    """image: stored (..., *shape) to (..., 64, 64, 3) uint8; None where images are stored."""
+
+
 class VectorEnv(Protocol):
     """One task, n copies in lock-step, every tensor on one device; `step` reads nothing back."""
 
@@ -69,6 +84,7 @@ class VectorEnv(Protocol):
     actions: ActionSpace
     episode_length: int  # decisions in every episode; the caller counts them
     broken: Tensor | None  # (n,) bool, copies whose physics broke in this episode; None: cannot
+    ended: Tensor | None  # (n,) bool on the host, episodes that are over; None: never early
 
     def reset(self, n: int, generator: torch.Generator) -> Tensor:
         """Start n episodes; returns (n, L) float32."""
@@ -80,6 +96,36 @@ class VectorEnv(Protocol):
 
     def pose(self) -> np.ndarray:
         """(n, .) on the host: what a picture of each copy needs."""
+        ...
+
+
+class EndingEnv(VectorEnv, Protocol):
+    """A vector environment whose episodes may end early, each copy at its own time.
+
+    A copy that has ended ignores its action, repeats its observation and earns 0 until it is
+    started again. Observations are (n, *shape) in the stored dtype.
+    """
+
+    obs_space: ObsSpace
+    ended: Tensor  # (n,) bool on the host: the episode is over
+    terminal: Tensor  # (n,) bool on the host: over because the task ended, not because time did
+    success: Tensor  # (n,) bool on the host: the episode reached what the task asks for
+    cell: Tensor | None  # (n,) long on the host: where each agent is; None without cells
+
+    def restart(self, lanes: Tensor, generator: torch.Generator) -> Tensor:
+        """Start new episodes where lanes (n,) is true; returns (n, *shape)."""
+        ...
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The episodes in progress: seeds, and actions since."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from there. Raises UserError if the environment does not repeat itself."""
+        ...
+
+    def close(self) -> None:
+        """Gives the environments back."""
         ...
 
 
@@ -96,7 +142,11 @@ class Scene(Protocol):
 
 
 class Domain(Protocol):
-    """The world that a sequence of tasks shares: same states, actions and dynamics."""
+    """The world that a sequence of tasks shares: same states, actions and dynamics.
+
+    A world whose episodes may end early also has `obs_space: ObsSpace`, makes an `EndingEnv`,
+    keeps a dictionary of tensors as memory, and takes `reward` and `length` in `hold_out`.
+    """
 
     obs_dim: int
     actions: ActionSpace
@@ -130,7 +180,15 @@ class Domain(Protocol):
         """Mark what obs (E, T, L) and action (E, T, A) met, in place, reading nothing back."""
         ...
 
-    def hold_out(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def hold_out(
+        self,
+        memory: Tensor,
+        task_index: int,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor | None = None,
+        length: Tensor | None = None,
+    ) -> None:
         """Keep evaluation episodes, obs (E, T+1, L) and action (E, T, A), that nobody trains on."""
         ...
 

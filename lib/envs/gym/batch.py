@@ -1,0 +1,227 @@
+"""Gymnasium environments stepped side by side, each with episodes that end when they end.
+
+Letters: n copies, A numbers in an action, T decisions of the longest episode so far. Stored
+observations are (n, *shape).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.envs.api import ActionSpace, ObsSpace
+from lib.errors import UserError
+
+SEEDS = 2**31 - 1  # NetHack and older environments take seeds below this
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """How one task's environments are made, begun and read."""
+
+    name: str  # for messages
+    make: Callable[[], gymnasium.Env]  # a new environment in each call
+    obs_space: ObsSpace
+    actions: ActionSpace
+    read: Callable[[Any], np.ndarray]  # its observation to the stored one, (*shape)
+    act: Callable[[np.ndarray], Any]  # (A,) float32 to its action
+    begin: Callable[[gymnasium.Env, int], Any]  # starts the episode of a seed: observation
+    judge: Callable[[float, bool, dict], tuple[bool, bool]]
+    """Reward, terminated and info of a last step to: is the state terminal; was it a success."""
+    cell: Callable[[gymnasium.Env], int] | None = None  # number of the cell the agent is in
+    seed: int | None = None  # of every episode; None: each has its own
+
+
+class GymBatch:
+    """One task, n copies in lock-step: a `VectorEnv` whose episodes may end early.
+
+    An episode depends on its seed and the actions alone, so `state_dict` is a seed and the actions
+    since, and a resumed run plays them again. A copy whose episode has ended waits: it ignores its
+    action, repeats its observation and earns 0, until `restart` or `reset`.
+
+    A copy is *terminal* where the task itself ended: nothing can follow. A cut after
+    `episode_length` decisions, or by a time limit of the environment, ends without being terminal.
+
+    Args:
+        recipe: the task.
+        episode_length: decisions after which an episode is cut.
+        device: of observations and rewards; the environments run on the CPU.
+    """
+
+    broken = None
+
+    def __init__(self, recipe: Recipe, episode_length: int, device: torch.device | str = "cpu"):
+        self.recipe = recipe
+        self.obs_space = recipe.obs_space
+        self.obs_dim = int(np.prod(recipe.obs_space.shape))
+        self.actions = recipe.actions
+        self.episode_length = episode_length
+        self.device = torch.device(device)
+        self._envs: list[gymnasium.Env] = []
+        self._clear(0)
+
+    def reset(self, n: int, generator: torch.Generator) -> Tensor:
+        """Start n episodes, each with a seed from the generator; returns (n, *shape)."""
+        self._grow(n)
+        self._clear(n)
+        for lane, seed in enumerate(self._seeds(n, generator)):
+            self._begin(lane, seed)
+        return self._observed()
+
+    def restart(self, lanes: Tensor, generator: torch.Generator) -> Tensor:
+        """Start new episodes in the lanes (n,) that are true; returns (n, *shape).
+
+        The others go on as they were. One seed per lane is drawn, so the generator moves on by as
+        much whichever lanes are meant.
+        """
+        seeds = self._seeds(len(self._envs), generator)
+        for lane in lanes.cpu().nonzero()[:, 0].tolist():
+            self._begin(lane, seeds[lane])
+        return self._observed()
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, A) actions to the next observation (n, *shape) and the reward (n,)."""
+        rows = action.detach().to("cpu", torch.float32).numpy()
+        if rows.shape != (len(self._envs), self.actions.size):
+            expected = (len(self._envs), self.actions.size)
+            raise ValueError(f"actions {rows.shape}; {self.recipe.name} steps with {expected}")
+        reward = np.zeros(len(rows), dtype=np.float32)
+        for lane in np.flatnonzero(~self._ended):
+            reward[lane] = self._advance(lane, rows[lane])
+        return self._observed(), torch.from_numpy(reward).to(self.device)
+
+    @property
+    def ended(self) -> Tensor:
+        """(n,) bool on the host: episodes that are over."""
+        return torch.from_numpy(self._ended.copy())
+
+    @property
+    def terminal(self) -> Tensor:
+        """(n,) bool on the host: over because the task ended, not because time did."""
+        return torch.from_numpy(self._terminal.copy())
+
+    @property
+    def success(self) -> Tensor:
+        """(n,) bool on the host: the episode reached what the task asks for."""
+        return torch.from_numpy(self._success.copy())
+
+    @property
+    def cell(self) -> Tensor | None:
+        """(n,) long on the host: where each agent is; None in worlds without cells."""
+        if self.recipe.cell is None:
+            return None
+        return torch.tensor([self.recipe.cell(env) for env in self._envs], dtype=torch.long)
+
+    def pose(self) -> np.ndarray:
+        """(n, L) the stored observations, flat."""
+        return self._obs.reshape(len(self._envs), -1).copy()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Every episode in progress: its seed, the actions since, and what they led to.
+
+        Returns:
+            seed (n,), length (n,), action (n, T, A), obs (n, *shape), ended, terminal, success.
+        """
+        longest = int(self._length.max(initial=0))
+        arrays = {
+            "seed": self._seed,
+            "length": self._length,
+            "action": self._action[:, :longest],
+            "obs": self._obs,
+            "ended": self._ended,
+            "terminal": self._terminal,
+            "success": self._success,
+        }
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Make the environments anew and play every episode up to where it was.
+
+        Raises:
+            UserError: the same seed and actions led elsewhere.
+        """
+        saved = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        n = len(saved["seed"])
+        self.close()
+        self._grow(n)
+        self._clear(n)
+        for lane, seed in enumerate(saved["seed"].tolist()):
+            self._begin(lane, seed)
+            for row in saved["action"][lane, : saved["length"][lane]]:
+                if self._ended[lane]:
+                    break
+                self._advance(lane, row)
+        found = self.state_dict()
+        for name in ("length", "obs", "ended", "terminal", "success"):
+            if not np.array_equal(found[name].numpy(), saved[name], equal_nan=name == "obs"):
+                raise UserError(
+                    f"{self.recipe.name} cannot be resumed: the same seeds and actions led to "
+                    f"another {name!r}; draw all chance from the environment's own np_random, "
+                    "which reset(seed=...) sets"
+                )
+
+    def close(self) -> None:
+        """Gives the environments back; `reset` makes new ones."""
+        while self._envs:
+            self._envs.pop().close()
+        self._clear(0)
+
+    def _grow(self, n: int) -> None:
+        while len(self._envs) > n:
+            self._envs.pop().close()
+        while len(self._envs) < n:
+            env = self.recipe.make()
+            if any(env is other for other in self._envs):
+                raise UserError(
+                    f"{self.recipe.name} came twice as the same object, but copies are stepped "
+                    "side by side; let the factory build a new environment in each call"
+                )
+            self._envs.append(env)
+
+    def _clear(self, n: int) -> None:
+        space = self.obs_space
+        stored = torch.empty(0, dtype=space.dtype).numpy().dtype
+        self._obs = np.zeros((n, *space.shape), dtype=stored)
+        self._seed = np.zeros(n, dtype=np.int64)
+        self._length = np.zeros(n, dtype=np.int64)
+        self._action = np.zeros((n, self.episode_length, self.actions.size), dtype=np.float32)
+        self._ended, self._terminal, self._success = (np.zeros(n, dtype=bool) for _ in range(3))
+
+    def _seeds(self, n: int, generator: torch.Generator) -> list[int]:
+        """One seed per lane, drawn from a generator on any device."""
+        drawn = torch.randint(SEEDS, (n,), generator=generator, device=generator.device).tolist()
+        return drawn if self.recipe.seed is None else [self.recipe.seed] * n
+
+    def _begin(self, lane: int, seed: int) -> None:
+        self._seed[lane], self._length[lane] = seed, 0
+        self._ended[lane] = self._terminal[lane] = self._success[lane] = False
+        self._keep(lane, self.recipe.begin(self._envs[lane], seed))
+
+    def _advance(self, lane: int, row: np.ndarray) -> float:
+        """One decision of one lane, which has not ended; its reward."""
+        self._action[lane, self._length[lane]] = row
+        self._length[lane] += 1
+        obs, reward, terminated, truncated, info = self._envs[lane].step(self.recipe.act(row))
+        self._keep(lane, obs)
+        if terminated or truncated or self._length[lane] >= self.episode_length:
+            self._ended[lane] = True
+            verdict = self.recipe.judge(float(reward), bool(terminated), info)
+            self._terminal[lane], self._success[lane] = verdict
+        return float(reward)
+
+    def _keep(self, lane: int, obs: Any) -> None:
+        """Stores an observation, refusing one that would lose digits on the way."""
+        stored = self.recipe.read(obs)
+        if stored.dtype != self._obs.dtype or stored.shape != self.obs_space.shape:
+            raise ValueError(
+                f"{self.recipe.name} observed {stored.shape} {stored.dtype}; "
+                f"stored is {self.obs_space.shape} {self._obs.dtype}"
+            )
+        self._obs[lane] = stored
+
+    def _observed(self) -> Tensor:
+        return torch.from_numpy(self._obs.copy()).to(self.device)

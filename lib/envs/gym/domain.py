@@ -1,0 +1,226 @@
+"""A stream of gymnasium environments: what the runner asks of a `Domain`."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.envs.api import ActionSpace, ObsSpace, Scene
+from lib.envs.gym.batch import GymBatch, Recipe
+from lib.envs.gym.scene import GymScene
+from lib.envs.gym.tasks import GymTask
+from lib.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from lib.config import EnvConfig
+
+HELD_OUT = 4  # episodes kept per task, for the pictures and numbers of an audit
+DOMAINS = ("minigrid", "minihack", "gymnasium")
+
+
+class GymDomain:
+    """Gymnasium environments with the same observations and actions: a `Domain`.
+
+    Memory is a dictionary of evaluation episodes that no learner was trained on, K = 4 per task:
+    obs (tasks, K, T + 1, *shape), action (tasks, K, T, A), reward (tasks, K, T) and length
+    (tasks, K) long, 0 where nothing is held out.
+
+    Args:
+        tasks: names tell results apart.
+        recipes: one per task.
+        episode_length: decisions after which an episode is cut.
+        device: of observations, rewards and the memory.
+        best: the return that counts as 100 %; None if unknown.
+        picture: stored observations to (..., 64, 64, 3) uint8, where they can be drawn.
+
+    Raises:
+        UserError: two tasks differ in what is observed or done.
+    """
+
+    action_repeat = 1
+    grid_size = None
+    exact_optimum = False
+
+    def __init__(
+        self,
+        tasks: tuple[GymTask, ...],
+        recipes: tuple[Recipe, ...],
+        episode_length: int,
+        device: torch.device | str = "cpu",
+        best: float | None = None,
+        picture: Callable[[Tensor], Tensor] | None = None,
+    ):
+        for other in recipes[1:]:
+            _check_alike(recipes[0], other)
+        self.tasks = tasks
+        self.recipes = recipes
+        self.episode_length = episode_length
+        self.device = torch.device(device)
+        self.obs_space: ObsSpace = recipes[0].obs_space
+        self.obs_dim = int(np.prod(self.obs_space.shape))
+        self.actions: ActionSpace = recipes[0].actions
+        self._best = best
+        self._picture = picture or self.obs_space.draw
+        if self._picture is None and self.obs_space.kind == "image":
+            self._picture = _as_stored
+
+    def make(self, task_index: int) -> GymBatch:
+        """The environments of one task, n at a time."""
+        return GymBatch(self.recipes[task_index], self.episode_length, self.device)
+
+    def optimum(self, task_index: int) -> float | None:
+        """What no episode can exceed; None if unknown."""
+        return self._best
+
+    def scene(self, task_index: int) -> Scene:
+        """Draws what the agent sees; a pose is a stored observation, flat.
+
+        Raises:
+            UserError: observations that are no pictures.
+        """
+        if self._picture is None:
+            raise UserError(
+                f"{self.tasks[task_index].name} shows the agent {self.obs_space.kind}s, which "
+                "cannot be drawn; choose an observation of pixels"
+            )
+        return GymScene(self.obs_space, self._picture)
+
+    def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
+        """Poses (T + 1, L): observations (T + 1, *shape), flat, the first one as given."""
+        pose = obs.reshape(len(obs), -1).cpu().numpy().copy()
+        pose[0] = first
+        return pose
+
+    def new_memory(self) -> dict[str, Tensor]:
+        """Nothing held out yet."""
+        rows, steps = (len(self.tasks), HELD_OUT), self.episode_length
+        shape, stored = self.obs_space.shape, self.obs_space.dtype
+        return {
+            "obs": torch.zeros(*rows, steps + 1, *shape, dtype=stored, device=self.device),
+            "action": torch.zeros(*rows, steps, self.actions.size, device=self.device),
+            "reward": torch.zeros(*rows, steps, device=self.device),
+            "length": torch.zeros(rows, dtype=torch.long, device=self.device),
+        }
+
+    def record(self, memory: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
+        """Nothing: what was trained on would be no test of the model."""
+
+    def hold_out(
+        self,
+        memory: dict[str, Tensor],
+        task_index: int,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor | None = None,
+        length: Tensor | None = None,
+    ) -> None:
+        """Keep the first four evaluation episodes, in place of those kept before.
+
+        Args:
+            memory: from `new_memory`, changed in place.
+            task_index: the task that was evaluated.
+            obs: (E, T + 1, *shape), the first and the last observation included.
+            action: (E, T, A) what was done between them.
+            reward: (E, T); left out, zeros.
+            length: (E,) decisions of each episode; left out, all T.
+        """
+        kept, steps = min(len(obs), HELD_OUT), action.shape[1]
+        for part in memory.values():
+            part[task_index] = 0
+        memory["obs"][task_index, :kept, : steps + 1] = obs[:kept].to(memory["obs"])
+        memory["action"][task_index, :kept, :steps] = action[:kept].to(memory["action"])
+        if reward is not None:
+            memory["reward"][task_index, :kept, :steps] = reward[:kept].to(memory["reward"])
+        memory["length"][task_index, :kept] = (
+            steps if length is None else length[:kept].to(memory["length"])
+        )
+
+
+def resolve(env: "EnvConfig", entries: Iterable[str | GymTask]) -> tuple[GymTask, ...]:
+    """Task records in the order given.
+
+    Raises:
+        UserError: an unknown task, one given twice, none, or a package that is not installed.
+    """
+    if env.domain == "minigrid":
+        from lib.envs.gym import minigrid
+
+        return minigrid.resolve(entries)
+    if env.domain == "minihack":
+        from lib.envs.gym import minihack
+
+        return minihack.resolve(entries)
+    if env.domain == "gymnasium":
+        from lib.envs.gym import own
+
+        return own.resolve(entries)
+    raise unknown("domain of gymnasium environments", env.domain, DOMAINS)
+
+
+def build(
+    env: "EnvConfig", tasks: Iterable[str | GymTask], device: torch.device | str = "cpu"
+) -> GymDomain:
+    """The stream that a configuration describes.
+
+    Args:
+        env: `domain`, `observation` and `episode_length`.
+        tasks: names or records, see `resolve`.
+        device: of observations, rewards and pictures.
+
+    Raises:
+        UserError: what `resolve` says, an observation that the tasks do not offer, tasks that
+            differ, an action repeat.
+    """
+    if env.action_repeat != 1:
+        raise UserError(
+            f"action_repeat {env.action_repeat} is for the control tasks; set env.action_repeat=1 "
+            f"for {env.domain}"
+        )
+    if env.episode_length < 1:
+        raise UserError(f"episode_length {env.episode_length} is no episode; use 1 or more")
+    records = resolve(env, tasks)
+    picture = None
+    if env.domain == "minigrid":
+        from lib.envs.gym import minigrid
+
+        recipes = [minigrid.recipe(task, env.observation, device) for task in records]
+        picture = minigrid.drawer(recipes[0].obs_space.shape[:2], device)
+        best: float | None = 1.0  # the goal pays 1, less for the time it takes
+    elif env.domain == "minihack":
+        from lib.envs.gym import minihack
+
+        recipes = [minihack.recipe(task, env.observation, device) for task in records]
+        best = 1.0  # the stairs pay 1
+    else:
+        from lib.envs.gym import own
+
+        recipes = [own.recipe(task, env.observation, device) for task in records]
+        best = None
+    return GymDomain(records, tuple(recipes), env.episode_length, device, best, picture)
+
+
+def _as_stored(stored: Tensor) -> Tensor:
+    """Images that are stored as they are seen."""
+    return stored
+
+
+def _check_alike(first: Recipe, other: Recipe) -> None:
+    """Raises UserError unless one agent can live in both."""
+    a, b = first.obs_space, other.obs_space
+    same_obs = (a.kind, a.shape, a.dtype, a.classes) == (b.kind, b.shape, b.dtype, b.classes)
+    if same_obs and first.actions == other.actions:
+        return
+    raise UserError(
+        "the tasks of a stream share their observations and actions, but "
+        f"{first.name!r} has {_described(first)}, and {other.name!r} {_described(other)}; name "
+        "tasks that agree, or wrap them until they do"
+    )
+
+
+def _described(recipe: Recipe) -> str:
+    space, actions = recipe.obs_space, recipe.actions
+    shape = "x".join(str(side) for side in space.shape)
+    kind = "discrete actions" if actions.discrete else "numbers in an action"
+    return f"a {space.kind} of {shape} and {actions.size} {kind}"
