@@ -3,6 +3,8 @@
 Everything here is a function of its arguments: whoever calls brings the random numbers.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,3 +61,53 @@ def bounded_sample(mean: Tensor, std: float, normal: Tensor) -> Tensor:
     """
     action = mean + (normal * std).clamp(-0.3, 0.3)
     return action + (action.clamp(-1 + 1e-6, 1 - 1e-6) - action).detach()
+
+
+# Latents and policies of Dreamer ------------------------------------------------------------
+
+
+def straight_through(probs: Tensor, uniform: Tensor) -> Tensor:
+    """One-hot samples of categoricals whose gradient is that of their probabilities.
+
+    Args:
+        probs: (..., C), each row summing to 1.
+        uniform: (...) draws from [0, 1), one per sample.
+
+    Returns:
+        (..., C), exactly one-hot. Source: DreamerV2, algorithm 1 (sample + p - sg(p)).
+    """
+    hard = one_hot(categorical_index(probs.detach(), uniform), probs.shape[-1])
+    return hard + (probs - probs.detach())  # the bracket is exactly zero
+
+
+def categorical_entropy(logits: Tensor) -> Tensor:
+    """Entropy of categoricals in nats: (..., C) to (...)."""
+    log_probs = F.log_softmax(logits, -1)
+    return -(log_probs.exp() * log_probs).sum(-1)
+
+
+def categorical_kl(q: Tensor, p: Tensor) -> Tensor:
+    """KL(q || p) between categoricals given by their logits, in nats: (..., C) to (...)."""
+    log_q, log_p = F.log_softmax(q, -1), F.log_softmax(p, -1)
+    return (log_q.exp() * (log_q - log_p)).sum(-1)
+
+
+def normal_kl(mean_q: Tensor, std_q: Tensor, mean_p: Tensor, std_p: Tensor) -> Tensor:
+    """KL(q || p) between normal distributions, elementwise, in nats."""
+    ratio = std_q / std_p
+    distance = (mean_q - mean_p) / std_p
+    return 0.5 * (ratio.square() + distance.square() - 1) - torch.log(ratio)
+
+
+def normal_entropy(std: Tensor) -> Tensor:
+    """Entropy of normal distributions, elementwise, in nats."""
+    return 0.5 * math.log(2 * math.pi * math.e) + torch.log(std)
+
+
+def tanh_normal_log_prob(raw: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Log-density of tanh(raw) with raw ~ N(mean, std^2), elementwise.
+
+    log(1 - tanh(x)^2) is written as 2 (log 2 - x - softplus(-2x)), which stays finite.
+    """
+    normal = -0.5 * ((raw - mean) / std).square() - torch.log(std) - 0.5 * math.log(2 * math.pi)
+    return normal - 2 * (math.log(2) - raw - F.softplus(-2 * raw))

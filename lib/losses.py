@@ -3,7 +3,7 @@
 Shapes: H steps of a window, B windows, L observation size, A action size. Time comes first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -172,3 +172,119 @@ def ewc_penalty(
         (f * (p - a).square()).sum() for p, a, f in zip(parameters, anchors, fisher, strict=True)
     ]
     return 0.5 * torch.stack(terms).sum()
+
+
+# Dreamer --------------------------------------------------------------------------------------
+# T records, B sequences, H imagined steps, N imagined rows. Step k of a rollout is the state that
+# k actions led to; state 0 is replayed.
+
+
+def balanced_kl(
+    kl: Callable[[Tensor, Tensor], Tensor],
+    posterior: Tensor,
+    prior: Tensor,
+    balance: float,
+    free_nats: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """KL(posterior || prior) that trains the prior more than the posterior.
+
+    balance * KL(sg q || p) + (1 - balance) * KL(q || sg p), so the value is that of the plain KL.
+
+    Args:
+        kl: of statistics (..., P) and (..., P) to (...).
+        balance: share that trains the prior.
+        free_nats: either average below this is not trained on.
+
+    Returns:
+        The scalar loss, and the plain mean for the log.
+
+    Source: DreamerV2, algorithm 2; free nats clip the average, as in its code.
+    """
+    to_prior = kl(posterior.detach(), prior).mean()
+    to_posterior = kl(posterior, prior.detach()).mean()
+    plain = to_prior.detach()
+    if free_nats:
+        to_prior, to_posterior = to_prior.clamp_min(free_nats), to_posterior.clamp_min(free_nats)
+    return balance * to_prior + (1 - balance) * to_posterior, plain
+
+
+def half_squared_error(predicted: Tensor, actual: Tensor, dims: int) -> Tensor:
+    """Half the squared error, summed over the last `dims` axes.
+
+    The negative log-likelihood of a normal distribution with unit variance, without its constant.
+    """
+    error = 0.5 * (predicted - actual).square()
+    return error.flatten(-dims).sum(-1) if dims else error
+
+
+def soft_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
+    """Binary cross-entropy with targets anywhere in [0, 1], elementwise."""
+    return F.softplus(logit) - target * logit
+
+
+def lambda_return(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
+    """Average of n-step returns that the critic is asked to predict.
+
+    R_k = r_k + d_k [(1 - lam) V_{k+1} + lam R_{k+1}], and R_H = V_H.
+
+    Args:
+        reward: (H, ...) of states 0..H-1, received on entering them [task units].
+        discount: (H, ...) of the same states, gamma times the chance of continuing from there.
+        value: (H, ...) critic's estimate V_{k+1} at the state that follows.
+        lam: 0 trusts the critic after one step, 1 trusts the rollout.
+
+    Returns:
+        (H, ...) targets, one for each of the states 0..H-1. Gradients flow, so callers detach
+        for the critic.
+
+    Raises:
+        ValueError: shapes disagree, or lam lies outside [0, 1].
+
+    Source: DreamerV2, eq. 4. Differs: discount is predicted per step.
+    """
+    if not (reward.shape == discount.shape == value.shape):
+        shapes = ", ".join(str(tuple(x.shape)) for x in (reward, discount, value))
+        raise ValueError(f"reward, discount and value have shapes {shapes}; they must agree")
+    if not 0 <= lam <= 1:
+        raise ValueError(f"lam is {lam}; it must lie in [0, 1]")
+    after = reward + discount * value * (1 - lam)  # (H, ...), all but what lies further ahead
+    ahead = lam * discount
+    returns = [value[-1]]
+    for now, factor in zip(reversed(after.unbind()), reversed(ahead.unbind()), strict=True):
+        returns.append(torch.addcmul(now, factor, returns[-1]))
+    return torch.stack(returns[:0:-1])
+
+
+def rollout_weights(discount: Tensor) -> Tensor:
+    """w_0 = 1 and w_k = d_0 ... d_{k-1}, how likely step k is ever reached: (H, ...), detached."""
+    discount = discount.detach()
+    return torch.cat((torch.ones_like(discount[:1]), discount[:-1])).cumprod(0)
+
+
+def critic_loss(value: Tensor, returns: Tensor, weight: Tensor) -> Tensor:
+    """Mean over k = 0..H-1 of w_k (v_k - sg R_k)^2 / 2: three times (H, N) to ()."""
+    return (weight * half_squared_error(value, returns.detach(), 0)).mean()
+
+
+def actor_loss(objective: Tensor, entropy: Tensor, weight: Tensor, eta: float) -> Tensor:
+    """-mean over k = 0..H-2 of w_k [objective_k + eta H_k]: three times (H-1, N) to ().
+
+    Args:
+        objective: `reinforce_objective`, or R_{k+1} itself where gradients flow through a model.
+        entropy: of the policy in state k.
+
+    Source: DreamerV2, eq. 6.
+    """
+    return -(weight * (objective + eta * entropy)).mean()
+
+
+def reinforce_objective(log_prob: Tensor, returns: Tensor, baseline: Tensor) -> Tensor:
+    """log pi(a_{k+1} | s_k) sg(R_{k+1} - V_k): (H-1, N).
+
+    Args:
+        log_prob: (H-1, N) of the actions taken in states 0..H-2.
+        returns: (H, N) of states 0..H-1.
+        baseline: (H, N) slow critic's value of the same states. V_k includes the reward r_k, which
+            R_{k+1} does not; a baseline may, because it does not depend on the action.
+    """
+    return log_prob * (returns[1:] - baseline[:-1]).detach()
