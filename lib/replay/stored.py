@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
+from lib.replay.retention import Reservoir
+
 
 class TransitionMemory:
     """A uniform sample of every transition offered so far, at most `capacity` of them.
 
-    Each transition draws a random key once and the largest keys stay, which is reservoir
-    sampling (Vitter 1985) written so that a whole task can be added in one step.
+    The rule is `Reservoir`, with all transitions of size 1 and a whole task added in one step.
 
     Args:
         capacity: most transitions kept, or None to keep everything.
@@ -35,11 +36,8 @@ class TransitionMemory:
         self, obs: Tensor, action: Tensor, next_obs: Tensor, generator: torch.Generator
     ) -> None:
         """Offers N transitions, (N, L), (N, A) and (N, L)."""
-        key = torch.rand(len(obs), generator=generator, device=self.key.device)
-        keys = torch.cat((self.key, key))
-        keep = torch.arange(len(keys), device=keys.device)
-        if self.capacity is not None and len(keys) > self.capacity:
-            keep = torch.topk(keys, self.capacity).indices
+        keys = torch.cat((self.key, Reservoir.keys(len(obs), generator).to(self.key.device)))
+        keep = Reservoir.kept(keys, self.capacity)
         self.key = keys[keep]
         self.obs = torch.cat((self.obs, obs))[keep]
         self.action = torch.cat((self.action, action))[keep]

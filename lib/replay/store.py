@@ -1,0 +1,391 @@
+"""Replay of whole episodes of any length: records on the device, bookkeeping on the host.
+
+Letters: E episodes, L actions of an episode, T records of a sequence, B rows, A action size,
+N episodes stored, R records.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.errors import NonFiniteError, UserError
+from lib.lanes import leaf_map
+from lib.replay.buffer import Episodes
+from lib.replay.coverage import embedding
+from lib.replay.retention import build
+from lib.replay.sampling import Rows, Sampler, Table
+
+SMALLEST = 1 << 10  # records that memory is reserved for at first
+COPIED = 1 << 14  # records that are copied to the host at once
+
+
+class Batch(NamedTuple):
+    """Training sequences, time first; the action is the one that led to the observation."""
+
+    obs: Tensor  # (T, B, *shape) as stored
+    action: Tensor  # (T, B, A) float32, zero at an episode's beginning
+    reward: Tensor  # (T, B) float32, received on the way here
+    first: Tensor  # (T, B) bool, the latent is reset before this record
+    terminal: Tensor  # (T, B) bool, the world ended here; a time limit does not count
+
+
+class Records:
+    """A pool of records of which any may be used, freed and used again.
+
+    Memory is reserved in powers of two as needed, never for more than `limit` records; while it
+    grows, old and new pool exist side by side. A record takes its observation and 4 A + 5 bytes,
+    and 16 bytes on the host: two million of 64x64x3 bytes are 25 GB, of 7x7x3 0.4 GB.
+    """
+
+    FIELDS = ("obs", "action", "reward", "terminal")
+
+    def __init__(
+        self,
+        limit: int,
+        obs_shape: Sequence[int],
+        obs_dtype: torch.dtype,
+        action_size: int,
+        device: torch.device | str,
+    ):
+        self.limit = limit
+        self.obs = torch.zeros(0, *obs_shape, dtype=obs_dtype, device=device)
+        self.action = torch.zeros(0, action_size, device=device)
+        self.reward = torch.zeros(0, device=device)
+        self.terminal = torch.zeros(0, dtype=torch.bool, device=device)
+        self.free, self.free_count = np.zeros(0, np.int64), 0  # a stack of unused slots
+
+    def take(self, n: int) -> np.ndarray:
+        """(n,) slots that are now in use."""
+        if n > self.free_count:
+            self._grow(n)
+        self.free_count -= n
+        return self.free[self.free_count : self.free_count + n][::-1].copy()
+
+    def give(self, slots: np.ndarray) -> None:
+        """Frees slots."""
+        self.free[self.free_count : self.free_count + len(slots)] = slots
+        self.free_count += len(slots)
+
+    def _grow(self, n: int) -> None:
+        held = len(self.free)
+        needed = held - self.free_count + n
+        size = max(min(1 << (max(SMALLEST, needed) - 1).bit_length(), self.limit), needed)
+        for name in self.FIELDS:
+            old = getattr(self, name)
+            new = old.new_zeros(size, *old.shape[1:])
+            new[:held] = old
+            setattr(self, name, new)
+        used, self.free = self.free[: self.free_count], np.zeros(size, np.int64)
+        # New slots lie below the freed ones, the lowest on top: a young pool is filled in order.
+        fresh = np.arange(size - 1, held - 1, -1)
+        self.free[: len(fresh)], self.free_count = fresh, len(fresh)
+        self.give(used)
+
+    def write(self, slots: Tensor, *values: Tensor) -> None:
+        """Stores R records, values in the order of FIELDS, at `slots` (R,)."""
+        for name, value in zip(self.FIELDS, values, strict=True):
+            pool = getattr(self, name)
+            pool.index_copy_(0, slots, value.to(pool.device, non_blocking=True))
+
+    def read(self, slots: np.ndarray) -> dict[str, Tensor]:
+        """Copies of R records on the host, a part at a time."""
+        found = {}
+        for name in self.FIELDS:
+            pool = getattr(self, name)
+            found[name] = pool.new_empty(len(slots), *pool.shape[1:], device="cpu")
+            for begin in range(0, len(slots), COPIED):
+                part = torch.from_numpy(slots[begin : begin + COPIED]).to(pool.device)
+                found[name][begin : begin + COPIED] = pool[part]
+        return found
+
+
+class EpisodeStore:
+    """Whole episodes, at most `capacity` actions of them, and sequences drawn from them.
+
+    An episode of L actions is L+1 records: the first one has a zero action and no reward. The
+    host decides who stays and what is drawn, so that a draw waits for no device; `add` reads the
+    lengths and returns of the new episodes back, once.
+
+    Args:
+        capacity: actions kept.
+        obs_shape, obs_dtype: of an observation as stored.
+        episode_length: most actions of an episode.
+        retention: which episodes stay, see `retention.build`.
+        sampling, recent_share, row_start: what is drawn, see `Sampler`.
+        min_length: actions; shorter episodes are discarded and counted in `discarded`.
+        to_images: coverage: stored observations (..., *shape) to pictures (..., h, w, 3) uint8;
+            None where they are pictures already.
+        seed_generator: coverage: of the embedding's weights, on the CPU.
+
+    Raises:
+        UserError: an episode does not fit the capacity or the bounds of its length, a name is
+            unknown, or coverage is asked for where there are no pictures.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        obs_shape: Sequence[int],
+        obs_dtype: torch.dtype,
+        action_size: int,
+        episode_length: int,
+        *,
+        retention: str,
+        sampling: str,
+        recent_share: float,
+        min_length: int,
+        row_start: str,
+        to_images: Callable[[Tensor], Tensor] | None = None,
+        seed_generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+    ):
+        if capacity < episode_length:
+            raise UserError(
+                f"a replay of {capacity} steps cannot hold an episode of {episode_length}; "
+                f"raise replay.capacity to {episode_length} or more"
+            )
+        if not 1 <= min_length <= episode_length:
+            raise UserError(
+                f"episodes of {min_length} steps or more are to be kept, but they have 1 to "
+                f"{episode_length}; change replay.min_length"
+            )
+        embed = None
+        if retention == "coverage":
+            embed = embedding(obs_shape, obs_dtype, to_images, seed_generator).to(device)
+        self.capacity, self.episode_length, self.min_length = capacity, episode_length, min_length
+        self.device, self.discarded = torch.device(device), 0
+        self.table, self.rule = Table(), build(retention, embed)
+        self.sampler = Sampler(sampling, recent_share, min_length, row_start)
+        # One record more than actions in each episode, and episodes are no shorter than allowed.
+        limit = capacity + capacity // min_length
+        self.records = Records(limit, obs_shape, obs_dtype, action_size, device)
+
+    # What is stored ------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Actions stored."""
+        return int(self.table.column("length").sum())
+
+    @property
+    def episodes(self) -> int:
+        """Episodes stored."""
+        return len(self.table)
+
+    @property
+    def tasks(self) -> np.ndarray:
+        """(N,) the task of every stored episode, oldest first; for plots and logs."""
+        return self.table.column("task")
+
+    @property
+    def returns(self) -> np.ndarray:
+        """(N,) the sum of rewards of every stored episode, oldest first."""
+        return self.table.column("returned")
+
+    def composition(self, tasks: int) -> np.ndarray:
+        """(tasks,) each task's share of the stored actions; zeros while nothing is stored."""
+        held = np.bincount(self.tasks, self.table.column("length"), tasks)
+        return held / max(1.0, held.sum())
+
+    # Adding --------------------------------------------------------------------------------
+
+    def add(
+        self,
+        episodes: Episodes,
+        task: int,
+        generator: torch.Generator,
+        priority: Sequence[float] | Tensor | None = None,
+    ) -> int:
+        """Offers E episodes, one after the other.
+
+        Args:
+            episodes: their observations in the stored dtype, on any device.
+            task: number of the task, for logs alone.
+            generator: on the CPU.
+            priority: (E,) for uncertainty sampling, not negative.
+
+        Returns:
+            How many were discarded because they are too short.
+        """
+        _on_host(generator)
+        length, returned = self._inspected(episodes)
+        worth = self._priorities(priority, len(length))
+        long = [e for e, steps in enumerate(length) if steps >= self.min_length]
+        self.discarded += len(length) - len(long)
+        views = None
+        if long:
+            some = torch.tensor(long, device=episodes.obs.device)
+            whole = episodes.obs if len(long) == len(length) else episodes.obs[some]
+            views = self.rule.views(whole.to(self.device), [length[e] for e in long])
+        entered = []  # (episode, place, arrival)
+        for i, e in enumerate(long):
+            view = None if views is None else views[i]
+            key = self.rule.key(generator, self.table.next_place(), self.table.order, view)
+            kept = {"length": length[e], "returned": returned[e], "priority": worth[e]}
+            entered.append(
+                (e, self.table.enter(task=task, key=key, **kept), self.table.arrived - 1)
+            )
+            self._shed(generator)
+        stay = [(e, place) for e, place, arrival in entered if self.table.arrival[place] == arrival]
+        if stay:
+            self._write(episodes, length, stay)
+        return len(length) - len(long)
+
+    def _shed(self, generator: torch.Generator) -> None:
+        """Lets episodes leave until the capacity holds."""
+        key, size = self.table.column("key"), self.table.column("length")
+        leaving = self.rule.leaving(key, size, self.capacity, generator)
+        if leaving:
+            for slots in self.table.leave(leaving):
+                self.records.give(slots)
+
+    def _write(self, episodes: Episodes, length: list[int], stay: list[tuple[int, int]]) -> None:
+        """Copies the records of episodes that have a place in the table."""
+        slots, at = [], []
+        for e, place in stay:
+            self.table.slots[place] = self.records.take(length[e] + 1)
+            slots.append(self.table.slots[place])
+            at.append(e * episodes.obs.shape[1] + np.arange(length[e] + 1))
+        source, count = episodes.obs.device, [length[e] for e, _ in stay]
+        index = torch.from_numpy(np.concatenate(at)).to(source)
+        action, reward = episodes.action, episodes.reward
+        action = torch.cat((torch.zeros_like(action[:, :1]), action), 1)  # (E, T+1, A)
+        reward = torch.cat((torch.zeros_like(reward[:, :1]), reward), 1)  # (E, T+1)
+        terminal = torch.zeros(len(index), dtype=torch.bool, device=source)
+        if episodes.terminal is not None:
+            last = torch.tensor(count, device=source).add(1).cumsum(0) - 1
+            which = torch.tensor([e for e, _ in stay], device=source)
+            terminal[last] = episodes.terminal.to(source)[which]
+        self.records.write(
+            torch.from_numpy(np.concatenate(slots)).to(self.device),
+            *(
+                value.flatten(0, 1)[index]
+                for value in (episodes.obs, action.float(), reward.float())
+            ),
+            terminal,
+        )
+
+    def _inspected(self, episodes: Episodes) -> tuple[list[int], list[float]]:
+        """Each episode's actions and return, once shapes and numbers are right."""
+        count, most = episodes.reward.shape
+        obs, action = self.records.obs, self.records.action
+        if episodes.obs.dtype != obs.dtype:
+            raise ValueError(f"observations are stored as {obs.dtype}, not {episodes.obs.dtype}")
+        wanted = (count, most + 1, *obs.shape[1:]), (count, most, action.shape[1])
+        if (episodes.obs.shape, episodes.action.shape) != wanted:
+            arrived = tuple(episodes.obs.shape), tuple(episodes.action.shape)
+            raise ValueError(f"observations and actions of {arrived} where {wanted} must arrive")
+        told = episodes.length
+        if told is None:
+            told = torch.full((count,), most, device=episodes.reward.device)
+        both = torch.stack((told.double(), episodes.reward.double().sum(1))).tolist()
+        length, returned = [int(steps) for steps in both[0]], both[1]
+        if max(length, default=0) > min(most, self.episode_length):
+            raise UserError(
+                f"an episode of {max(length)} steps arrived where all have at most "
+                f"{min(most, self.episode_length)}; raise env.episode_length"
+            )
+        if not np.isfinite(returned).all():
+            raise NonFiniteError("an episode's rewards are not all finite")
+        return length, returned
+
+    def _priorities(self, priority: Sequence[float] | Tensor | None, count: int) -> list[float]:
+        if priority is None:
+            if self.sampling_needs_priority:
+                raise UserError(
+                    "sampling 'uncertainty' needs the disagreement of an ensemble; set "
+                    "explore.bonus to 'plan2explore' or choose another replay.sampling"
+                )
+            return [0.0] * count
+        worth = [float(p) for p in torch.as_tensor(priority).double().tolist()]
+        if not np.isfinite(worth).all():
+            raise NonFiniteError("an episode's priority is not finite")
+        if len(worth) != count or min(worth, default=0.0) < 0:
+            raise ValueError(f"priorities {worth} are not {count} numbers from 0 on")
+        return worth
+
+    @property
+    def sampling_needs_priority(self) -> bool:
+        """Whether `add` must be told a priority for every episode."""
+        return self.sampler.sampling == "uncertainty"
+
+    # Drawing -------------------------------------------------------------------------------
+
+    def draw(self, batch: int, length: int, generator: torch.Generator) -> Rows:
+        """Decides on B sequences of T records, on the host; `gather` fetches them.
+
+        Raises:
+            UserError: nothing is stored.
+        """
+        _on_host(generator)
+        if not len(self.table):
+            raise UserError(
+                f"the replay is empty, so nothing can be learnt from it ({self.discarded} episodes "
+                f"were shorter than {self.min_length} steps); raise update.prefill or lower "
+                "replay.min_length"
+            )
+        return self.sampler.draw(self.table, batch, length, generator)
+
+    def gather(self, rows: Rows, out: Batch | None = None) -> Batch:
+        """Fetches sequences.
+
+        Args:
+            out: contiguous tensors to write into, such as a recorded graph reads; None: new ones.
+        """
+        # One copy carries both: twice the slot, plus one where the latent is reset.
+        packed = torch.from_numpy(rows.index * 2 + rows.first)  # (T, B)
+        if self.device.type == "cuda":
+            packed = packed.pin_memory()
+        packed = packed.to(self.device, non_blocking=True)
+        index, first = (packed >> 1).flatten(), (packed & 1).bool()
+        found = {}
+        for name in Records.FIELDS:
+            pool = getattr(self.records, name)
+            if out is None:
+                found[name] = pool.index_select(0, index).view(*packed.shape, *pool.shape[1:])
+            else:
+                found[name] = getattr(out, name)
+                flat = found[name].view(len(index), *pool.shape[1:])
+                torch.index_select(pool, 0, index, out=flat)
+        return Batch(first=first if out is None else out.first.copy_(first), **found)
+
+    def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
+        """B sequences of T records."""
+        return self.gather(self.draw(batch, length, generator))
+
+    # Keeping -------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict:
+        """Everything but the settings; the stored records one after another, on the host."""
+        table = self.table
+        slots = [np.zeros(0, np.int64), *(table.slots[place] for place in table.order.tolist())]
+        return {
+            "records": self.records.read(np.concatenate(slots)),
+            "table": {n: torch.from_numpy(table.column(n)) for n, _ in Table.COLUMNS},
+            "arrived": table.arrived,
+            "discarded": self.discarded,
+            "rule": self.rule.state_dict(table.order),
+            "sampler": self.sampler.state_dict(table),
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restores what `state_dict` returned; draws continue as if never interrupted."""
+        old, self.discarded = self.records, state["discarded"]
+        self.records = Records(
+            old.limit, old.obs.shape[1:], old.obs.dtype, old.action.shape[1], self.device
+        )
+        slots = self.records.take(len(state["records"]["reward"]))
+        columns = {name: value.cpu().numpy() for name, value in state["table"].items()}
+        self.table = Table.restored(columns, slots, state["arrived"])
+        at = torch.from_numpy(slots).to(self.device)
+        self.records.write(at, *(state["records"][name] for name in Records.FIELDS))
+        self.rule.load_state_dict(leaf_map(lambda t: t.to(self.device), state["rule"]))
+        self.sampler.load_state_dict(state["sampler"], self.table)
+
+
+def _on_host(generator: torch.Generator) -> None:
+    if generator.device.type != "cpu":
+        raise ValueError("the replay decides on the host and needs a generator on the CPU")
