@@ -31,6 +31,15 @@ class Observed(NamedTuple):
     prior: Tensor  # (T, B, P) statistics, before knowing it
 
 
+class Split(NamedTuple):
+    """Weights of the input layer and of the posterior's hidden layer, by what they read."""
+
+    of_z: Tensor  # (Z, hidden)
+    of_action: Tensor  # (hidden, A)
+    of_h: Tensor  # (D, hidden)
+    of_embed: Tensor  # (hidden, E)
+
+
 class Rssm(nn.Module):
     """Cell, prior and posterior.
 
@@ -73,39 +82,39 @@ class Rssm(nn.Module):
 
     # --- one step ----------------------------------------------------------------------------
 
-    def advance(self, z: Tensor, h: Tensor, from_action: Tensor) -> Tensor:
-        """The next h, from (B, Z), (B, D) and what the action adds to the input layer (B, hidden).
+    def split(self) -> Split:
+        """The layers that read two things, as one matrix for each.
 
-        What is added is W_in's part for the action, bias included: see `from_action`.
+        Taken once before a scan: cut inside it, every step would write a whole gradient.
         """
-        x = from_action + z @ self.input.weight[:, : self.latent.size].T
-        x = F.elu(self.input_norm(x))
-        gates = self.cell(torch.cat((x, h), -1)).float()  # half precision would drift over T steps
-        reset, candidate, update = self.cell_norm(gates).chunk(3, -1)
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        return torch.lerp(h, candidate, torch.sigmoid(update - 1))
-
-    def from_action(self, action: Tensor) -> Tensor:
-        """What (..., A) adds to the input layer: (..., hidden)."""
-        return F.linear(action, self.input.weight[:, self.latent.size :], self.input.bias)
-
-    def from_embedding(self, embed: Tensor) -> Tensor:
-        """What (..., E) adds to the posterior's hidden layer: (..., hidden)."""
+        size, deter = self.latent.size, self.deter
+        of_z, of_action = self.input.weight.split((size, self.input.in_features - size), 1)
         layer = self.posterior_hidden
-        return F.linear(embed, layer.weight[:, self.deter :], layer.bias)
+        of_h, of_embed = layer.weight.split((deter, layer.in_features - deter), 1)
+        return Split(of_z.T, of_action, of_h.T, of_embed)
+
+    def advance(self, state: State, from_action: Tensor, of_z: Tensor) -> Tensor:
+        """The next h: (B, ·) and what the action adds to the input layer (B, hidden) to (B, D)."""
+        x = F.elu(self.input_norm(torch.addmm(from_action, state.z, of_z)))
+        # Half precision would drift over the records, so the cell is normalised in single.
+        gates = self.cell_norm(self.cell(torch.cat((x, state.h), -1)).float())
+        reset, candidate, update = gates.chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        return torch.lerp(state.h, candidate, torch.sigmoid(update - 1))
 
     def prior(self, h: Tensor) -> Tensor:
         """Statistics of z without the observation: (..., D) to (..., P)."""
         return self.prior_out(F.elu(self.prior_norm(self.prior_hidden(h))))
 
-    def posterior(self, h: Tensor, from_embedding: Tensor) -> Tensor:
-        """Statistics of z with it: (..., D) and (..., hidden) to (..., P)."""
-        x = from_embedding + h @ self.posterior_hidden.weight[:, : self.deter].T
-        return self.posterior_out(F.elu(self.posterior_norm(x)))
+    def posterior(self, h: Tensor, from_embed: Tensor, of_h: Tensor) -> Tensor:
+        """Statistics of z with it: (B, D) and (B, hidden) to (B, P)."""
+        return self.posterior_out(F.elu(self.posterior_norm(torch.addmm(from_embed, h, of_h))))
 
     def imagine_step(self, state: State, action: Tensor, noise: Tensor) -> State:
-        """The next state as the model expects it; `noise` as `latent.noise(*lead)`."""
-        h = self.advance(state.z, state.h, self.from_action(action))
+        """The next state as the model expects it: (N, ·) and (N, A), `latent.noise(N)`."""
+        split = self.split()
+        from_action = F.linear(action, split.of_action, self.input.bias)
+        h = self.advance(state, from_action, split.of_z)
         return State(self.latent.sample(self.prior(h), noise), h)
 
     def observe_step(
@@ -114,13 +123,12 @@ class Rssm(nn.Module):
         """The next state, knowing the observation: what acting needs, without the prior.
 
         Args:
-            embed: (B, E). action: (B, A) that led here. first: (B,) bool. state: (B, ·).
+            embed: (B, E). action: (B, A) that led here. first: (B,) bool.
+            noise: `latent.noise(B)`. state: (B, ·).
         """
-        assert first.dtype == torch.bool, f"first is {first.dtype}, not bool"
-        keep = (~first).float().unsqueeze(-1)
-        h = self.advance(state.z * keep, state.h * keep, self.from_action(action * keep))
-        stats = self.posterior(h, self.from_embedding(embed))
-        return State(self.latent.sample(stats, noise), h)
+        lead = (part.unsqueeze(0) for part in (embed, action, first, noise))
+        states, _ = self._scan(*lead, state)
+        return State(*(part[0] for part in states))
 
     # --- a sequence --------------------------------------------------------------------------
 
@@ -143,23 +151,29 @@ class Rssm(nn.Module):
             noise: (T, B, ·), see `observe_noise`.
             initial: (B, ·) state before the first record.
         """
+        state, posterior = self._scan(embed, action, first, noise, initial)
+        return Observed(state, posterior.float(), self.prior(state.h).float())
+
+    def _scan(
+        self, embed: Tensor, action: Tensor, first: Tensor, noise: Tensor, state: State
+    ) -> tuple[State, Tensor]:
+        """Posterior states (T, B, ·) and their statistics (T, B, P)."""
         assert first.dtype == torch.bool, f"first is {first.dtype}, not bool"
-        keep = (~first).float().unsqueeze(-1)  # (T, B, 1)
+        keep, split = (~first).float().unsqueeze(-1), self.split()  # (T, B, 1)
         steps = zip(
-            self.from_embedding(embed).unbind(),
-            self.from_action(action * keep).unbind(),
+            F.linear(embed, split.of_embed, self.posterior_hidden.bias).unbind(),
+            F.linear(action * keep, split.of_action, self.input.bias).unbind(),
             keep.unbind(),
             noise.unbind(),
             strict=True,
         )
-        (z, h), zs, hs, posterior = initial, [], [], []
-        for seen, acted, kept, drawn in steps:
-            h = self.advance(z * kept, h * kept, acted)
-            stats = self.posterior(h, seen)
-            z = self.latent.sample(stats, drawn)
-            zs.append(z)
-            hs.append(h)
+        states, posterior = [], []
+        for from_embed, from_action, kept, drawn in steps:
+            before = State(state.z * kept, state.h * kept)
+            h = self.advance(before, from_action, split.of_z)
+            stats = self.posterior(h, from_embed, split.of_h)
+            state = State(self.latent.sample(stats, drawn), h)
+            states.append(state)
             posterior.append(stats)
-        memory = torch.stack(hs)
-        state = State(torch.stack(zs), memory)
-        return Observed(state, torch.stack(posterior).float(), self.prior(memory).float())
+        zs, hs = zip(*states, strict=True)
+        return State(torch.stack(zs), torch.stack(hs)), torch.stack(posterior)
