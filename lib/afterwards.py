@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import config as configs
-from lib import imagine
+from lib import families, imagine
 from lib.config import RunConfig
 from lib.envs import worlds
 from lib.envs.api import Domain
@@ -91,4 +90,4 @@ def kept_checkpoints(run: Run) -> bool:
 
 
 def _config(run: Run) -> RunConfig:
-    return configs.from_dict(RunConfig, run.summary["config"])
+    return families.from_dict(run.summary["config"])

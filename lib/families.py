@@ -7,19 +7,23 @@ import torch
 
 from lib import config
 from lib.config import RunConfig
+from lib.dreamer.family import FAMILY as DREAMER
 from lib.envs import worlds
 from lib.envs.api import Domain
 from lib.errors import UserError, unknown
+from lib.family import Family
 from lib.seeding import Streams
-from lib.tdmpc.drago import ContinualAgent
-from lib.tdmpc.presets import METHODS, PRESETS
-from lib.tdmpc.team import Team
+from lib.tdmpc.family import FAMILY as TDMPC
 
+FAMILIES: dict[str, Family] = {"tdmpc": TDMPC, "dreamer": DREAMER}
+PRESETS: dict[str, str] = {  # to the family that has it
+    preset: name for name, family in FAMILIES.items() for preset in family.presets
+}
 PARAMETERS: dict[str, Any] = {
     # What a notebook or a params file may set, with its default.
     "name": "",
     "preset": "grid-quick",
-    "method": "drago",
+    "method": "",
     "seed": 0,
     "seeds": [],
     "device": "auto",
@@ -34,6 +38,54 @@ PARAMETERS: dict[str, Any] = {
     "wandb": "",
     "out_dir": "",
 }
+
+
+def of_preset(preset: str) -> Family:
+    """The family that a preset belongs to.
+
+    Raises:
+        UserError: no family has it.
+    """
+    if preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    return FAMILIES[PRESETS[preset]]
+
+
+def of(run: RunConfig) -> Family:
+    """The family of a run."""
+    return FAMILIES[run.family]
+
+
+def about(run: RunConfig) -> str:
+    """A run's method in one line."""
+    return of(run).about[run.method_name]
+
+
+def from_dict(mapping: Mapping[str, Any]) -> RunConfig:
+    """A complete configuration from what `config.to_dict` made of it.
+
+    Raises:
+        UserError: an unknown family or setting, a wrong type, a number out of range.
+    """
+    family = mapping.get("family", "tdmpc")  # the first family's early runs do not name theirs
+    if family not in FAMILIES:
+        raise unknown("family", family, FAMILIES)
+    return config.from_dict(FAMILIES[family].config, mapping)
+
+
+def plain(preset: str, method: str) -> RunConfig:
+    """Defaults, then the preset, then the method ("" for the family's own), nothing else.
+
+    Raises:
+        UserError: an unknown preset, or a method that the preset's family does not have.
+    """
+    family = of_preset(preset)
+    method = method or family.method
+    if method not in family.methods:
+        raise unknown("method", method, family.methods, f"for preset '{preset}'")
+    run = config.merge(family.config(), family.presets[preset])
+    run = config.merge(run, family.methods[method])
+    return config.merge(run, {"preset": preset, "method_name": method})
 
 
 def resolve(parameters: Mapping[str, Any]) -> RunConfig:
@@ -62,16 +114,9 @@ def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
             )
     given = PARAMETERS | dict(parameters)
     seeds = _seeds(given["seed"], given["seeds"])
-    if given["preset"] not in PRESETS:
-        raise unknown("preset", given["preset"], PRESETS)
-    if given["method"] not in METHODS:
-        raise unknown("method", given["method"], METHODS)
-    run = config.merge(RunConfig(), PRESETS[given["preset"]])
-    run = config.merge(run, {"method": METHODS[given["method"]]})
+    run = plain(given["preset"], given["method"])
     changes: dict[str, Any] = {
-        "name": given["name"] or f"{given['method']}-{given['preset']}",
-        "preset": given["preset"],
-        "method_name": given["method"],
+        "name": given["name"] or f"{run.method_name}-{run.preset}",
         "seed": seeds[0],
         "device": given["device"],
     }
@@ -84,6 +129,15 @@ def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
         run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
     check(run, inherits=bool(given["load_mode"]))
     return tuple(config.merge(run, {"seed": seed}) for seed in seeds)
+
+
+def check(run: RunConfig, inherits: bool = False) -> None:
+    """Raises UserError where settings that are fine alone do not fit each other.
+
+    Args:
+        inherits: the first task already starts from another run's world model.
+    """
+    of(run).check(run, inherits)
 
 
 def _seeds(seed: int, seeds: list[Any]) -> list[int]:
@@ -107,77 +161,23 @@ def _seeds(seed: int, seeds: list[Any]) -> list[int]:
 
 
 def _from_task(run: RunConfig, start_at: str, inherits: bool) -> RunConfig:
-    """The rest of a sequence, from a named task on, each task with the horizon it has there."""
+    """The rest of a sequence, from a named task on."""
     names = [task.name for task in worlds.resolve(run.env, run.tasks)]
     wanted = {start_at, start_at.replace("_", "-")}  # as the names of control tasks are read
     index = next((i for i, name in enumerate(names) if wanted & {name, _short(name)}), None)
     if index is None:
         raise unknown("task", start_at, names, "start_at takes one of the run's own tasks")
-    if index and not inherits and run.method.carry != "nothing":
+    if index and not inherits and run.carries:
         raise UserError(
             f"start_at {start_at!r} goes on where a run over {', '.join(names[:index])} ended; "
             "name that run with load_mode world-model and load_from FOLDER"
         )
-    horizon = run.planner.horizon
-    kept = horizon[min(index, len(horizon) - 1) :]
-    return config.merge(run, {"tasks": run.tasks[index:], "planner": {"horizon": kept}})
+    return of(run).cut(run, index)
 
 
 def _short(name: str) -> str:
     """A task's name without its domain: run-backwards of cheetah-run-backwards."""
     return name.split("-", 1)[-1]
-
-
-def check(run: RunConfig, inherits: bool = False) -> None:
-    """Raises UserError where settings that are fine alone do not fit each other.
-
-    Args:
-        inherits: the first task already starts from another run's world model.
-    """
-    if run.env.observation == "pixels":
-        raise UserError(
-            "env.observation 'pixels': TD-MPC and DRAGO here learn from states; learning from "
-            "pixels is what the Dreamer family is for. Use env.observation state"
-        )
-    worlds.resolve(run.env, run.tasks)
-    if run.env.domain == "grid" and run.env.action_repeat != 1:
-        raise UserError(
-            f"env.action_repeat {run.env.action_repeat}: a step of the grid is a decision; use 1"
-        )
-    if run.env.episode_length % run.env.action_repeat:
-        raise UserError(
-            f"env.episode_length {run.env.episode_length} is not a multiple of env.action_repeat "
-            f"{run.env.action_repeat}; take {run.env.decisions * run.env.action_repeat}"
-        )
-    if run.env.domain != "grid" and (run.model.bounded or run.reviewer.count_bonus == "grid"):
-        raise UserError(
-            f"the states of '{run.env.domain}' have no bounds and no cells: set model.bounded "
-            "false and reviewer.count_bonus bounded, as the presets named after it do"
-        )
-    round_steps = run.budget.parallel_envs * run.env.episode_length
-    roles = 2 if run.method.review and (inherits or len(run.tasks) > 1) else 1
-    stride, budget = round_steps * roles, run.budget.env_steps_per_task
-    if budget % stride:
-        low = budget // stride * stride
-        near = " or ".join(str(n) for n in (low, low + stride) if n)
-        raise UserError(
-            f"env_steps_per_task {budget} is not a multiple of {stride} "
-            f"({run.budget.parallel_envs} parallel episodes of {run.env.episode_length} steps"
-            f"{' for learner and reviewer' if roles == 2 else ''}); take {near}"
-        )
-    shortest = min(run.planner.horizon, default=0)
-    if not shortest or max(run.planner.horizon) >= run.env.decisions:
-        raise UserError(
-            f"planner.horizon {list(run.planner.horizon)} must hold numbers from 1 to "
-            f"{run.env.decisions - 1}, less than an episode's decisions"
-        )
-    if run.reviewer.ratio == 0:
-        raise UserError("reviewer.ratio 0 leaves the reviewer no rows of its own; take more than 0")
-    if run.reviewer.norm == "absolute" and run.reviewer.shape == "code":
-        raise UserError(
-            "reviewer.norm 'absolute' needs reviewer.shape 'paper': the threshold of shape 'code' "
-            "is measured on squared errors, about twice as large in the logarithm"
-        )
 
 
 def choose_device(name: str) -> torch.device:
@@ -196,27 +196,17 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[ContinualAgent, Domain]:
+def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[Any, Domain]:
     """The agent and the world that a configuration describes."""
     domain = worlds.build(run.env, run.tasks, device)
     return build_agent(run, domain, streams, device), domain
 
 
-def build_agent(
-    run: RunConfig, domain: Domain, streams: Streams, device: torch.device
-) -> ContinualAgent:
+def build_agent(run: RunConfig, domain: Domain, streams: Streams, device: torch.device) -> Any:
     """The agent alone, for a world that is there already."""
-    return ContinualAgent(
-        run,
-        domain.obs_dim,
-        domain.actions,
-        domain.episode_length,
-        streams,
-        device,
-        grid_size=domain.grid_size,
-    )
+    return of(run).build(run, domain, streams, device)
 
 
-def team(agents: Sequence[ContinualAgent]) -> Team:
+def team(agents: Sequence[Any]) -> Any:
     """What acts and learns for agents that differ by their seed alone, all at once."""
-    return agents[0].team if len(agents) == 1 else Team(agents)
+    return of(agents[0].cfg).team(agents)

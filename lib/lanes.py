@@ -54,6 +54,34 @@ def stack(trees: Sequence[Tree]) -> Tree:
     return whole
 
 
+class Flat:
+    """Names and shapes of tensors that lie one after the other in a row of P numbers.
+
+    A gradient with respect to such a row is a row again, and so are an optimiser's moments: a step
+    is a handful of operations, however many tensors there are.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+
+    def row(self, tensors: Mapping[str, Tensor]) -> Tensor:
+        """(P,) a copy of the tensors, which must have the names and shapes of this layout."""
+        found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        if found != self.shapes:
+            raise ValueError(f"tensors {found} do not fit a row of {self.shapes}")
+        return torch.cat([tensors[name].detach().flatten() for name in self.shapes])
+
+    def views(self, row: Tensor) -> dict[str, Tensor]:
+        """(..., P) as tensors by name, (..., *shape) each; they share its memory."""
+        parts = row.split(self.sizes, -1)
+        lead = row.shape[:-1]
+        return {
+            name: part.reshape(*lead, *shape) if lead else part.view(shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
 # Functions ----------------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def settled(cfg: RunConfig, device: torch.device, compiled: bool) -> Iterator[No
     before = torch.get_num_threads()
     exact = torch.get_float32_matmul_precision()
     keep_memory()
-    torch.set_num_threads(cfg.engine.threads or threads(cfg.model.width, device, compiled))
+    torch.set_num_threads(cfg.engine.threads or threads(cfg.width, device, compiled))
     torch.set_float32_matmul_precision("high" if cfg.engine.matmul == "tf32" else "highest")
     try:
         yield

@@ -1,6 +1,6 @@
 """Adam with its state as plain lists of tensors: saved without pickle, stacked without copies."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +9,7 @@ from torch.optim.adam import adam as adam_step
 
 from lib.lanes import stack
 
+BETA1, BETA2 = 0.9, 0.999
 SLOTS = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -63,8 +64,8 @@ class Adam:
             fused=True,
             capturable=self.lr.is_cuda,
             amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
+            beta1=BETA1,
+            beta2=BETA2,
             lr=self.lr,
             weight_decay=0.0,
             eps=1e-8,
@@ -83,6 +84,72 @@ class Adam:
         for slot in SLOTS:
             for mine, theirs in zip(getattr(self, slot), saved[slot], strict=True):
                 mine.copy_(theirs)
+
+
+@dataclass
+class FlatAdam:
+    """Adam over S rows of P parameters each, as Keras computes it: for the Dreamers.
+
+    Keras adds epsilon before it corrects the moments' bias, so early steps are smaller than
+    PyTorch's where gradients are tiny. Decay takes a share of every parameter that does not depend
+    on the learning rate. Rows are clipped one by one.
+
+    Source: Adam (Kingma and Ba 2015), the remark after algorithm 1; DreamerV2's optimiser.
+    """
+
+    row: Tensor  # (S, P) the parameters themselves, or (P,) of a single run
+    mean: Tensor  # the same shape
+    square: Tensor
+    step: Tensor  # () steps made
+    lr: float
+    epsilon: float
+    decay: float
+    clip: float
+
+    @classmethod
+    def over(cls, row: Tensor, lr: float, epsilon: float, decay: float, clip: float) -> "FlatAdam":
+        """A fresh one."""
+        zeros = [torch.zeros_like(row) for _ in range(2)]
+        return cls(row, *zeros, torch.zeros((), device=row.device), lr, epsilon, decay, clip)
+
+    @classmethod
+    def joined(cls, each: Sequence["FlatAdam"]) -> "FlatAdam":
+        """Those of S runs, each over (P,), as one over (S, P) through which they live on.
+
+        They have made the same number of steps, so they share the count.
+        """
+        first = each[0]
+        for other in each[1:]:
+            other.step.data = first.step.data
+        rows = (stack([getattr(one, name) for one in each]) for name in ("row", "mean", "square"))
+        return cls(*rows, first.step, first.lr, first.epsilon, first.decay, first.clip)
+
+    @torch.no_grad()
+    def apply(self, gradient: Tensor) -> Tensor:
+        """One step along (S, P); returns the norms before clipping, (S,). Writes in place."""
+        norm = torch.linalg.vector_norm(gradient, dim=-1)
+        gradient = gradient * (self.clip / norm.clamp_min(self.clip)).unsqueeze(-1)
+        self.step.add_(1)
+        self.mean.lerp_(gradient, 1 - BETA1)
+        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        rate = self.lr * torch.sqrt(1 - BETA2**self.step) / (1 - BETA1**self.step)
+        self.row.mul_(1 - self.decay)
+        self.row.sub_(self.mean / (self.square.sqrt() + self.epsilon) * rate)
+        return norm
+
+    def reset(self) -> None:
+        """Forgets everything but the parameters."""
+        for held in (self.mean, self.square, self.step):
+            held.zero_()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The moments; the parameters are saved by their owner, under their names."""
+        return {"mean": self.mean, "square": self.square, "step": self.step}
+
+    def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
+        """Restores what `state_dict` returned."""
+        for name, value in saved.items():
+            getattr(self, name).copy_(value)
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:

@@ -60,7 +60,8 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
     if key in PARAMETERS:
         parameters[key] = _parameter(PARAMETERS[key], raw.strip())
         return
-    settings = config.dotted_keys(config.RunConfig())
+    family = families.of_preset(str(parameters.get("preset") or PARAMETERS["preset"]))
+    settings = config.dotted_keys(family.config())
     if "." not in key:
         raise unknown("parameter", key, PARAMETERS, "or a setting such as planner.samples")
     if key not in settings:
@@ -107,9 +108,7 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
     names |= {"method": "method_name"} | {key: key for key in KEPT}
     try:
         flat = {name: held[key] for name, key in names.items()}
-        base = config.merge(config.RunConfig(), families.PRESETS[flat["preset"]])
-        base = config.merge(base, {"method": families.METHODS[flat["method"]]})
-        plain = config.to_dict(base)
+        plain = config.to_dict(families.plain(flat["preset"], flat["method"]))
         overrides = {
             f"{section}.{key}": value
             for section, values in held.items()

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lib import config as configs
-from lib.config import RunConfig
+from lib import families
 from lib.envs.api import Predict
 from lib.metrics import Array
 from lib.results import Group, Run
@@ -40,7 +39,7 @@ def pooled_errors(runs: Sequence[Run]) -> Array | None:
         return None
     errors = np.full((len(runs), tasks, tasks), np.nan)
     for r, run in enumerate(runs):
-        cfg = configs.from_dict(RunConfig, run.summary["config"])
+        cfg = families.from_dict(run.summary["config"])
         for k in range(tasks):
             agent = FirstActor(paths[r][k], cfg, torch.device("cpu")).agent
             predict = agent.world(torch.Generator()).predict

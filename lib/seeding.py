@@ -9,7 +9,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-STREAMS = ("init", "env", "act", "update")
+STREAMS = ("init", "env", "act", "update", "replay")
 
 
 def stream_seed(seed: int, name: str) -> int:
@@ -24,7 +24,11 @@ def generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch
 
 
 class Streams:
-    """The run's named generators. `init` lives on the CPU so that every device starts alike."""
+    """The run's named generators.
+
+    `init` lives on the CPU so that every device starts alike, `replay` because episodes are chosen
+    there.
+    """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu"):
         self.seed = seed
@@ -32,6 +36,7 @@ class Streams:
         self.env = generator(seed, "env", device)
         self.act = generator(seed, "act", device)
         self.update = generator(seed, "update", device)
+        self.replay = generator(seed, "replay")
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: getattr(self, name).get_state() for name in STREAMS}

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from lib import config, families
-from lib.config import RunConfig
 from lib.runner import files, loop, walk
 from lib.runner.record import Recorder
+from lib.tdmpc.settings import TdmpcRun
 
 
 def processes() -> Any:
@@ -41,7 +41,7 @@ def train(
         _die_half_way(kill_at)
     elif kill_at:
         _die_at(kill_at)
-    run = config.from_dict(RunConfig, settings)
+    run = config.from_dict(TdmpcRun, settings)
     if not seeds:
         loop.train(run, out, tensorboard=False, progress=False)
         return

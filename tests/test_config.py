@@ -5,16 +5,17 @@ import math
 import pytest
 import yaml
 
-from lib.config import EnvConfig, RunConfig, dotted_keys, from_dict, merge, set_dotted, to_dict
+from lib.config import EnvConfig, dotted_keys, from_dict, merge, set_dotted, to_dict
 from lib.errors import UserError
+from lib.tdmpc.settings import TdmpcRun
 
 SECTIONS = [
-    item.name for item in dataclasses.fields(RunConfig) if dataclasses.is_dataclass(item.type)
+    item.name for item in dataclasses.fields(TdmpcRun) if dataclasses.is_dataclass(item.type)
 ]
 
 
 def test_the_defaults_are_the_published_minigrid_settings():
-    run = RunConfig()
+    run = TdmpcRun()
     learning, planner = run.learning, run.planner
     assert (learning.batch, learning.lr, learning.discount, learning.rho) == (512, 1e-3, 0.99, 0.5)
     assert (learning.consistency_coef, learning.reward_coef, learning.value_coef) == (2, 0.5, 0.1)
@@ -43,7 +44,7 @@ def test_the_defaults_are_the_published_minigrid_settings():
 
 
 def test_the_defaults_of_the_options_are_the_recommended_ones():
-    run = RunConfig()
+    run = TdmpcRun()
     assert (run.reviewer.shape, run.reviewer.norm, run.reviewer.count_bonus) == (
         "code",
         "squared",
@@ -59,9 +60,9 @@ def test_the_defaults_of_the_options_are_the_recommended_ones():
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name():
     with pytest.raises(UserError, match="unknown setting 'planner.sampels'.*planner.samples'"):
-        from_dict(RunConfig, {"planner": {"sampels": 3}})
+        from_dict(TdmpcRun, {"planner": {"sampels": 3}})
     with pytest.raises(UserError, match="did you mean 'planner'"):
-        from_dict(RunConfig, {"planer": {}})
+        from_dict(TdmpcRun, {"planer": {}})
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_an_unknown_setting_is_refused_with_the_nearest_name():
 )
 def test_a_wrong_type_is_refused_in_one_line(key, value, message):
     with pytest.raises(UserError, match=message) as error:
-        set_dotted(RunConfig(), {key: value})
+        set_dotted(TdmpcRun(), {key: value})
     assert "\n" not in str(error.value) and key.split(".")[0] in str(error.value)
 
 
@@ -106,46 +107,46 @@ def test_a_wrong_type_is_refused_in_one_line(key, value, message):
 )
 def test_a_value_out_of_range_is_refused(key, value, message):
     with pytest.raises(UserError, match=message):
-        set_dotted(RunConfig(), {key: value})
+        set_dotted(TdmpcRun(), {key: value})
 
 
 def test_whole_numbers_become_floats_and_lists_tuples():
-    run = set_dotted(RunConfig(), {"learning.lr": 1, "planner.horizon": [3, 5]})
+    run = set_dotted(TdmpcRun(), {"learning.lr": 1, "planner.horizon": [3, 5]})
     assert type(run.learning.lr) is float and run.planner.horizon == (3, 5)
-    assert set_dotted(RunConfig(), {"planner.horizon": 7}).planner.horizon == (7,)
+    assert set_dotted(TdmpcRun(), {"planner.horizon": 7}).planner.horizon == (7,)
 
 
 def test_a_mapping_changes_only_what_it_names():
-    run = merge(RunConfig(), {"env": {"size": 13}, "name": "a"})
-    assert run == dataclasses.replace(RunConfig(), name="a", env=EnvConfig(size=13))
+    run = merge(TdmpcRun(), {"env": {"size": 13}, "name": "a"})
+    assert run == dataclasses.replace(TdmpcRun(), name="a", env=EnvConfig(size=13))
 
 
 def test_later_dotted_overrides_win_and_leave_the_original_alone():
-    first = RunConfig()
+    first = TdmpcRun()
     run = set_dotted(first, {"planner": {"samples": 3}, "planner.samples": 5})
-    assert run.planner.samples == 5 and first == RunConfig()
+    assert run.planner.samples == 5 and first == TdmpcRun()
 
 
 def test_tasks_may_be_names_or_mappings():
     tasks = ["room-1", {"name": "mine", "start": [1, 1], "goal": [2, 2]}]
-    assert set_dotted(RunConfig(), {"tasks": tasks}).tasks == tuple(tasks)
+    assert set_dotted(TdmpcRun(), {"tasks": tasks}).tasks == tuple(tasks)
 
 
 @pytest.mark.parametrize("text", [json, yaml], ids=["json", "yaml"])
 def test_a_configuration_survives_being_written_and_read(text):
     run = set_dotted(
-        RunConfig(),
+        TdmpcRun(),
         {"tasks": ["room-1", {"name": "m", "start": [1, 1], "goal": [2, 2]}], "learning.lr": 3e-7},
     )
     if text is json:
         back = json.loads(json.dumps(to_dict(run)))
     else:
         back = yaml.safe_load(yaml.safe_dump(to_dict(run)))
-    assert from_dict(RunConfig, back) == run
+    assert from_dict(TdmpcRun, back) == run
 
 
 def test_dotted_keys_name_every_setting_and_each_can_be_set_to_its_own_value():
-    run, keys = RunConfig(), dotted_keys(RunConfig())
+    run, keys = TdmpcRun(), dotted_keys(TdmpcRun())
     assert "planner.samples" in keys and "seed" in keys and len(set(keys)) == len(keys)
     for key in keys:
         value = run
@@ -156,7 +157,7 @@ def test_dotted_keys_name_every_setting_and_each_can_be_set_to_its_own_value():
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_is_frozen_and_its_defaults_pass_its_own_checks(section):
-    part = getattr(RunConfig(), section)
+    part = getattr(TdmpcRun(), section)
     with pytest.raises(dataclasses.FrozenInstanceError):
         part.anything = 1
     assert from_dict(type(part), to_dict(part)) == part

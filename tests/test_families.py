@@ -2,16 +2,16 @@ import pytest
 import torch
 
 from lib import config, families
-from lib.config import RunConfig
 from lib.envs.stream import GridDomain
 from lib.errors import UserError
 from lib.seeding import Streams
 from lib.tdmpc.drago import ContinualAgent
 from lib.tdmpc.presets import ABOUT, METHODS, PRESETS
+from lib.tdmpc.settings import TdmpcRun
 from tests.tiny import SETTINGS, tiny
 
 
-def resolve(**parameters: object) -> RunConfig:
+def resolve(**parameters: object) -> TdmpcRun:
     return families.resolve(parameters)
 
 
@@ -20,7 +20,7 @@ def resolve(**parameters: object) -> RunConfig:
 def test_every_method_fits_every_preset_and_can_be_written_down(preset, method):
     run = resolve(preset=preset, method=method)
     assert (run.preset, run.method_name, run.name) == (preset, method, f"{method}-{preset}")
-    assert config.from_dict(RunConfig, config.to_dict(run)) == run
+    assert config.from_dict(TdmpcRun, config.to_dict(run)) == run
     for key, value in METHODS[method].items():
         assert getattr(run.method, key) == value
 
@@ -50,9 +50,9 @@ def test_the_full_preset_is_the_published_one():
     run = resolve(preset="grid-full")
     assert run.tasks == ("room-1", "room-2", "room-3", "room-4")
     assert (run.env, run.planner, run.learning) == (
-        RunConfig().env,
-        RunConfig().planner,
-        RunConfig().learning,
+        TdmpcRun().env,
+        TdmpcRun().planner,
+        TdmpcRun().learning,
     )
 
 
@@ -208,4 +208,4 @@ def test_a_configuration_builds_an_agent_and_its_world():
 
 
 def test_the_tests_own_sizes_are_known_settings():
-    assert set(SETTINGS) <= set(config.dotted_keys(RunConfig()))
+    assert set(SETTINGS) <= set(config.dotted_keys(TdmpcRun()))

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lib import book, config, families, folders, params, results, transfer, transferred
-from lib.config import RunConfig
 from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.places import PARAMS
 from lib.runner import loop, walk
 from lib.tdmpc.presets import PRESETS, TRANSFER
+from lib.tdmpc.settings import TdmpcRun
 from tests.synthetic import make_body_run
 from tests.tiny import control
 
@@ -270,7 +270,7 @@ def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
 ):
     plan = transfer.plan(asked(tmp_path), outputs)
 
-    def train(cfg: RunConfig, folder: Path, **kwargs) -> None:
+    def train(cfg: TdmpcRun, folder: Path, **kwargs) -> None:
         if kwargs["load_from"].endswith("tdmpc-cheetah-quick-s0"):
             raise NonFiniteError("non-finite loss")
         shutil.copytree(done.out / "runs" / folder.name, folder, dirs_exist_ok=True)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from lib import config, families
-from lib.config import RunConfig
 from lib.envs.api import ActionSpace
 from lib.replay.buffer import Episodes
 from lib.seeding import Streams
 from lib.tdmpc.drago import ContinualAgent
+from lib.tdmpc.settings import TdmpcRun
 
 SETTINGS: dict[str, Any] = {
     "env.size": 9,
@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
 IN_ENV_STEPS = ("env_steps_per_task", "eval_every", "checkpoint_every")
 
 
-def tiny(method: str = "drago", **changes: Any) -> RunConfig:
+def tiny(method: str = "drago", **changes: Any) -> TdmpcRun:
     """A run of two tasks in seconds; double underscores in names stand for dots."""
     overrides = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     tasks = overrides.pop("tasks", ["room-1", "room-2"])
@@ -49,7 +49,7 @@ def tiny(method: str = "drago", **changes: Any) -> RunConfig:
     )
 
 
-def control(method: str = "drago", domain: str = "cheetah", **changes: Any) -> RunConfig:
+def control(method: str = "drago", domain: str = "cheetah", **changes: Any) -> TdmpcRun:
     """A run on the cheetah or the walker: episodes of 7 decisions, 4 env steps each."""
     overrides = {key: value for key, value in SETTINGS.items() if not key.startswith("env.")}
     overrides |= {f"budget.{key}": 4 * SETTINGS[f"budget.{key}"] for key in IN_ENV_STEPS}
@@ -60,7 +60,7 @@ def control(method: str = "drago", domain: str = "cheetah", **changes: Any) -> R
     return families.resolve(given | {"overrides": overrides, "seed": overrides.pop("seed", 0)})
 
 
-def continuous(method: str = "drago", **changes: Any) -> RunConfig:
+def continuous(method: str = "drago", **changes: Any) -> TdmpcRun:
     """The same for actions in a box and unbounded observations."""
     settings = {"model__crelu": False, "model__bounded": False, "reviewer__count_bonus": "bounded"}
     return tiny(method, **settings | changes)
@@ -71,7 +71,7 @@ PICKS = ActionSpace(3, discrete=True)
 
 
 def new_agent(
-    cfg: RunConfig, actions: ActionSpace = PICKS, obs_dim: int = 3, device: str = "cpu"
+    cfg: TdmpcRun, actions: ActionSpace = PICKS, obs_dim: int = 3, device: str = "cpu"
 ) -> ContinualAgent:
     """An agent without a world around it."""
     streams, place = Streams(cfg.seed, device), torch.device(device)
@@ -89,7 +89,7 @@ def invented(agent: ContinualAgent, count: int = 5, seed: int = 0) -> Episodes:
     return Episodes(*(part.to(agent.device) for part in (obs, action, reward)))
 
 
-def in_task(cfg: RunConfig, task: int = 0, **kwargs: Any) -> ContinualAgent:
+def in_task(cfg: TdmpcRun, task: int = 0, **kwargs: Any) -> ContinualAgent:
     """An agent at work in a task, its replay filled with noise and ready to update."""
     agent = new_agent(cfg, **kwargs)
     for index in range(task + 1):
@@ -142,6 +142,6 @@ def copied(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def changed(cfg: RunConfig, **changes: Any) -> RunConfig:
+def changed(cfg: TdmpcRun, **changes: Any) -> TdmpcRun:
     """A configuration with dotted settings replaced, unchecked."""
     return config.set_dotted(cfg, {key.replace("__", "."): v for key, v in changes.items()})

@@ -151,7 +151,15 @@ class GridDomain:
         transition = self.table.nearest(obs) * ACTIONS + action.argmax(-1)
         memory[task_index].index_fill_(0, transition.flatten(), True)
 
-    def hold_out(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def hold_out(
+        self,
+        memory: Tensor,
+        task_index: int,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor | None = None,
+        length: Tensor | None = None,
+    ) -> None:
         """Nothing: the audit asks about every transition there is."""
 
     def audit(

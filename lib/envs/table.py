@@ -159,7 +159,7 @@ class GridBatch:
     """
 
     obs_dim = OBS_DIM
-    broken = None
+    broken = ended = None
 
     def __init__(
         self, table: GridTable, task: GridTask, reward: str = "dense", episode_length: int = 100

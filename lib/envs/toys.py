@@ -43,7 +43,7 @@ class LinearQuadratic:
         self.state_cost, self.control_cost = state_cost, control_cost
         self.start_radius = start_radius
         self.episode_length = episode_length
-        self.broken = None
+        self.broken = self.ended = None
         self.obs_dim, width = control.shape
         self.actions = ActionSpace(width, discrete=False)
         self.state = dynamics.new_zeros(0, self.obs_dim)
@@ -126,7 +126,7 @@ class Clock:
     """
 
     obs_dim = 2
-    broken = None
+    broken = ended = None
 
     def __init__(self, hours: int = 5, episode_length: int = 7, device: torch.device | str = "cpu"):
         self.actions = ActionSpace(hours, discrete=True)

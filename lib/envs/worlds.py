@@ -9,9 +9,12 @@ from lib.envs import stream
 from lib.envs.api import Domain
 from lib.envs.control import tasks
 from lib.envs.control.domain import ControlDomain
+from lib.envs.gym import domain as gym
 
 if TYPE_CHECKING:
     from lib.config import EnvConfig
+
+GYM = ("minigrid", "minihack", "gymnasium", "own")  # stepped one by one, episodes of any length
 
 
 def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ...]:
@@ -22,6 +25,8 @@ def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ..
     """
     if env.domain == "grid":
         return stream.resolve(entries, env.size, env.put_blocks)
+    if env.domain in GYM:
+        return gym.resolve(env, entries)
     return tasks.resolve(env.domain, entries)
 
 
@@ -35,4 +40,6 @@ def build(
     """
     if env.domain == "grid":
         return stream.build(env, entries, device)
+    if env.domain in GYM:
+        return gym.build(env, entries, device)
     return ControlDomain(env, tasks.resolve(env.domain, entries), device)

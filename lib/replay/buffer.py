@@ -13,11 +13,18 @@ from lib.lanes import Draw, drawn
 
 
 class Episodes(NamedTuple):
-    """E whole episodes collected in lock-step."""
+    """E whole episodes collected in lock-step.
 
-    obs: Tensor  # (E, T+1, L), the last one is the final observation
+    Where episodes may end early, everything after an episode's end is padding and its rewards 0.
+    """
+
+    obs: Tensor  # (E, T+1, L) or (E, T+1, *shape), the last one is the final observation
     action: Tensor  # (E, T, A)
     reward: Tensor  # (E, T)
+    length: Tensor | None = None  # (E,) int64 steps until the end; None: T everywhere
+    terminal: Tensor | None = None  # (E,) bool, ended by the world; False: cut by a time limit
+    success: Tensor | None = None  # (E,) bool, whether the task's goal was reached
+    cell: Tensor | None = None  # (E, T+1) int64 cell that the agent is in, where there are cells
 
 
 class Storage(NamedTuple):

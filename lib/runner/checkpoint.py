@@ -256,6 +256,8 @@ def _signature(tensor: Tensor) -> tuple[str, tuple[int, ...]]:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
+    if not tensor.numel():  # may lie anyhow in memory
+        return memoryview(b"")
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
 
 

@@ -62,7 +62,10 @@ def play_team(
     heads: Sequence[Any] | None = None,
     poses: Sequence[list[np.ndarray]] | None = None,
 ) -> list[Episodes]:
-    """Plays E whole episodes of each of S seeds; nothing is read back to the host, but for poses.
+    """Plays E whole episodes of each of S seeds.
+
+    Nothing is read back to the host, but for poses, and by worlds whose episodes may end early:
+    those live there, and play until the last episode has ended.
 
     Every seed has a world and generators of its own, and so meets what it would meet alone.
 
@@ -80,8 +83,14 @@ def play_team(
     first = [env.reset(episodes, draws) for env, draws in zip(envs, generators, strict=True)]
     obs, memory = torch.stack(first), None  # (S, E, L)
     _note_poses(poses, envs)
-    seen, actions, rewards = [obs], [], []
+    seen, actions, rewards, alive = [obs], [], [], []
+    may_end = envs[0].ended is not None
     for _ in range(envs[0].episode_length):
+        if may_end:
+            alive.append(~torch.stack([env.ended for env in envs]))  # (S, E)
+            if not bool(alive[-1].any()):
+                alive.pop()
+                break
         action, memory = team.act(
             obs, memory, role=role, explore=explore, generators=act_generators, heads=heads
         )
@@ -92,7 +101,13 @@ def play_team(
         rewards.append(torch.stack([reward for _, reward in steps]))
         _note_poses(poses, envs)
     parts = [torch.stack(part, 2) for part in (seen, actions, rewards)]  # (S, E, T, ...)
-    return [Episodes(*mine) for mine in zip(*parts, strict=True)]
+    whole = [Episodes(*mine) for mine in zip(*parts, strict=True)]
+    if not may_end:
+        return whole
+    return [
+        episodes._replace(length=length, terminal=env.terminal, success=env.success)
+        for episodes, length, env in zip(whole, torch.stack(alive, 2).sum(2), envs, strict=True)
+    ]
 
 
 def _note_poses(poses: Sequence[list[np.ndarray]] | None, envs: Sequence[VectorEnv]) -> None:
@@ -124,9 +139,20 @@ def unbroken(episodes: Episodes, env: VectorEnv) -> Episodes:
     broken = env.broken
     if broken is None or not bool(broken.any()):
         return episodes
-    return Episodes(*(part[~broken.to(part.device)] for part in episodes))
+    return Episodes(*(None if p is None else p[~broken.to(p.device)] for p in episodes))
 
 
 def returns(episodes: Episodes) -> Tensor:
     """Undiscounted return of each episode, (E,) [task units]."""
     return episodes.reward.sum(1)
+
+
+def results(episodes: Episodes) -> dict[str, float]:
+    """What a set of evaluation episodes came to, by the last part of a metric's name."""
+    total = returns(episodes).cpu()
+    found = {"return": float(total.mean()), "return_std": float(total.std(correction=0))}
+    if episodes.success is not None:
+        found["success"] = float(episodes.success.float().mean())
+    if episodes.length is not None:
+        found["length"] = float(episodes.length.float().mean())
+    return found

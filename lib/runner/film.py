@@ -50,7 +50,7 @@ class Film:
         """
         from lib import imagine, video  # slow to import, and rarely wanted
 
-        obs, action, reward = (part[0] for part in episodes)
+        obs, action, reward = episodes.obs[0], episodes.action[0], episodes.reward[0]
         name, repeat = domain.tasks[task].name, domain.action_repeat
         reward = reward.cpu().numpy()
         pieces = imagine.restarted(predict, obs, action, PIECE)

@@ -212,7 +212,7 @@ def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Prog
     return Progress(
         options.home,
         runs[0].names,
-        runs[0].cfg.budget.env_steps_per_task,
+        runs[0].cfg.budget.steps_before(len(runs[0].names)),
         show=options.progress,
         seeds=[job.cfg.seed for job in jobs],
         elsewhere=sum(_env_steps(job) for job in jobs if job.cfg.seed not in here),
@@ -222,7 +222,7 @@ def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Prog
 def _env_steps(job: _Job) -> int:
     """Env steps of a run that is not being trained just now."""
     if is_complete(job.out):
-        return len(job.cfg.tasks) * job.cfg.budget.env_steps_per_task
+        return job.cfg.budget.steps_before(len(job.cfg.tasks))
     return env_steps_done(job.cfg, max(places(job.out)))
 
 

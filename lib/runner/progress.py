@@ -20,7 +20,7 @@ class Progress:
     Args:
         out: the run's folder, or that of several seeds together.
         tasks: names in order.
-        steps_per_task: env steps of one task, learner and reviewer together.
+        steps: env steps of the whole run, learner and reviewer together.
         show: whether to draw the bar (to standard error).
         seeds: of the runs whose numbers are added up, where they are one piece of work.
         elsewhere: env steps done by those of them that `show` is not told about.
@@ -30,7 +30,7 @@ class Progress:
         self,
         out: Path,
         tasks: list[str],
-        steps_per_task: int,
+        steps: int,
         *,
         show: bool,
         seeds: Sequence[int] = (),
@@ -38,7 +38,7 @@ class Progress:
     ):
         self.path = out / "progress.json"
         self.tasks, self.seeds, self.elsewhere = tasks, list(seeds), elsewhere
-        self.total = steps_per_task * len(tasks) * max(1, len(seeds))
+        self.total = steps * max(1, len(seeds))
         self.last_return: float | None = None
         self.optimum: float | None = None
         self.began = time.monotonic()

@@ -18,10 +18,11 @@ from lib import families
 from lib.config import RunConfig
 from lib.envs.api import Domain, VectorEnv
 from lib.errors import NonFiniteError, UserError
+from lib.lanes import leaf_map
 from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, sources
 from lib.runner.checkpoint import Rotation
-from lib.runner.evaluate import returns, unbroken
+from lib.runner.evaluate import results, returns, unbroken
 from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
@@ -53,7 +54,7 @@ def places(out: Path) -> dict[Place, Path | None]:
 
 def env_steps_done(cfg: RunConfig, place: Place) -> int:
     """Env steps of a whole run that has come to a place."""
-    return place[0] * cfg.budget.env_steps_per_task + place[1] * cfg.env.action_repeat
+    return cfg.budget.steps_before(place[0]) + place[1] * cfg.env.action_repeat
 
 
 class Run:
@@ -90,6 +91,8 @@ class Run:
         self.next_eval = 0  # task env steps at which the next evaluation is due
         self.next_save = cfg.budget.checkpoint_every
         self.reported = True  # whether the last updates have been written down
+        self.next_report = 0  # task env steps at which they are to be
+        self.unfinished: Any = None  # episodes under way, where a task is not played in whole ones
         self.decisions = 0
         self.dropped = 0  # episodes whose physics broke
         self.updates = 0
@@ -117,7 +120,8 @@ class Run:
             self.out, resume_at=resume_at, config=self.start.record(self.cfg), **recording
         )
         budget = self.cfg.budget
-        self.progress = Progress(self.out, self.names, budget.env_steps_per_task, show=show)
+        total = budget.steps_before(len(self.names))
+        self.progress = Progress(self.out, self.names, total, show=show)
 
     def close(self) -> None:
         """Lets go of the files, those that were opened."""
@@ -137,6 +141,7 @@ class Run:
     def _begin_task(self) -> None:
         self.agent.begin_task(self.task)
         self.next_eval, self.next_save = 0, self.cfg.budget.checkpoint_every
+        self.next_report = self.cfg.budget.report_every
 
     # --- what happens on the way ---------------------------------------------------------
 
@@ -157,14 +162,23 @@ class Run:
         """Takes a collection of episodes."""
         self.domain.record(self.met, self.task, episodes.obs[:, :-1], episodes.action)
         self.agent.store(role, episodes)
-        self.decisions += episodes.reward.numel()
-        self.env_steps += episodes.reward.numel() * self.domain.action_repeat
+
+    def stepped(self, decisions: int) -> None:
+        """Counts what was played."""
+        self.decisions += decisions
+        self.env_steps += decisions * self.domain.action_repeat
         self.reported = False
 
-    def report(self) -> None:
-        """Writes down what the updates since the last collection looked like, once."""
-        if self.reported:
+    def report(self, final: bool = False) -> None:
+        """Writes down what the updates since the last time looked like, when that is due.
+
+        Args:
+            final: due or not.
+        """
+        if self.reported or not (final or self.task_env_steps >= self.next_report):
             return
+        if every := self.cfg.budget.report_every:
+            self.next_report = (self.task_env_steps // every + 1) * every
         self.recorder.write("train", self._header(), self.agent.report())
         self.recorder.timing(
             env_steps=self.env_steps, updates=self.total_updates, seconds=round(self._seconds(), 2)
@@ -187,18 +201,24 @@ class Run:
 
     def evaluated(self, episodes: Episodes) -> None:
         """Writes down how the learner does on the task that it learns."""
-        name, result = self.names[self.task], returns(episodes).cpu()
-        mean = float(result.mean())
-        values = {
-            f"eval/{name}/return": mean,
-            f"eval/{name}/return_std": float(result.std(correction=0)),
-        }
+        name, found = self.names[self.task], results(episodes)
+        values = {f"eval/{name}/{part}": value for part, value in found.items()}
         optimum = self.domain.optimum(self.task)
         if optimum is not None:
             values[f"eval/{name}/optimum"] = optimum
         self.recorder.write("eval", self._header(), values)
-        self.log.add_eval(name, self.task_env_steps, mean)
-        self.progress.result(mean, optimum)
+        self.log.add_eval(name, self.task_env_steps, found["return"])
+        self.progress.result(found["return"], optimum)
+        self.monitored(self.task, episodes)
+
+    def monitored(self, task: int, episodes: Episodes) -> None:
+        """Writes down how the learner does on any task, learnt before, now or later."""
+        if self.cfg.budget.eval_tasks == "current":
+            return
+        name, found = self.names[task], results(episodes)
+        values = {f"monitor/{name}/{part}": value for part, value in found.items()}
+        self.recorder.write("monitor", self._header(), values)
+        self.log.add_monitor(name, self.env_steps, found)
 
     def film(self, film: Film, poses: list[np.ndarray], episodes: Episodes) -> None:
         """Films the first of the episodes just evaluated, if none of them was left out."""
@@ -220,7 +240,7 @@ class Run:
         values = {f"eval_final/{self.names[j]}/return": row[j] for j in range(index + 1)}
         self.recorder.write("eval", self._header(), values)
         draws = generator(self.cfg.seed, f"audit/{index}", self.device)
-        metrics, arrays = self.domain.audit(self.met, *self.agent.world(draws))
+        metrics, arrays = self.agent.audit(self.domain, self.met, draws)
         self.recorder.write("audit", self._header(), metrics)
         paths = {f"eval_obs_{j}": episodes.obs.cpu().numpy() for j, episodes in enumerate(finals)}
         write_arrays(self.out / "audits" / f"task-{index + 1}.npz", {**arrays, **paths})
@@ -269,6 +289,7 @@ class Run:
             "agent": self.agent.state_dict(),
             "streams": self.streams.state_dict(),
             "met": self.met,
+            "unfinished": self.unfinished.state_dict() if self.unfinished else None,
             "heads": self.heads,
             "log": self.log.state_dict(),
             "place": {
@@ -280,6 +301,7 @@ class Run:
                 "next_eval": self.next_eval,
                 "next_save": self.next_save,
                 "reported": self.reported,
+                "next_report": self.next_report,
                 "seconds": self._seconds(),
             },
         }
@@ -295,7 +317,9 @@ class Run:
             )
         self.agent.load_state_dict(state["agent"])
         self.streams.load_state_dict(state["streams"])
-        self.met.copy_(state["met"])
+        self.met = leaf_map(lambda found: found.to(self.device), state["met"])
+        if state["unfinished"]:
+            self.unfinished = leaf_map(lambda x: x.to(self.device), state["unfinished"])
         self.heads = state["heads"]
         self.log = Log.from_state(state["log"])
         for name, value in state["place"].items():

@@ -129,21 +129,16 @@ def load_for(agent: Any, start: Start) -> dict[str, Any]:
         UserError: what `load` says, a method that would throw it away, or a generator that was
             never trained and is needed.
     """
-    method, name = agent.cfg.method, agent.cfg.method_name
-    if method.carry == "nothing":
+    name = agent.cfg.method_name
+    if not agent.cfg.carries:
         raise UserError(
             f"method '{name}' starts every task from nothing, so load_mode "
-            f"'{start.load_mode}' would be thrown away; use method 'tdmpc' or another that "
-            "carries its dynamics"
+            f"'{start.load_mode}' would be thrown away; use a method that carries its world model "
+            "from task to task, such as tdmpc or continual-dreamer"
         )
     path = checkpoint_of(start.load_from)
     state, theirs = load(agent, path, start.load_mode == "agent")
-    if method.rehearse == "dreams" and theirs.method.train_vae == "never":
-        raise UserError(
-            f"method '{name}' rehearses dreams, but the generator in '{path}' "
-            f"was never trained (method '{theirs.method_name}'); load from a run "
-            "that trains one, such as drago, or use method 'tdmpc'"
-        )
+    agent.check_source(theirs, path)
     return state
 
 
@@ -154,7 +149,7 @@ def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:
             f"'{path}' holds no agent; give a run folder, or a .safetensors file from the "
             "checkpoints/ folder of one"
         )
-    return configs.from_dict(RunConfig, meta["config"])
+    return families.from_dict(meta["config"])
 
 
 def check_same_world(
@@ -222,6 +217,8 @@ class PreRollout:
         self.env, self.first, self.decisions = env, first, decisions
         self.obs_dim, self.actions = env.obs_dim, env.actions
         self.episode_length = env.episode_length
+
+    ended = None  # the worlds that other agents can act in first have episodes of one length
 
     @property
     def broken(self) -> Tensor | None:

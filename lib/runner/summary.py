@@ -22,6 +22,8 @@ class Log:
 
     tasks: list[str]
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    # What every evaluation came to on any task: "env_steps" of the whole run, "return", "success".
+    monitor: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     matrix: list[list[float | None]] = field(default_factory=list)
     audit: list[dict[str, float]] = field(default_factory=list)
 
@@ -29,6 +31,11 @@ class Log:
         curve = self.curves.setdefault(task, {"task_env_steps": [], "return": []})
         curve["task_env_steps"].append(task_env_steps)
         curve["return"].append(mean)
+
+    def add_monitor(self, task: str, env_steps: int, found: Mapping[str, float]) -> None:
+        curve = self.monitor.setdefault(task, {})
+        for name, value in {"env_steps": env_steps, **found}.items():
+            curve.setdefault(name, []).append(value)
 
     def add_task(self, row: list[float | None], metrics: dict[str, float]) -> None:
         self.matrix.append(row)
@@ -109,6 +116,7 @@ def write_summary(
         "return_matrix": log.matrix,
         "final_return": log.final_return(),
         "curves": log.curves,
+        "monitor": log.monitor,
         "audit": log.audit,
         "config": configs.to_dict(cfg),
     }

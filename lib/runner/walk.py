@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from lib import families
-from lib.envs.api import VectorEnv
 from lib.errors import NonFiniteError, RunInterrupted
 from lib.replay.buffer import Episodes
-from lib.runner.evaluate import play, play_team
+from lib.runner.collect import collector
+from lib.runner.evaluate import play_team
 from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.run import Run
@@ -28,7 +27,6 @@ from lib.seeding import generator
 CHUNK_SECONDS = 1.0  # aim for the time between two looks at the stop file
 SAVE_SECONDS = 60.0  # most work that a kill can lose, besides budget.checkpoint_every ...
 SAVE_SHARE = 0.05  # ... unless saving takes so long that this share of the time would go into it
-PATIENCE = 20  # collections in a row that may yield no usable episode
 
 
 class Broke(Exception):
@@ -74,8 +72,9 @@ class Walk:
         self._show("done")
 
     def _learn_task(self) -> None:
-        first, runs, steps = self.first, self.runs, self.budget.env_steps_per_task
-        envs = {role: [run.world(run.task, role) for run in runs] for role in first.agent.roles}
+        first, runs = self.first, self.runs
+        steps = self.budget.steps_of(first.task)
+        play = collector(self.team, runs, self._watching)
         chunk = 1
         while first.task_env_steps < steps or self.team.pending:
             self._pause_if_asked()
@@ -92,19 +91,20 @@ class Walk:
                 self._evaluate()
                 for run in runs:
                     run.next_eval += self.budget.eval_every
-            for role, worlds_of_role in envs.items():
-                self._collect(role, worlds_of_role)
-        self._report()
+            self._show("collect")
+            play.collect()
+        play.close()
+        self._report(final=True)
 
     def _check_finite(self) -> None:
         for run in self.runs:
             with self._watching(run):
                 run.agent.check_finite()
 
-    def _report(self) -> None:
+    def _report(self, final: bool = False) -> None:
         for run in self.runs:
             with self._watching(run):
-                run.report()
+                run.report(final)
 
     @contextmanager
     def _watching(self, run: Run) -> Iterator[None]:
@@ -115,38 +115,7 @@ class Walk:
             run.save_broken()
             raise Broke(run, error) from error
 
-    # --- episodes ------------------------------------------------------------------------
-
-    def _collect(self, role: str, envs: Sequence[VectorEnv]) -> None:
-        """Plays and stores as many episodes of one role as there are parallel environments."""
-        self._show("collect")
-        draws = [run.streams.env for run in self.runs]
-        played = play_team(
-            self.team, envs, self.budget.parallel_envs, draws, role=role, explore=True
-        )
-        for run, env, episodes in zip(self.runs, envs, played, strict=True):
-            with self._watching(run):
-                run.store(role, self._made_whole(run, role, env, episodes))
-
-    def _made_whole(self, run: Run, role: str, env: VectorEnv, episodes: Episodes) -> Episodes:
-        """As many episodes as were played, those whose physics broke played again.
-
-        Seeds would get out of step if they stored fewer; a single run does the same, so that it
-        stays equal to its seed in a team.
-        """
-        kept = run.sound(episodes, env)
-        fruitless = 0 if len(kept.reward) else 1
-        while missing := len(episodes.reward) - len(kept.reward):
-            if fruitless == PATIENCE:
-                raise NonFiniteError(
-                    f"the physics of '{run.names[run.task]}' broke in {PATIENCE} collections in a "
-                    "row; start again in another folder with a smaller env.action_repeat"
-                )
-            played = play(run.agent, env, missing, run.streams.env, role=role, explore=True)
-            again = run.sound(played, env)
-            fruitless = 0 if len(again.reward) else fruitless + 1
-            kept = Episodes(*map(torch.cat, zip(kept, again, strict=True)))
-        return kept
+    # --- looking ---------------------------------------------------------------------------
 
     def _evaluate(self, final: bool = False) -> list[Episodes]:
         """Measures the learners on the task that they learn; returns the episodes played."""
@@ -156,6 +125,10 @@ class Walk:
         played = self._test(task, f"eval/{task}/{self.first.agent.steps}", poses=poses)
         for run, episodes in zip(self.runs, played, strict=True):
             run.evaluated(episodes)
+        for other in self._others(task):
+            again = self._test(other, f"eval/{task}/{self.first.agent.steps}/{other}")
+            for run, episodes in zip(self.runs, again, strict=True):
+                run.monitored(other, episodes)
         if self.board:
             results = [run.progress.last_return for run in self.runs]
             self.board.result(sum(results) / len(results), self.first.progress.optimum)
@@ -164,6 +137,11 @@ class Walk:
             for run, taken, episodes in zip(self.runs, poses, played, strict=True):
                 run.film(self.film, taken, episodes)
         return played
+
+    def _others(self, task: int) -> list[int]:
+        """Tasks that are looked at beside the one that is learnt."""
+        many = {"current": 0, "seen": task, "all": len(self.first.names)}[self.budget.eval_tasks]
+        return [other for other in range(many) if other != task]
 
     def _test(
         self,
@@ -192,8 +170,10 @@ class Walk:
         """Last evaluation, every earlier task again, the audit, the task's own checkpoint."""
         index = self.first.task
         for run, played in zip(self.runs, self._evaluate(final=True), strict=True):
-            run.domain.hold_out(run.met, index, played.obs, played.action)
-            run.heads.append(run.agent.heads_copy().state_dict())
+            run.domain.hold_out(
+                run.met, index, played.obs, played.action, played.reward, played.length
+            )
+            run.heads.append(run.agent.skill())
         self._show("audit")
         finals = []
         for earlier in range(index + 1):

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from lib.compiling import compiled
-from lib.config import RunConfig
 from lib.envs.api import ActionSpace
 from lib.graphs import Graphs
 from lib.lanes import Draws, leaf_map, named, on_tensors, over_lanes, stack
 from lib.tdmpc import planner
 from lib.tdmpc.learning import Learning
 from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.settings import TdmpcRun
 
 
 class Acting:
@@ -33,7 +33,7 @@ class Acting:
 
     def __init__(self, agents: Sequence[Any], modules: dict[str, Any], graphs: bool, compile: bool):
         first = agents[0]
-        self.cfg: RunConfig = first.cfg
+        self.cfg: TdmpcRun = first.cfg
         self.actions: ActionSpace = first.actions
         self.agents, self.lanes, self.compile = agents, len(agents), compile
         self.record, self.modules = graphs, modules

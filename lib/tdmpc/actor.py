@@ -3,11 +3,11 @@
 The dynamics are not its own: learner and reviewer plan in one shared model.
 """
 
-from lib.config import LearningConfig
 from lib.optim import Adam
 from lib.replay.buffer import EpisodeBuffer
 from lib.tdmpc.counts import CountBonus
 from lib.tdmpc.model import Heads
+from lib.tdmpc.settings import LearningConfig
 
 
 class Actor:

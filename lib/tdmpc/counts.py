@@ -13,10 +13,10 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lib import optim
-from lib.config import ReviewerConfig
 from lib.errors import UserError
 from lib.lanes import named, part
 from lib.nn import framework_default_
+from lib.tdmpc.settings import ReviewerConfig
 
 DISCRIMINATOR_WIDTH = 128  # published code
 COINS = 20  # coin-flip network: outputs (Lobel et al. 2023)

@@ -18,14 +18,15 @@ Shapes: E environments, T steps an episode, H window, B windows, L observation, 
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.config import RunConfig
-from lib.envs.api import ActionSpace
-from lib.errors import NonFiniteError
+from lib.envs.api import ActionSpace, Domain
+from lib.errors import NonFiniteError, UserError
 from lib.meter import Meter
 from lib.optim import Adam
 from lib.replay.buffer import EpisodeBuffer, Episodes
@@ -34,6 +35,7 @@ from lib.tdmpc import counts, planner, precision, update
 from lib.tdmpc.actor import Actor
 from lib.tdmpc.model import Dynamics, Heads
 from lib.tdmpc.retention import Retention
+from lib.tdmpc.settings import TdmpcRun
 from lib.tdmpc.team import Team
 
 
@@ -53,6 +55,8 @@ def _short(name: str) -> str:
 class ContinualAgent:
     """TD-MPC over a sequence of tasks that share their dynamics.
 
+    Learns from whole episodes, between which it makes the updates that are due.
+
     Args:
         cfg: the whole run.
         obs_dim, actions, episode_length: the world's sizes.
@@ -61,9 +65,11 @@ class ContinualAgent:
         device: where every tensor lives.
     """
 
+    whole_episodes = True
+
     def __init__(
         self,
-        cfg: RunConfig,
+        cfg: TdmpcRun,
         obs_dim: int,
         actions: ActionSpace,
         episode_length: int,
@@ -261,6 +267,16 @@ class ContinualAgent:
             self._review if self.reviewer else None,
         )
 
+    def audit(
+        self, domain: Domain, memory: Any, generator: torch.Generator
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What the world finds out about the world model: flat metrics, and arrays."""
+        return domain.audit(memory, *self.world(generator))
+
+    def skill(self) -> dict[str, Any]:
+        """What it takes to act today's task again later, for `load_heads`."""
+        return self.heads_copy().state_dict()
+
     def heads_copy(self) -> Heads:
         """The learner's heads as they are now, to act this task again later."""
         return self.load_heads(self.learner.heads.state_dict())
@@ -320,6 +336,15 @@ class ContinualAgent:
         self.retention.vae.load_state_dict(state["vae"])
         self.next_threshold.copy_(state["threshold"])
         self.inherits = True
+
+    def check_source(self, theirs: TdmpcRun, path: Path) -> None:
+        """Raises UserError where another run's world model lacks what this method needs of it."""
+        if self.cfg.method.rehearse == "dreams" and theirs.method.train_vae == "never":
+            raise UserError(
+                f"method '{self.cfg.method_name}' rehearses dreams, but the generator in '{path}' "
+                f"was never trained (method '{theirs.method_name}'); load from a run "
+                "that trains one, such as drago, or use method 'tdmpc'"
+            )
 
     def template(self, with_heads: bool) -> dict[str, Any]:
         """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.config import RunConfig
 from lib.lanes import Draws, named, stack
 from lib.meter import observation
 from lib.optim import Adam
 from lib.replay.buffer import Windows
 from lib.tdmpc.pieces import Pieces, review_rows
+from lib.tdmpc.settings import TdmpcRun
 from lib.tdmpc.variants import Variant, layout
 
 
@@ -51,7 +51,7 @@ class Learning:
 
     def __init__(self, agents: Sequence[Any], pieces: Pieces):
         self.agents, self.pieces, first = agents, pieces, agents[0]
-        self.cfg: RunConfig = first.cfg
+        self.cfg: TdmpcRun = first.cfg
         self.generators = [agent.streams.update for agent in agents]
         self.draws: dict[Variant, Draws] = {}
         self.sums: dict[str, Tensor] = {}

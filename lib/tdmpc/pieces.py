@@ -14,13 +14,13 @@ from torch import Tensor
 
 from lib import losses
 from lib.compiling import compiled
-from lib.config import RunConfig
 from lib.lanes import gradients, on_tensors, over_lanes
 from lib.replay.buffer import Windows, draw_windows
 from lib.replay.generative import Vae
 from lib.replay.stored import draw_transitions
 from lib.tdmpc import update
 from lib.tdmpc.model import Dynamics
+from lib.tdmpc.settings import TdmpcRun
 
 Tensors = dict[str, Tensor]
 Data = dict[str, Any]
@@ -35,7 +35,7 @@ class Pieces:
         compile: whether to hand the gradients to the compiler.
     """
 
-    def __init__(self, cfg: RunConfig, modules: dict[str, Any], lanes: int, compile: bool):
+    def __init__(self, cfg: TdmpcRun, modules: dict[str, Any], lanes: int, compile: bool):
         self.cfg, self.lanes, self.compile, self.modules = cfg, lanes, compile, modules
         clip = cfg.learning.grad_clip
         self.model = {
@@ -190,7 +190,7 @@ def _dream(vae: Vae, code: Tensor) -> Tensor:
     return vae.decoder(code).detach()
 
 
-def review_rows(cfg: RunConfig) -> tuple[int, int]:
+def review_rows(cfg: TdmpcRun) -> tuple[int, int]:
     """Rows of a reviewer's update from its own replay, and from the learner's."""
     both = 2 * cfg.learning.batch
     mine = max(1, round(both * cfg.reviewer.ratio))

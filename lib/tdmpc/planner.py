@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.config import PlannerConfig
 from lib.distributions import categorical_index, one_hot
 from lib.envs.api import ActionSpace
 from lib.lanes import Draw, drawn
 from lib.tdmpc.model import Dynamics, Heads, policy_noise
+from lib.tdmpc.settings import PlannerConfig
 
 Score = Callable[[Tensor, Tensor], Tensor]  # (E, L), (E, N, h, A) to (E, N)
 Trace = Callable[[int, Tensor, Tensor, Tensor], None]  # iteration, candidates, scores, elites

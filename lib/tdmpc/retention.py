@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from lib import optim
-from lib.config import RunConfig
 from lib.nn import parameter_bytes
 from lib.replay.generative import Vae
 from lib.replay.stored import TransitionMemory
 from lib.seeding import Streams
 from lib.tdmpc.consolidation import Consolidation
 from lib.tdmpc.model import Dynamics
+from lib.tdmpc.settings import TdmpcRun
 
 Transitions = tuple[Tensor, Tensor, Tensor]  # (N, L), (N, A), (N, L)
 
@@ -29,7 +29,7 @@ class Retention:
 
     def __init__(
         self,
-        cfg: RunConfig,
+        cfg: TdmpcRun,
         obs_dim: int,
         action_dim: int,
         streams: Streams,

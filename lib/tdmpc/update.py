@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from lib import losses
-from lib.config import LearningConfig, ReviewerConfig
 from lib.replay.buffer import Windows, join
 from lib.replay.generative import Vae
 from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.settings import LearningConfig, ReviewerConfig
 
 
 class TdResult(NamedTuple):

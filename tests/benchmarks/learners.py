@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from lib import bench, families, machine
-from lib.config import RunConfig
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
 from lib.replay.buffer import Episodes
 from lib.seeding import Streams
 from lib.tdmpc.drago import ContinualAgent
+from lib.tdmpc.settings import TdmpcRun
 from lib.tdmpc.team import Team
 from tests.oracle.agent import PlainAgent
 
@@ -58,14 +58,14 @@ class Size:
         """What rows call it."""
         return self.preset + (bench.LOWER if self.lower else "")
 
-    def config(self, form: str = "fast", **changes: Any) -> RunConfig:
+    def config(self, form: str = "fast", **changes: Any) -> TdmpcRun:
         """The steady configuration; double underscores in names of changes stand for dots."""
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
         lower = LOWER if self.lower and form == "fast" else {}
         overrides = STEADY | dict(self.overrides) | lower | dotted
         return families.resolve({"preset": self.preset, "overrides": overrides})
 
-    def published(self) -> RunConfig:
+    def published(self) -> TdmpcRun:
         """The preset as a run has it, with ramps and warm-up, to count what a run does."""
         return families.resolve({"preset": self.preset, "overrides": dict(self.overrides)})
 
@@ -74,7 +74,7 @@ class Learners:
     """S agents in one task of a run, one after another ("reference") or as a team ("fast")."""
 
     def __init__(
-        self, cfg: RunConfig, form: str, device: torch.device, task: int = 0, seeds: int = 1
+        self, cfg: TdmpcRun, form: str, device: torch.device, task: int = 0, seeds: int = 1
     ):
         self.cfg, self.form, self.device = cfg, form, device
         self.domain: Domain = worlds.build(cfg.env, cfg.tasks, device)

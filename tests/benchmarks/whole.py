@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from lib.bench import BARE
-from lib.config import RunConfig
+from lib.tdmpc.settings import TdmpcRun
 from tests.benchmarks import environments, starts
 from tests.benchmarks.engine import Engine, form
 from tests.benchmarks.learners import Size, random_episodes
@@ -40,7 +40,7 @@ class Work:
     evaluation_env_steps: int
 
 
-def work(cfg: RunConfig, task: int) -> Work:
+def work(cfg: TdmpcRun, task: int) -> Work:
     """Counts one task by walking through its rounds of collecting, as `lib.runner.loop` does."""
     budget, learning, each = cfg.budget, cfg.learning, cfg.env.decisions
     roles = ("learner", "reviewer") if cfg.method.review and task else ("learner",)
@@ -84,7 +84,7 @@ class Rates:
     env_steps: float
 
 
-def hours(cfg: RunConfig, rates: Rates, evaluation: bool = True) -> float:
+def hours(cfg: TdmpcRun, rates: Rates, evaluation: bool = True) -> float:
     """How long the whole sequence of one seed takes at these rates."""
     seconds = 0.0
     for task in range(len(cfg.tasks)):
@@ -178,7 +178,7 @@ def _rounds(engine: Engine, task: int) -> tuple[float, float]:
 
 
 def _whole(
-    engine: Engine, cfg: RunConfig, form: int, seconds: list[tuple[float, float]], extra: float
+    engine: Engine, cfg: TdmpcRun, form: int, seconds: list[tuple[float, float]], extra: float
 ) -> float:
     """Seconds of the whole quick run in the plain (0) or the fast (1) form."""
     a_round = cfg.budget.parallel_envs * cfg.env.decisions

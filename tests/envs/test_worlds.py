@@ -6,17 +6,18 @@ import pytest
 import torch
 
 from lib import families
-from lib.config import RunConfig, merge
+from lib.config import merge
 from lib.envs import worlds
 from lib.envs.control.domain import ControlDomain
 from lib.envs.stream import GridDomain
 from lib.errors import UserError
+from lib.tdmpc.settings import TdmpcRun
 
-CHEETAH = merge(RunConfig(), families.PRESETS["cheetah-quick"]).env
+CHEETAH = merge(TdmpcRun(), families.PRESETS["cheetah-quick"]).env
 
 
 def test_a_domain_is_chosen_by_name():
-    assert isinstance(worlds.build(RunConfig().env, ["room-1"]), GridDomain)
+    assert isinstance(worlds.build(TdmpcRun().env, ["room-1"]), GridDomain)
     domain = worlds.build(CHEETAH, ["run", "jump2run"])
     assert isinstance(domain, ControlDomain)
     assert [task.name for task in domain.tasks] == ["cheetah-run", "cheetah-jump2run"]
@@ -50,7 +51,7 @@ def test_without_mujoco_the_grid_works_and_the_rest_says_what_to_install(monkeyp
     for name in [name for name in sys.modules if name.startswith("lib.envs.control")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without)
-    assert worlds.resolve(RunConfig().env, ["room-1"])
+    assert worlds.resolve(TdmpcRun().env, ["room-1"])
     with pytest.raises(UserError, match="mujoco.* not installed; .*pip install"):
         worlds.build(CHEETAH, ["run"])
 
@@ -71,7 +72,7 @@ def test_what_a_body_shows_is_enough_to_draw_it(domain):
 
 
 def test_a_dream_that_leaves_all_bounds_is_no_error():
-    world = worlds.build(merge(RunConfig(), families.PRESETS["walker-quick"]).env, ["run"])
+    world = worlds.build(merge(TdmpcRun(), families.PRESETS["walker-quick"]).env, ["run"])
     wild = torch.tensor([0.0, 1e38, float("inf"), float("-inf"), float("nan")])
     poses = world.pose_of(wild[:, None].expand(-1, world.obs_dim), np.zeros(9))
     assert poses.shape == (5, 9) and np.isfinite(poses[0]).all()

@@ -7,23 +7,23 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lib.config import RunConfig
 from lib.lanes import leaf_map
 from lib.replay.buffer import Episodes
 from lib.seeding import Streams
 from lib.tdmpc.drago import ContinualAgent
+from lib.tdmpc.settings import TdmpcRun
 from tests.tiny import BOX, PICKS, changed, continuous, flat, invented, tiny
 
 A = TypeVar("A", bound=ContinualAgent)
 KINDS = {"discrete": (tiny, PICKS), "continuous": (continuous, BOX)}
 
 
-def settings(method: str, kind: str, **changes: Any) -> RunConfig:
+def settings(method: str, kind: str, **changes: Any) -> TdmpcRun:
     """A tiny run of a method with one kind of actions."""
     return KINDS[kind][0](method, **changes)
 
 
-def new(cls: type[A], cfg: RunConfig, device: str = "cpu") -> A:
+def new(cls: type[A], cfg: TdmpcRun, device: str = "cpu") -> A:
     """An agent of a class in no task yet; what it acts with follows from its model's bounds."""
     actions = PICKS if cfg.model.bounded else BOX
     size = cfg.env.size if actions.discrete else None
@@ -31,7 +31,7 @@ def new(cls: type[A], cfg: RunConfig, device: str = "cpu") -> A:
     return cls(cfg, 3, actions, cfg.env.episode_length, streams, place, size)
 
 
-def ready(cls: type[A], cfg: RunConfig, task: int = 1, device: str = "cpu") -> A:
+def ready(cls: type[A], cfg: TdmpcRun, task: int = 1, device: str = "cpu") -> A:
     """An agent at work in a task, its replay filled with noise, its networks off their start."""
     agent = new(cls, cfg, device)
     for index in range(task + 1):
@@ -64,7 +64,7 @@ def states(*leading: int) -> Tensor:
     return torch.rand(*leading, 3, generator=torch.Generator().manual_seed(7)) * 2 - 1
 
 
-def with_seed(cfg: RunConfig, seed: int) -> RunConfig:
+def with_seed(cfg: TdmpcRun, seed: int) -> TdmpcRun:
     return changed(cfg, seed=seed)
 
 

@@ -17,10 +17,10 @@ import torch
 import yaml
 
 from lib import config, families
-from lib.config import RunConfig
 from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.runner import checkpoint, claim, loop
 from lib.runner.record import describe, read_metrics
+from lib.tdmpc.settings import TdmpcRun
 from tests import killing
 from tests.run_folders import assert_same_run, summary
 from tests.tiny import changed, flat, same, tiny
@@ -29,12 +29,12 @@ STEPS = 84
 TASKS = ("room-1", "room-2")
 
 
-def train(cfg: RunConfig, out: Path, **kwargs) -> Path:
+def train(cfg: TdmpcRun, out: Path, **kwargs) -> Path:
     return loop.train(cfg, out, tensorboard=False, progress=False, **kwargs)
 
 
 @pytest.fixture(scope="module")
-def cfg() -> RunConfig:
+def cfg() -> TdmpcRun:
     return tiny("drago")
 
 
@@ -123,7 +123,7 @@ def test_the_reviewer_appears_with_the_second_task(done):
 def test_the_configuration_is_written_beside_the_results(done, cfg):
     held = yaml.safe_load((done / "config.yaml").read_text())
     assert {held.pop(key) for key in ("load_mode", "load_from", "pre_rollout")} == {""}
-    assert config.from_dict(RunConfig, held) == cfg
+    assert config.from_dict(TdmpcRun, held) == cfg
 
 
 def test_progress_can_be_read_from_outside(done):
@@ -207,7 +207,7 @@ def test_a_stop_asked_for_before_the_start_is_obeyed_at_once(cfg, done, tmp_path
     assert_same_run(done, tmp_path)
 
 
-def start(cfg: RunConfig, out: Path, *args) -> object:
+def start(cfg: TdmpcRun, out: Path, *args) -> object:
     child = killing.processes().Process(
         target=killing.train, args=(config.to_dict(cfg), str(out), *args)
     )

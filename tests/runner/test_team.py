@@ -16,12 +16,12 @@ import torch
 import yaml
 
 from lib import config, families
-from lib.config import RunConfig
 from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.runner import checkpoint, loop, walk
 from lib.runner.film import Film
 from lib.runner.record import read_metrics
 from lib.runner.run import Run, places
+from lib.tdmpc.settings import TdmpcRun
 from tests import killing
 from tests.run_folders import assert_same_run, summary
 from tests.tiny import control, flat, tiny
@@ -65,23 +65,23 @@ def looping(monkeypatch) -> None:
     monkeypatch.setattr(families, "team", Looping)
 
 
-def train(cfgs: list[RunConfig], out: Path, **kwargs) -> list[Path]:
+def train(cfgs: list[TdmpcRun], out: Path, **kwargs) -> list[Path]:
     """Seed s goes to `<out>/<s>`."""
     folders = [out / str(cfg.seed) for cfg in cfgs]
     return loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False, **kwargs)
 
 
-def alone(cfg: RunConfig, out: Path, **kwargs) -> Path:
+def alone(cfg: TdmpcRun, out: Path, **kwargs) -> Path:
     loop.train(cfg, out, tensorboard=False, progress=False, **kwargs)
     return out
 
 
-def seeded(cfg: RunConfig, *seeds: int) -> list[RunConfig]:
+def seeded(cfg: TdmpcRun, *seeds: int) -> list[TdmpcRun]:
     return [config.merge(cfg, {"seed": seed}) for seed in seeds or SEEDS]
 
 
 @pytest.fixture(scope="module")
-def cfg() -> RunConfig:
+def cfg() -> TdmpcRun:
     return tiny("drago", budget__env_steps_per_task=STEPS)
 
 
@@ -233,7 +233,7 @@ def assert_same_seeds(one: Path, other: Path, seeds=SEEDS) -> None:
         assert not list((other / str(seed) / "checkpoints").glob(".*partial"))
 
 
-def start(cfg: RunConfig, out: Path, *args) -> object:
+def start(cfg: TdmpcRun, out: Path, *args) -> object:
     child = killing.processes().Process(
         target=killing.train,
         args=(config.to_dict(cfg), str(out), *args),
@@ -355,7 +355,7 @@ def test_finished_seeds_are_kept_and_the_others_train(cfg, singles, tmp_path, lo
     assert_same_seeds(singles, tmp_path)
 
 
-def stopped(cfg: RunConfig, out: Path, seeds, number: int, monkeypatch) -> None:
+def stopped(cfg: TdmpcRun, out: Path, seeds, number: int, monkeypatch) -> None:
     """Seeds that somebody stopped after so many collections and evaluations."""
     real, calls = walk.play_team, []
     with monkeypatch.context() as patch:

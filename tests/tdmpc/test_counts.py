@@ -4,11 +4,11 @@ import itertools
 import pytest
 import torch
 
-from lib.config import ReviewerConfig
 from lib.envs.table import GridTable
 from lib.errors import UserError
 from lib.lanes import stack
 from lib.tdmpc import counts
+from lib.tdmpc.settings import ReviewerConfig
 
 SIZE = 27
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from lib.compiling import has_compiler
-from lib.config import RunConfig
 from lib.tdmpc.drago import ContinualAgent
 from lib.tdmpc.presets import METHODS
+from lib.tdmpc.settings import TdmpcRun
 from lib.tdmpc.team import Team
 from tests.oracle.agent import PlainAgent
 from tests.oracle.ready import (
@@ -45,7 +45,7 @@ def double():
         yield
 
 
-def pair(cfg: RunConfig, task: int = 1) -> tuple[ContinualAgent, PlainAgent]:
+def pair(cfg: TdmpcRun, task: int = 1) -> tuple[ContinualAgent, PlainAgent]:
     """The same agent at the same work, fast and plain."""
     return ready(ContinualAgent, cfg, task), ready(PlainAgent, cfg, task)
 
@@ -222,7 +222,7 @@ def test_a_mean_kept_from_a_shorter_horizon_is_read_alike(double, kind):
 # --- several seeds ----------------------------------------------------------------------------
 
 
-def alone_and_together(cfg: RunConfig) -> tuple[list[ContinualAgent], Team]:
+def alone_and_together(cfg: TdmpcRun) -> tuple[list[ContinualAgent], Team]:
     """The same seeds, each an agent of its own and all as one team."""
     own = [with_seed(cfg, seed) for seed in SEEDS]
     return [ready(ContinualAgent, c) for c in own], Team([ready(ContinualAgent, c) for c in own])

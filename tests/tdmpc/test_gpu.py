@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import torch
 
-from lib.config import RunConfig
 from lib.lanes import Draws
 from lib.runner import loop
 from lib.tdmpc.drago import ContinualAgent
 from lib.tdmpc.presets import METHODS
+from lib.tdmpc.settings import TdmpcRun
 from lib.tdmpc.team import Team
 from tests.tiny import BOX, changed, continuous, flat, in_task, invented, new_agent, tiny
 
@@ -58,24 +58,24 @@ def numbers(monkeypatch) -> SimpleNamespace:
     return shared
 
 
-def settings(method: str, box: bool, **changes: Any) -> RunConfig:
+def settings(method: str, box: bool, **changes: Any) -> TdmpcRun:
     """A replay of five episodes, which `in_task` fills."""
     changes = {"learning__capacity": 35, "planner__horizon_ramp": 0} | changes
     return (continuous if box else tiny)(method, **changes)
 
 
-def built(cfg: RunConfig, box: bool, device: str = DEVICE) -> ContinualAgent:
+def built(cfg: TdmpcRun, box: bool, device: str = DEVICE) -> ContinualAgent:
     return new_agent(cfg, device=device, **({"actions": BOX} if box else {}))
 
 
-def started(cfg: RunConfig, box: bool, device: str, like: ContinualAgent) -> ContinualAgent:
+def started(cfg: TdmpcRun, box: bool, device: str, like: ContinualAgent) -> ContinualAgent:
     """An agent on a device that goes on where another one stands."""
     agent = built(cfg, box, device)
     agent.load_state_dict(copy.deepcopy(like.state_dict()))
     return agent
 
 
-def origin(cfg: RunConfig, box: bool) -> ContinualAgent:
+def origin(cfg: TdmpcRun, box: bool) -> ContinualAgent:
     """An agent in its second task on the CPU."""
     return in_task(cfg, 1, **({"actions": BOX} if box else {}))
 

@@ -11,10 +11,10 @@ import math
 import pytest
 import torch
 
-from lib.config import PlannerConfig
 from lib.envs.toys import Clock, point_mass
 from lib.tdmpc import planner
 from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.settings import PlannerConfig
 from tests.tiny import BOX, PICKS
 
 E, N, STEPS, A, L = 3, 7, 5, 2, 4

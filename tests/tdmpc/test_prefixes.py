@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from lib.config import PlannerConfig
 from lib.tdmpc import planner
 from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.settings import PlannerConfig
 from tests.tiny import BOX, PICKS
 
 L, A, E, N, H = 4, 3, 5, 31, 4

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from lib import losses, optim
-from lib.config import LearningConfig, ReviewerConfig
 from lib.replay.buffer import Windows
 from lib.replay.generative import Vae
 from lib.tdmpc import update
 from lib.tdmpc.model import Dynamics, Heads
+from lib.tdmpc.settings import LearningConfig, ReviewerConfig
 from tests.tiny import copied, moved
 
 B, H, L, A, WIDTH = 7, 3, 5, 2, 11

@@ -44,6 +44,8 @@ class ControlBatch:
         body: to share one loaded body between tasks.
     """
 
+    ended = None
+
     def __init__(
         self,
         task: ControlTask,

@@ -94,7 +94,15 @@ class ControlDomain:
     def record(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Nothing: what was trained on would be no test of the model."""
 
-    def hold_out(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def hold_out(
+        self,
+        memory: Tensor,
+        task_index: int,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor | None = None,
+        length: Tensor | None = None,
+    ) -> None:
         """Keep transitions of evaluation episodes, in place of those kept before.
 
         Args:

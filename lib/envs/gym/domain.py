@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lib.config import EnvConfig
 
 HELD_OUT = 4  # episodes kept per task, for the pictures and numbers of an audit
+KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
 DOMAINS = ("minigrid", "minihack", "gymnasium")
 
 
@@ -82,7 +83,7 @@ class GymDomain:
         """
         if self._picture is None:
             raise UserError(
-                f"{self.tasks[task_index].name} shows the agent {self.obs_space.kind}s, which "
+                f"{self.tasks[task_index].name} shows the agent {KINDS[self.obs_space.kind]}, which "
                 "cannot be drawn; choose an observation of pixels"
             )
         return GymScene(self.obs_space, self._picture)
@@ -197,6 +198,7 @@ def build(
         from lib.envs.gym import own
 
         recipes = [own.recipe(task, env.observation, device) for task in records]
+        picture = own.picture(recipes[0].obs_space, device)
         best = None
     return GymDomain(records, tuple(recipes), env.episode_length, device, best, picture)
 
@@ -223,4 +225,4 @@ def _described(recipe: Recipe) -> str:
     space, actions = recipe.obs_space, recipe.actions
     shape = "x".join(str(side) for side in space.shape)
     kind = "discrete actions" if actions.discrete else "numbers in an action"
-    return f"a {space.kind} of {shape} and {actions.size} {kind}"
+    return f"{KINDS[space.kind]} of {shape} and {actions.size} {kind}"

@@ -124,7 +124,7 @@ def recipe(task: GymTask, observation: str, device: torch.device | str = "cpu") 
         act=lambda row: int(row.argmax()),
         begin=lambda env, seed: env.reset(seed=seed)[0],
         judge=judge,
-        cell=_cell,
+        cell=cell,
         seed=task.seed,
     )
 
@@ -195,6 +195,6 @@ def _make(task: GymTask) -> gymnasium.Env:
         raise UserError(f"task {task.name!r} needs a further package: {error}") from error
 
 
-def _cell(env: gymnasium.Env) -> int:
+def cell(env: gymnasium.Env) -> int:
     x, y = env.unwrapped.agent_pos
     return int(y) * env.unwrapped.width + int(x)

@@ -1,0 +1,178 @@
+"""Methods and sizes as tables of differences from the defaults in `lib.dreamer.settings`.
+
+Those defaults are Continual-Dreamer's settings on MiniGrid. Source: Kessler et al., CoLLAs 2023
+(arXiv 2211.15944), and its public code.
+"""
+
+from typing import Any
+
+from lib.family import Sections
+
+PLAN2EXPLORE: dict[str, Any] = {"explore": {"bonus": "plan2explore"}}
+# What the paper ran on MiniHack with exploration: pixels alone shape the latent, and the policy
+# that explores is the one that is evaluated.
+PIXELS_ONLY: dict[str, Any] = {
+    "explore": {"bonus": "plan2explore", "evaluate": "acting"},
+    "objective": {"discount_head": False, "reward_shapes": False},
+}
+
+
+def _with(*layers: Sections) -> dict[str, Any]:
+    """Tables laid over each other, section by section; later ones win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+RESERVOIR: dict[str, Any] = {"replay": {"retention": "reservoir"}}
+RECENT: dict[str, Any] = {"replay": {"sampling": "recent"}}
+
+METHODS: dict[str, dict[str, Any]] = {
+    # Every row is what the method changes.
+    "dreamer": {},
+    "dreamer-p2e": PLAN2EXPLORE,
+    "dreamer-p2e-pixels": PIXELS_ONLY,
+    "dreamer-visits": {"explore": {"bonus": "visits"}},
+    "dreamer-random-evict": {"replay": {"retention": "random-evict"}},
+    "dreamer-recent": RECENT,
+    "dreamer-coverage": {"replay": {"retention": "coverage"}},
+    "dreamer-reward": {"replay": {"sampling": "reward"}},
+    "dreamer-uncertainty": _with(PLAN2EXPLORE, {"replay": {"sampling": "uncertainty"}}),
+    "continual-dreamer": RESERVOIR,
+    "continual-dreamer-p2e": _with(RESERVOIR, PLAN2EXPLORE),
+    "continual-dreamer-p2e-pixels": _with(RESERVOIR, PIXELS_ONLY),
+    "continual-dreamer-recent": _with(RESERVOIR, RECENT),
+    "scratch": {"boundary": {"carry": "nothing"}},
+}
+
+ABOUT = {
+    "dreamer": "DreamerV2, the newest episodes kept",
+    "dreamer-p2e": "DreamerV2 that explores where its ensemble disagrees (Plan2Explore)",
+    "dreamer-p2e-pixels": "the same, latents shaped by observations alone, the explorer evaluated",
+    "dreamer-visits": "DreamerV2 with a bonus for rarely visited cells",
+    "dreamer-random-evict": "DreamerV2 with the published code's reservoir, which is none",
+    "dreamer-recent": "DreamerV2, half of the draws favouring recent episodes",
+    "dreamer-coverage": "DreamerV2, the episodes kept that differ most from each other",
+    "dreamer-reward": "DreamerV2, episodes of high return drawn more often",
+    "dreamer-uncertainty": "Plan2Explore, episodes that surprised the ensemble drawn more often",
+    "continual-dreamer": "DreamerV2 with a reservoir: every episode equally likely to be kept",
+    "continual-dreamer-p2e": "the same with Plan2Explore",
+    "continual-dreamer-p2e-pixels": "the same, latents shaped by observations alone",
+    "continual-dreamer-recent": "a reservoir, half of the draws favouring recent episodes",
+    "scratch": "a new DreamerV2 for every task: what transfer is measured against",
+}
+
+MINIGRID3 = ["doorkey-8x8", "lavacrossing-s9n1", "simplecrossing-s9n1"]
+MINIHACK4 = ["room-random-15x15", "room-trap-15x15", "river-narrow", "river-monster"]
+MINIHACK8 = [
+    "room-random-15x15",
+    "room-monster-15x15",
+    "room-trap-15x15",
+    "room-ultimate-15x15",
+    "river-narrow",
+    "river",
+    "river-monster",
+    "hidenseek",
+]
+EVALUATION = {"eval_tasks": "all", "eval_episodes": 10, "report_every": 1_000}
+
+MINIGRID: dict[str, Any] = {
+    "tasks": MINIGRID3,
+    "env": {"domain": "minigrid", "observation": "pixels", "episode_length": 100},
+    "budget": {
+        "env_steps_per_task": 750_000,
+        "eval_every": 10_000,
+        "checkpoint_every": 50_000,
+        **EVALUATION,
+    },
+}
+MINIHACK: dict[str, Any] = {
+    "tasks": MINIHACK4,
+    "env": {"domain": "minihack", "observation": "pixels", "episode_length": 100},
+    "budget": {
+        "env_steps_per_task": 1_000_000,
+        "eval_every": 50_000,
+        "checkpoint_every": 50_000,
+        **EVALUATION,
+    },
+    "latent": {"norm": "layer"},
+    "behaviour": {"entropy": 2e-3},
+    "update": {"actor_lr": 1e-4, "critic_lr": 1e-4},
+    "replay": {"capacity": 1_000_000},
+}
+# The symbolic view and networks that one CPU core carries (70 ms an update or less), on tasks that
+# are learnt in thousands of steps. The replay holds one task, so that the newest-first rule has
+# forgotten the first task's episodes when the last one ends.
+MINIGRID_QUICK: dict[str, Any] = {
+    "tasks": ["doorkey-5x5", "simplecrossing-s9n1", "lavagap-s5"],
+    "env": {"domain": "minigrid", "observation": "symbols", "episode_length": 100},
+    "budget": {
+        "env_steps_per_task": 15_000,
+        "parallel_envs": 4,
+        "eval_every": 2_500,
+        "eval_episodes": 10,
+        "eval_tasks": "all",
+        "report_every": 500,
+        "checkpoint_every": 5_000,
+    },
+    "latent": {"variables": 8, "classes": 8, "deter": 128, "hidden": 128},
+    "network": {"code_width": 128, "code_layers": 2, "head_width": 128, "head_layers": 2},
+    "behaviour": {"horizon": 10, "starts": 64},
+    "explore": {"members": 5},
+    "update": {
+        "batch": 16,
+        "length": 16,
+        "env_steps_per_update": 4,
+        "prefill": 1_000,
+        "pretrain": 50,
+        "model_lr": 1e-3,
+        "actor_lr": 3e-4,
+        "critic_lr": 3e-4,
+    },
+    "replay": {"capacity": 15_000},
+}
+FOUR_ROOMS: dict[str, Any] = _with(
+    MINIGRID, {"tasks": ["fourrooms-a", "fourrooms-b"], "budget": {"env_steps_per_task": 1_000_000}}
+)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "minigrid3-full": MINIGRID,
+    "minigrid3-quick": MINIGRID_QUICK,
+    "minihack4-full": MINIHACK,
+    "minihack8-full": _with(MINIHACK, {"tasks": MINIHACK8, "replay": {"capacity": 2_000_000}}),
+    # One easy task, then a hard one six times as long, with room for the first alone.
+    "imbalance-full": _with(
+        MINIHACK,
+        {
+            "tasks": ["room-random-15x15", "river-narrow"],
+            "budget": {"env_steps_per_task": 400_000, "lengths": [1, 6]},
+            "replay": {"capacity": 400_000},
+        },
+    ),
+    # The same walls, start and heading, another goal: what is learnt of one contradicts the other.
+    "interference-full": FOUR_ROOMS,
+    # Trained on other layouts as well, the first pair's interference can be told from forgetting.
+    "interference-random-full": _with(
+        FOUR_ROOMS, {"tasks": ["fourrooms-random", "fourrooms-a", "fourrooms-b"]}
+    ),
+    # Everything small: does it run? For environments of one's own, see `lib.own`.
+    "debug": _with(
+        MINIGRID_QUICK,
+        {
+            "tasks": ["doorkey-5x5"],
+            "budget": {
+                "env_steps_per_task": 600,
+                "parallel_envs": 2,
+                "eval_every": 300,
+                "eval_episodes": 2,
+                "report_every": 100,
+            },
+            "latent": {"variables": 4, "classes": 4, "deter": 32, "hidden": 32},
+            "network": {"depth": 4, "code_width": 32, "head_width": 32},
+            "behaviour": {"horizon": 5, "starts": 16},
+            "update": {"batch": 4, "length": 8, "prefill": 200, "pretrain": 1},
+        },
+    ),
+}
