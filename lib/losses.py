@@ -179,6 +179,11 @@ def ewc_penalty(
 # k actions led to; state 0 is replayed.
 
 
+def scaled_gradient(x: Tensor, scale: float) -> Tensor:
+    """The same values, whose gradient arrives multiplied by `scale`."""
+    return x.detach() + scale * (x - x.detach())  # the bracket is exactly zero
+
+
 def balanced_kl(
     kl: Callable[[Tensor, Tensor], Tensor],
     posterior: Tensor,
@@ -188,24 +193,21 @@ def balanced_kl(
 ) -> tuple[Tensor, Tensor]:
     """KL(posterior || prior) that trains the prior more than the posterior.
 
-    balance * KL(sg q || p) + (1 - balance) * KL(q || sg p), so the value is that of the plain KL.
+    balance * KL(sg q || p) + (1 - balance) * KL(q || sg p): both terms have the value of the plain
+    KL, and each has the gradient of one side, so one KL with scaled gradients is the same.
 
     Args:
         kl: of statistics (..., P) and (..., P) to (...).
         balance: share that trains the prior.
-        free_nats: either average below this is not trained on.
+        free_nats: an average below this is not trained on.
 
     Returns:
-        The scalar loss, and the plain mean for the log.
+        The scalar loss, and the average without free nats for the log.
 
     Source: DreamerV2, algorithm 2; free nats clip the average, as in its code.
     """
-    to_prior = kl(posterior.detach(), prior).mean()
-    to_posterior = kl(posterior, prior.detach()).mean()
-    plain = to_prior.detach()
-    if free_nats:
-        to_prior, to_posterior = to_prior.clamp_min(free_nats), to_posterior.clamp_min(free_nats)
-    return balance * to_prior + (1 - balance) * to_posterior, plain
+    average = kl(scaled_gradient(posterior, 1 - balance), scaled_gradient(prior, balance)).mean()
+    return average.clamp_min(free_nats) if free_nats else average, average.detach()
 
 
 def half_squared_error(predicted: Tensor, actual: Tensor, dims: int) -> Tensor:

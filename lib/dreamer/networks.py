@@ -13,7 +13,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lib.distributions import one_hot
 from lib.dreamer.settings import NetworkConfig
 from lib.envs.api import ObsSpace
 from lib.errors import UserError
@@ -184,7 +183,10 @@ class ImageDecoder(nn.Module):
 
 
 class _Planes:
-    """Symbols as one-hot planes: (..., *cells, planes) integers to (..., cells, C)."""
+    """Symbols as one-hot planes: (..., *cells, planes) integers to (..., C, cells) float32.
+
+    Cells come last so that what follows runs along memory: planes have few classes.
+    """
 
     def __init__(self, space: ObsSpace):
         if len(space.classes) != space.shape[-1]:
@@ -198,8 +200,13 @@ class _Planes:
 
     def __call__(self, obs: Tensor) -> Tensor:
         _same_type(obs, self.dtype)
-        planes = obs.reshape(*obs.shape[: obs.dim() - len(self.shape)], self.cells, -1).unbind(-1)
-        return torch.cat([one_hot(p, n) for p, n in zip(planes, self.classes, strict=True)], -1)
+        lead = obs.shape[: obs.dim() - len(self.shape)]
+        planes = obs.reshape(*lead, self.cells, len(self.classes)).unbind(-1)
+        hot = [
+            plane.unsqueeze(-2) == torch.arange(n, dtype=obs.dtype, device=obs.device).unsqueeze(1)
+            for plane, n in zip(planes, self.classes, strict=True)
+        ]
+        return torch.cat(hot, -2).float()
 
 
 class SymbolEncoder(nn.Module):
@@ -232,20 +239,20 @@ class SymbolDecoder(nn.Module):
         self.net = dense(features, network.code_width, network.code_layers, outputs, norm, gen)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., F) to logits (..., cells, C), the planes' classes side by side."""
-        return self.net(features).float().unflatten(-1, (self.planes.cells, self.planes.channels))
+        """(..., F) to logits (..., C, cells), one plane's classes after the other's."""
+        return self.net(features).float().unflatten(-1, (self.planes.channels, self.planes.cells))
 
     def loss(self, features: Tensor, obs: Tensor) -> Tensor:
         """Cross-entropy summed over cells and planes: (...)."""
         logits = self(features)
         chosen = (logits * self.planes(obs)).flatten(-2).sum(-1)
-        each = [part.logsumexp(-1).sum(-1) for part in logits.split(self.planes.classes, -1)]
+        each = [part.logsumexp(-2).sum(-1) for part in logits.split(self.planes.classes, -2)]
         return torch.stack(each).sum(0) - chosen
 
     def predict(self, features: Tensor) -> Tensor:
         """The most likely symbols: (..., *shape) in the stored type."""
-        parts = self(features).split(self.planes.classes, -1)
-        best = torch.stack([part.argmax(-1) for part in parts], -1)  # (..., cells, planes)
+        parts = self(features).split(self.planes.classes, -2)
+        best = torch.stack([part.argmax(-2) for part in parts], -1)  # (..., cells, planes)
         return best.unflatten(-2, self.planes.shape[:-1]).to(self.planes.dtype)
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor:
