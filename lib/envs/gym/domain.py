@@ -82,9 +82,10 @@ class GymDomain:
             UserError: observations that are no pictures.
         """
         if self._picture is None:
+            name, shown = self.tasks[task_index].name, KINDS[self.obs_space.kind]
             raise UserError(
-                f"{self.tasks[task_index].name} shows the agent {KINDS[self.obs_space.kind]}, which "
-                "cannot be drawn; choose an observation of pixels"
+                f"{name} shows the agent {shown}, which cannot be drawn; choose an observation of "
+                "pixels"
             )
         return GymScene(self.obs_space, self._picture)
 

@@ -71,8 +71,9 @@ class Tiles:
 
     def _on(self, device: torch.device) -> tuple[Tensor, ...]:
         if device not in self._parts:
-            parts = self._parts[torch.device("cpu")]
-            self._parts[device] = tuple(part.to(device) for part in parts)
+            parts = tuple(part.to(device) for part in self._parts[torch.device("cpu")])
+            self._parts[parts[0].device] = parts  # "cuda" becomes "cuda:0", as tensors say it
+            return parts
         return self._parts[device]
 
 
