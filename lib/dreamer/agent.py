@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from lib.dreamer import audit
 from lib.dreamer.acting import Memory
+from lib.dreamer.learning import uncertainty
 from lib.dreamer.parts import Parts
 from lib.dreamer.settings import DreamerRun
 from lib.dreamer.team import Team
@@ -34,7 +35,7 @@ from lib.meter import Meter
 from lib.optim import FlatAdam
 from lib.replay.buffer import Episodes
 from lib.replay.store import EpisodeStore
-from lib.seeding import Streams
+from lib.seeding import Streams, generator
 
 
 class DreamerAgent:
@@ -97,6 +98,7 @@ class DreamerAgent:
             min_length=replay.min_length,
             row_start=replay.row_start,
             to_images=self.obs_space.draw,
+            seed_generator=generator(cfg.seed, "coverage"),  # alike in every life, so not saved
             device=self.device,
         )
         self.visits: Tensor | None = None  # (cells,) steps spent in each, this task
@@ -193,7 +195,7 @@ class DreamerAgent:
     @torch.no_grad()
     def _uncertainty(self, episodes: Episodes) -> Tensor:
         """(E,) how much the ensemble disagrees about each episode now, per step."""
-        return self.team.learning.uncertainty(self, episodes)
+        return uncertainty(self, episodes)
 
     # --- learning ------------------------------------------------------------------------
 

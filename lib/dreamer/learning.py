@@ -20,7 +20,7 @@ from lib.dreamer.parts import EXPLORER
 from lib.dreamer.rssm import State
 from lib.dreamer.settings import DreamerRun
 from lib.dreamer.world_model import Kept, WorldModel
-from lib.lanes import Draw, Draws, Tree, gradients, leaf_map, named, on_tensors, over_lanes, stack
+from lib.lanes import Draw, Draws, Tree, gradients, leaf_map, named, on_tensors, stack
 from lib.meter import observation
 from lib.optim import FlatAdam
 from lib.replay.buffer import Episodes
@@ -215,38 +215,27 @@ class Learning:
             return torch.autocast("cuda", torch.bfloat16)
         return nullcontext()
 
-    @torch.no_grad()
-    def uncertainty(self, agent: Any, episodes: Episodes) -> Tensor:
-        """(E,) how much an agent's ensemble disagrees about whole episodes, per step."""
-        lane = self.agents.index(agent)
-        model, ensemble = (agent.parts.modules[name] for name in ("model", "ensemble"))
-        tensors = named(
-            model={k: v[lane] for k, v in self.views("model").items()},
-            ensemble={k: v[lane] for k, v in self.views("ensemble").items()},
-        )
-
-        def ask(model: WorldModel, ensemble: Ensemble, *data: Tensor) -> Tensor:
-            obs, action, first, noise, length = data
-            initial = model.rssm.initial(obs.shape[1], like=action)
-            observed = model.rssm.observe(model.encoder(obs), action, first, noise, initial)
-            features = model.rssm.features(observed.state)
-            return explore.episode_disagreement(ensemble, features, action, length)
-
-        obs = episodes.obs.transpose(0, 1)  # (T+1, E, *shape)
-        led = episodes.action.transpose(0, 1)
-        action = torch.cat((torch.zeros_like(led[:1]), led))
-        first = torch.zeros(obs.shape[:2], dtype=torch.bool, device=obs.device)
-        first[0] = True
-        draw = model.rssm.latent.noise(*obs.shape[:2])
-        noise = Draws({"state": draw}, 1, self.device).refill([agent.streams.update])
-        call = over_lanes(on_tensors(ask, model=model, ensemble=ensemble), 1)
-        data = (obs, action, first, noise["state"][0], episodes.length.to(self.device))
-        lead = [leaf_map(lambda part: part.unsqueeze(0), part) for part in (tensors, *data)]
-        return call(*lead)[0]
-
     def _log(self, group: str, values: dict[str, Tensor]) -> None:
         """Adds one observation of scalars (S,) to every agent's meter."""
         if group not in self.sums:
             meters = [a.meter.group(group, values, self.device) for a in self.agents]
             self.sums[group] = stack(meters)
         self.sums[group].add_(observation(values))
+
+
+@torch.no_grad()
+def uncertainty(agent: Any, episodes: Episodes) -> Tensor:
+    """(E,) how much an agent's ensemble disagrees about whole episodes, per step.
+
+    Reads the agent's own rows, whatever team it is in.
+    """
+    parts, obs = agent.parts, episodes.obs.transpose(0, 1)  # (T+1, E, *shape)
+    led = episodes.action.transpose(0, 1)
+    action = torch.cat((torch.zeros_like(led[:1]), led))
+    first = torch.zeros(obs.shape[:2], dtype=torch.bool, device=obs.device)
+    first[0] = True
+    layout = {"state": parts.modules["model"].rssm.latent.noise(*obs.shape[:2])}
+    noise = Draws(layout, 1, agent.device).refill([agent.streams.update])["state"][0]
+    rows = {n: parts.flats[n].views(agent.trained[n].row) for n in ("model", "ensemble")}
+    length = episodes.length.to(agent.device)
+    return parts.disagreement(named(**rows), obs, action, first, noise, length)

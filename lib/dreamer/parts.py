@@ -4,18 +4,20 @@ Letters: B rows.
 """
 
 import dataclasses
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib.dreamer.behaviour import Actor, Critic
-from lib.dreamer.explore import Ensemble
+from lib.dreamer.explore import Ensemble, episode_disagreement
 from lib.dreamer.latents import build_latent
 from lib.dreamer.rssm import State
 from lib.dreamer.settings import DreamerRun
 from lib.dreamer.world_model import WorldModel
 from lib.envs.api import ActionSpace, ObsSpace
-from lib.lanes import Flat
+from lib.lanes import Flat, Tree, on_tensors
 
 TASK, EXPLORER = ("actor", "critic"), ("explorer", "explorer_critic")  # an actor and its critic
 
@@ -70,7 +72,28 @@ class Parts:
             return Critic(features, network, norm, generator)
         return Actor(features, self.actions, network, norm, generator)
 
+    @cached_property
+    def disagreement(self) -> Callable[..., Tree]:
+        """How much an ensemble disagrees about episodes, as a function of tensors and data."""
+        names = ("model", "ensemble")
+        return on_tensors(_disagreement, **{name: self.modules[name] for name in names})
+
     def initial(self, rows: int, device: torch.device | str) -> State:
         """(B, ·) the state before anything was seen."""
         sizes = (build_latent(self.cfg.latent).size, self.cfg.latent.deter)
         return State(*(torch.zeros(rows, size, device=device) for size in sizes))
+
+
+def _disagreement(
+    model: WorldModel,
+    ensemble: Ensemble,
+    obs: Tensor,
+    action: Tensor,
+    first: Tensor,
+    noise: Tensor,
+    length: Tensor,
+) -> Tensor:
+    """(T+1, E, ...) of whole episodes to (E,)."""
+    initial = model.rssm.initial(obs.shape[1], like=action)
+    observed = model.rssm.observe(model.encoder(obs), action, first, noise, initial)
+    return episode_disagreement(ensemble, model.rssm.features(observed.state), action, length)

@@ -30,8 +30,8 @@ class Team:
 
     @property
     def pending(self) -> int:
-        """Updates that are due, the same for every agent."""
-        return self.agents[0].pending
+        """Updates that are due for every agent; at first some may have stored nothing yet."""
+        return min(agent.pending for agent in self.agents)
 
     def _settle(self) -> None:
         """Stacks the agents' tensors anew where they have been replaced since."""

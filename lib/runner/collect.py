@@ -17,7 +17,7 @@ from lib.envs.api import VectorEnv
 from lib.errors import NonFiniteError
 from lib.lanes import leaf_map
 from lib.replay.buffer import Episodes
-from lib.runner.evaluate import play, play_team
+from lib.runner import evaluate
 from lib.runner.run import Run
 
 PATIENCE = 20  # collections in a row that may yield no usable episode
@@ -63,7 +63,7 @@ class WholeEpisodes:
         for role, envs in self.envs.items():
             for run in self.runs:
                 run.show("collect")
-            played = play_team(self.team, envs, together, draws, role=role, explore=True)
+            played = evaluate.play_team(self.team, envs, together, draws, role=role, explore=True)
             for run, env, episodes in zip(self.runs, envs, played, strict=True):
                 with self.watching(run):
                     episodes = self._made_whole(run, role, env, episodes)
@@ -84,7 +84,9 @@ class WholeEpisodes:
                     f"the physics of '{run.names[run.task]}' broke in {PATIENCE} collections in a "
                     "row; start again in another folder with a smaller env.action_repeat"
                 )
-            played = play(run.agent, env, missing, run.streams.env, role=role, explore=True)
+            played = evaluate.play(
+                run.agent, env, missing, run.streams.env, role=role, explore=True
+            )
             again = run.sound(played, env)
             fruitless = 0 if len(again.reward) else fruitless + 1
             kept = Episodes(*(_joined(pair) for pair in zip(kept, again, strict=True)))
@@ -110,30 +112,33 @@ class Steps:
             self.plays.append(run.unfinished)
 
     def collect(self) -> None:
-        """As many steps of all episodes as one update asks for, at least one."""
-        together = self.runs[0].cfg.budget.parallel_envs
-        for _ in range(max(1, self.runs[0].agent.steps_per_update // together)):
-            obs = torch.stack([play.obs for play in self.plays])
+        """As many steps of all episodes as one update asks for, at least one, and none too many."""
+        first = self.runs[0]
+        together = first.cfg.budget.parallel_envs
+        left = first.cfg.budget.steps_of(first.task) - first.task_env_steps
+        steps = max(1, min(first.agent.steps_per_update, left) // together)
+        for _ in range(steps):
+            obs = torch.stack([under.obs for under in self.plays])
             memory = self._memory()
             action, memory = self.team.act(obs, memory, explore=True)
-            for s, (run, play) in enumerate(zip(self.runs, self.plays, strict=True)):
-                play.memory = None if memory is None else leaf_map(lambda x, s=s: x[s], memory)
+            for s, (run, under) in enumerate(zip(self.runs, self.plays, strict=True)):
+                under.memory = None if memory is None else leaf_map(lambda x, s=s: x[s], memory)
                 with self.watching(run):
-                    for episodes in play.step(action[s], run.streams.env):
+                    for episodes in under.step(action[s], run.streams.env):
                         run.store("learner", episodes)
                     run.agent.stepped(together)
                     run.stepped(together)
 
     def _memory(self) -> Any:
         """(S, E, ...) what the agents remember of their episodes, None before they do."""
-        each = [play.memory for play in self.plays]
+        each = [under.memory for under in self.plays]
         return None if each[0] is None else _stacked(each)
 
     def close(self) -> None:
         """Stores unfinished episodes as cut, not ended."""
-        for run, play in zip(self.runs, self.plays, strict=True):
+        for run, under in zip(self.runs, self.plays, strict=True):
             with self.watching(run):
-                for episodes in play.cut():
+                for episodes in under.cut():
                     run.store("learner", episodes)
             run.unfinished = None
 
