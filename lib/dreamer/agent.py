@@ -246,6 +246,10 @@ class DreamerAgent:
         module.load_state_dict(self.parts.flats[name].views(self.trained[name].row))
         return module.requires_grad_(False)
 
+    def world(self, generator: torch.Generator) -> None:
+        """Nothing that goes from one observation to the next: the state says more than they do."""
+        return None
+
     def skill(self) -> dict[str, Any]:
         """Nothing: one policy acts in all tasks."""
         return {}

@@ -39,26 +39,24 @@ class Film:
         label: str,
         poses: list[np.ndarray],
         episodes: Episodes,
-        predict: Predict,
+        predict: Predict | None,
     ) -> None:
         """Draws the first episode.
 
         Args:
             folder: where the videos go.
             poses: T+1 of it.
-            predict: the world model, one step.
+            predict: the world model, one step; None where it does not go from one observation to
+                the next, and so has no film of its own.
         """
         from lib import imagine, video  # slow to import, and rarely wanted
 
         obs, action, reward = episodes.obs[0], episodes.action[0], episodes.reward[0]
         name, repeat = domain.tasks[task].name, domain.action_repeat
         reward = reward.cpu().numpy()
-        pieces = imagine.restarted(predict, obs, action, PIECE)
-        ghosts = [
-            ghost
-            for start, piece in enumerate(pieces)
-            for ghost in domain.pose_of(piece, poses[start * PIECE])[1:]
-        ]
+        if episodes.length is not None:  # it may have ended before others did
+            steps = int(episodes.length[0])
+            poses, reward = poses[: steps + 1], reward[:steps]
         try:
             scene = self._scene(domain, task)
             video.write_mp4(
@@ -66,6 +64,14 @@ class Film:
                 (scene.frame(pose) for pose in poses),
                 captions=video.captions(name, reward, repeat),
             )
+            if predict is None:
+                return
+            pieces = imagine.restarted(predict, obs, action, PIECE)
+            ghosts = [
+                ghost
+                for start, piece in enumerate(pieces)
+                for ghost in domain.pose_of(piece, poses[start * PIECE])[1:]
+            ]
             video.write_mp4(
                 folder / f"{label}-imagined.mp4",
                 imagine.imagined_versus_real(scene, poses, [poses[0], *ghosts]),

@@ -225,7 +225,8 @@ class Run:
         if len(episodes.reward) < self.cfg.budget.eval_episodes:  # the first may be another one
             return
         label = f"{self.task + 1}-{self.names[self.task]}-{self.task_env_steps:07d}"
-        predict = self.agent.world(self.streams.update).predict
+        world = self.agent.world(self.streams.update)
+        predict = world.predict if world else None
         film.shoot(self.out / "videos", self.domain, self.task, label, poses, episodes, predict)
 
     def finish_task(self, finals: Sequence[Episodes]) -> None:
