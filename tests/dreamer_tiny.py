@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib import families
+from lib import config, families
 from lib.dreamer.agent import DreamerAgent
 from lib.dreamer.settings import DreamerRun
 from lib.dreamer.team import Team
@@ -78,7 +78,10 @@ def observations(space: ObsSpace, *lead: int, draws: torch.Generator) -> Tensor:
 
 
 def invented(
-    agent: DreamerAgent, lengths: Sequence[int] = (11, 7, 3, 11), seed: int = 0, terminal: bool = True
+    agent: DreamerAgent,
+    lengths: Sequence[int] = (11, 7, 3, 11),
+    seed: int = 0,
+    terminal: bool = True,
 ) -> Episodes:
     """Episodes of noise that fit an agent; those that are shorter than allowed end by themselves."""
     draws = torch.Generator().manual_seed(seed)
@@ -91,7 +94,7 @@ def invented(
         action * alive.unsqueeze(-1),
         torch.rand(count, steps, generator=draws) * alive,
         length,
-        (length < steps) & terminal,
+        length < steps,
         torch.zeros(count, dtype=torch.bool),
         torch.randint(0, 9, (count, steps + 1), generator=draws),
     )
@@ -118,6 +121,4 @@ def team_of(cfg: DreamerRun, seeds: Sequence[int], **kwargs: Any) -> Team:
 
 def of_seed(cfg: DreamerRun, seed: int) -> DreamerRun:
     """The same run with another seed."""
-    from dataclasses import replace
-
-    return replace(cfg, seed=seed)
+    return config.merge(cfg, {"seed": seed})

@@ -7,11 +7,14 @@ import pytest
 import yaml
 
 from lib import book, families, params
+from lib.dreamer.presets import METHODS as DREAMERS
+from lib.dreamer.presets import PRESETS as DREAMED
 from lib.envs import worlds
 from lib.places import PARAMS
 from lib.tdmpc.presets import METHODS, TRANSFER
 
 FILES = sorted(PARAMS.glob("*.yaml"))
+OF_DREAMERS = [path for path in FILES if yaml.safe_load(path.read_text())["preset"] in DREAMED]
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,78 @@ def test_every_method_has_a_quick_and_a_full_file():
     for domain in ("cheetah", "walker"):
         sizes = ("", "-quick")
         assert {f"{method}-{domain}{size}" for method in METHODS for size in sizes} <= names
+
+
+def test_every_dreamer_has_a_quick_file_and_one_of_the_published_size():
+    names = {path.stem for path in FILES}
+    assert {f"{method}-minigrid3-quick" for method in DREAMERS} <= names
+    full = {yaml.safe_load(p.read_text())["method"] for p in OF_DREAMERS if "quick" not in p.stem}
+    assert full == set(DREAMERS)
+
+
+def test_every_preset_of_dreamers_but_the_smallest_has_files():
+    used = {yaml.safe_load(path.read_text())["preset"] for path in OF_DREAMERS}
+    assert used == set(DREAMED) - {"debug"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        # one for each command of the published README; comments in them say what differs
+        "dreamer-minigrid3",
+        "dreamer-visits-minigrid3",
+        "dreamer-p2e-minigrid3",
+        "dreamer-minihack4",
+        "dreamer-p2e-pixels-minihack4",
+        "continual-dreamer-minihack4",
+        "continual-dreamer-p2e-pixels-minihack4",
+        "continual-dreamer-recent-minihack4",
+        "dreamer-coverage-minihack4",
+        "dreamer-reward-minihack4",
+        "dreamer-minihack8",
+        "continual-dreamer-minihack8",
+        "dreamer-interference",
+        "dreamer-interference-random",
+        "dreamer-p2e-interference",
+        "dreamer-p2e-interference-half",
+        "dreamer-p2e-interference-random",
+        "dreamer-p2e-interference-random-half",
+    ],
+)
+def test_every_published_command_of_continual_dreamer_has_a_file(name):
+    assert params.read(name, PARAMS)["preset"].endswith("-full")
+
+
+@pytest.mark.parametrize("preset", ["minigrid3", "minihack4", "minihack8"])
+def test_forward_transfer_has_runs_that_it_is_measured_against(preset):
+    found = params.read(f"scratch-{preset}", PARAMS)
+    alone = families.resolve(found)
+    for path in OF_DREAMERS:
+        run = families.resolve(yaml.safe_load(path.read_text()))
+        if run.preset == alone.preset and run.method_name == "continual-dreamer":
+            assert (run.tasks, run.env, run.budget) == (alone.tasks, alone.env, alone.budget)
+
+
+@pytest.mark.parametrize("path", OF_DREAMERS, ids=lambda path: path.stem)
+def test_a_dreamers_file_names_the_tasks_and_the_method_of_its_preset(path):
+    found = yaml.safe_load(path.read_text())
+    assert found["tasks"] == DREAMED[found["preset"]]["tasks"]
+    changed = {"env_steps_per_task"} if "visits-minigrid3" in path.stem else set()
+    changed |= {"overrides"} if path.stem.endswith("-half") else set()
+    usual = {"name", "preset", "method", "device", "tasks"}
+    assert found.keys() - usual - {"seed", "seeds"} == changed - (
+        {"env_steps_per_task"} if "quick" in path.stem else set()
+    )
+
+
+@pytest.mark.parametrize("path", OF_DREAMERS, ids=lambda path: path.stem)
+def test_the_settings_that_a_dreamers_comment_tells_are_real_ones(path):
+    found = yaml.safe_load(path.read_text())
+    told = re.findall(r"-p ([\w.]+)=(\S+)", path.read_text())
+    given = {name: yaml.safe_load(value) for name, value in told}
+    plain = {name: value for name, value in given.items() if name in families.PARAMETERS}
+    dotted = found.get("overrides", {}) | {n: v for n, v in given.items() if n not in plain}
+    families.resolve(found | plain | {"overrides": dotted})
 
 
 @pytest.mark.parametrize("domain", ["cheetah", "walker"])
@@ -113,9 +188,13 @@ def test_the_plain_name_of_a_body_is_the_published_setting(name):
     assert found["preset"] == f"{name.removeprefix('drago-')}-full" and found["method"] == "drago"
 
 
-def test_several_seeds_have_a_file_that_differs_from_that_of_one_in_the_seeds_alone():
-    found = params.read("drago-grid-quick-seeds", PARAMS)
-    one = params.read("drago-grid-quick", PARAMS)
+@pytest.mark.parametrize(
+    "name",
+    ["drago-grid-quick", "dreamer-minigrid3-quick", "continual-dreamer-minigrid3-quick"],
+)
+def test_several_seeds_have_a_file_that_differs_from_that_of_one_in_the_seeds_alone(name):
+    found = params.read(f"{name}-seeds", PARAMS)
+    one = params.read(name, PARAMS)
     assert [config.seed for config in families.resolve_seeds(found)] == [0, 1, 2]
     assert families.resolve_seeds(found)[0] == families.resolve(one)
 
