@@ -62,7 +62,7 @@ class WorldModel(nn.Module):
     def discounts(self, features: Tensor) -> Tensor:
         """Gamma times the chance of going on: (..., F) to (...); gamma without a head."""
         if self.discount_head is None:
-            return torch.full_like(features[..., 0], self.discount, dtype=torch.float32)
+            return torch.full_like(features[..., 0], self.discount)
         return torch.sigmoid(self.discount_head(features))
 
     def reward_target(self, reward: Tensor) -> Tensor:
