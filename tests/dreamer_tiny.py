@@ -1,5 +1,6 @@
 """A whole Dreamer small enough for tests: every size is a different prime where it can be."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,9 +82,8 @@ def invented(
     agent: DreamerAgent,
     lengths: Sequence[int] = (11, 7, 3, 11),
     seed: int = 0,
-    terminal: bool = True,
 ) -> Episodes:
-    """Episodes of noise that fit an agent; those that are shorter than allowed end by themselves."""
+    """Episodes of noise that fit an agent; the shorter ones end by themselves."""
     draws = torch.Generator().manual_seed(seed)
     count, steps = len(lengths), agent.cfg.env.episode_length
     length = torch.tensor(lengths)
@@ -122,3 +122,8 @@ def team_of(cfg: DreamerRun, seeds: Sequence[int], **kwargs: Any) -> Team:
 def of_seed(cfg: DreamerRun, seed: int) -> DreamerRun:
     """The same run with another seed."""
     return config.merge(cfg, {"seed": seed})
+
+
+def snapshot(agent: DreamerAgent) -> dict[str, Any]:
+    """A copy of everything that an agent is."""
+    return copy.deepcopy(agent.state_dict())
