@@ -157,7 +157,32 @@ SCORE = Measure(
     verdict="On what was held out in {task}, the prediction score has changed by {left} nats "
     "after {tasks}.",
 )
-MEASURES = (ACCURACY, ERROR, UNEXPLAINED, SCORE)
+
+
+def _error_of(quantity: str, name: str, unit: str, subject: str) -> Measure:
+    """An error of a recurrent world model on what was held out of a task."""
+    return Measure(
+        quantity=quantity,
+        name=name,
+        unit=unit,
+        of="held out in",
+        higher_is_better=False,
+        log=True,
+        ratio=True,
+        form=".3g",
+        left="times as large",
+        left_form=".3g",
+        left_name=f"factor by which that {subject} has grown",
+        verdict=f"On what was held out in {{task}}, the world model's {subject} is {{left}} times "
+        "as large after {tasks} as it was when {task} ended.",
+    )
+
+
+CELLS = _error_of("cells", "cells of the next view foretold wrongly", "share", "share of errors")
+PIXELS = _error_of("pixels", "error of the next image", "colours in 0..1, squared", "error")
+SURPRISE = _error_of("surprise", "surprise at the next observation", "nats", "surprise")
+REWARD = _error_of("reward_mse", "error of the reward", "reward², as predicted", "reward error")
+MEASURES = (ACCURACY, CELLS, PIXELS, ERROR, UNEXPLAINED, SCORE, SURPRISE, REWARD)
 
 
 def measures_in(names: Iterable[str]) -> tuple[Measure, ...]:

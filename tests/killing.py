@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from lib import config, families
-from lib.runner import files, loop, walk
+from lib import config
+from lib.runner import evaluate, files, loop
 from lib.runner.record import Recorder
+from lib.tdmpc import drago
+from lib.tdmpc import team as tdmpc_team
 from lib.tdmpc.settings import TdmpcRun
 
 
@@ -58,7 +60,11 @@ def _events() -> list[tuple[Any, str]]:
     """Where a process may die, before and after each call: around every step that reaches the
     disk, and between pieces of work."""
     disk = [(os, name) for name in ("fsync", "replace", "link")]
-    work = [(walk, "play_team"), (families.Team, "update"), (families.ContinualAgent, "begin_task")]
+    work = [
+        (evaluate, "play_team"),
+        (tdmpc_team.Team, "update"),
+        (drago.ContinualAgent, "begin_task"),
+    ]
     return [*disk, (Recorder, "write"), *work]
 
 

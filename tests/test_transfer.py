@@ -11,7 +11,7 @@ import pytest
 from lib import book, config, families, folders, params, results, transfer, transferred
 from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.places import PARAMS
-from lib.runner import loop, walk
+from lib.runner import evaluate, loop
 from lib.tdmpc.presets import PRESETS, TRANSFER
 from lib.tdmpc.settings import TdmpcRun
 from tests.synthetic import make_body_run
@@ -231,7 +231,7 @@ def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
 
 
 def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
-    plan, real, seen = transfer.plan(asked(tmp_path), outputs), walk.play_team, []
+    plan, real, seen = transfer.plan(asked(tmp_path), outputs), evaluate.play_team, []
 
     def play_team(*args, **kwargs):
         seen.append(1)
@@ -240,7 +240,7 @@ def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_pa
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(walk, "play_team", play_team)
+        patch.setattr(evaluate, "play_team", play_team)
         with pytest.raises(RunInterrupted, match="stopped in run 2 of 3: .*lib resume") as error:
             run(plan)
     assert str(error.value).endswith(str(tmp_path / "new"))

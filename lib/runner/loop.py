@@ -15,6 +15,7 @@ from lib import config as configs
 from lib import families, machine
 from lib.config import RunConfig
 from lib.envs import worlds
+from lib.envs.api import Domain
 from lib.errors import NonFiniteError, UserError, unknown
 from lib.runner import claim, sources
 from lib.runner.files import told_to_the_user
@@ -58,6 +59,7 @@ def train_seeds(
     wandb: str = "",
     tensorboard: bool = True,
     progress: bool = True,
+    domain: Domain | None = None,
 ) -> list[Path]:
     """Trains runs that differ by their seed alone at once; every folder ends up as if alone.
 
@@ -79,6 +81,7 @@ def train_seeds(
         video: film one evaluation episode: "" never, "final" when a task ends, "every" time.
         wandb: "" for off, "offline" or "online".
         progress: draw a progress bar.
+        domain: the world, where it cannot be built from a configuration alone.
 
     Returns:
         Paths of the `summary.json`.
@@ -103,7 +106,7 @@ def train_seeds(
             held.enter_context(claim.locked(out))
         for job in jobs:
             claim.claim(job.out, job.start.record(job.cfg))
-        _train(jobs, _Options(home, video, wandb, tensorboard, progress))
+        _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
     return [job.out / "summary.json" for job in jobs]
 
 
@@ -125,6 +128,7 @@ class _Options:
     wandb: str
     tensorboard: bool
     progress: bool
+    domain: Domain | None
 
 
 def _check_alike(cfgs: Sequence[RunConfig]) -> None:
@@ -181,7 +185,7 @@ def _train_team(
     """
     cfg = team[0][0].cfg
     device = families.choose_device(cfg.device)
-    domain = worlds.build(cfg.env, cfg.tasks, device)
+    domain = options.domain or worlds.build(cfg.env, cfg.tasks, device)
     acting: dict[str, Any] = {}  # who acts first, shared by seeds that name the same agent
     runs = []
     for job, _ in team:

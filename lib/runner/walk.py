@@ -17,8 +17,8 @@ import numpy as np
 from lib import families
 from lib.errors import NonFiniteError, RunInterrupted
 from lib.replay.buffer import Episodes
+from lib.runner import evaluate
 from lib.runner.collect import collector
-from lib.runner.evaluate import play_team
 from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.run import Run
@@ -153,7 +153,7 @@ class Walk:
         """Evaluation episodes of every run on a task; leaves all generators of the runs alone."""
         draws = [generator(run.cfg.seed, stream, run.device) for run in self.runs]
         envs = [run.world(task) for run in self.runs]
-        played = play_team(
+        played = evaluate.play_team(
             *(self.team, envs, self.budget.eval_episodes, draws),
             explore=False,
             act_generators=draws,

@@ -11,9 +11,10 @@ from lib.envs import worlds
 from lib.envs.control.domain import ControlDomain
 from lib.envs.stream import GridDomain
 from lib.errors import UserError
+from lib.tdmpc.presets import PRESETS
 from lib.tdmpc.settings import TdmpcRun
 
-CHEETAH = merge(TdmpcRun(), families.PRESETS["cheetah-quick"]).env
+CHEETAH = merge(TdmpcRun(), PRESETS["cheetah-quick"]).env
 
 
 def test_a_domain_is_chosen_by_name():
@@ -24,7 +25,7 @@ def test_a_domain_is_chosen_by_name():
     assert [task.after for task in domain.tasks] == ["", "cheetah-jump"]
 
 
-@pytest.mark.parametrize("preset", families.PRESETS)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_domain_tells_what_the_runner_asks(preset):
     run = families.resolve({"preset": preset, "method": "tdmpc"})
     small = merge(run.env, {"size": 9})
@@ -72,7 +73,7 @@ def test_what_a_body_shows_is_enough_to_draw_it(domain):
 
 
 def test_a_dream_that_leaves_all_bounds_is_no_error():
-    world = worlds.build(merge(TdmpcRun(), families.PRESETS["walker-quick"]).env, ["run"])
+    world = worlds.build(merge(TdmpcRun(), PRESETS["walker-quick"]).env, ["run"])
     wild = torch.tensor([0.0, 1e38, float("inf"), float("-inf"), float("nan")])
     poses = world.pose_of(wild[:, None].expand(-1, world.obs_dim), np.zeros(9))
     assert poses.shape == (5, 9) and np.isfinite(poses[0]).all()

@@ -20,6 +20,8 @@ from lib import config, families
 from lib.errors import NonFiniteError, RunInterrupted, UserError
 from lib.runner import checkpoint, claim, loop
 from lib.runner.record import describe, read_metrics
+from lib.tdmpc import drago
+from lib.tdmpc import team as tdmpc_team
 from lib.tdmpc.settings import TdmpcRun
 from tests import killing
 from tests.run_folders import assert_same_run, summary
@@ -174,7 +176,7 @@ def test_how_often_a_run_saves_and_evaluates_changes_nothing_it_learns(done, cfg
 
 def after_updates(monkeypatch, number: int, happen) -> None:
     """Calls `happen` once, after the given call of the team's update."""
-    original, seen = families.Team.update, []
+    original, seen = tdmpc_team.Team.update, []
 
     def update(self, n):
         original(self, n)
@@ -182,7 +184,7 @@ def after_updates(monkeypatch, number: int, happen) -> None:
         if len(seen) == number:
             happen()
 
-    monkeypatch.setattr(families.Team, "update", update)
+    monkeypatch.setattr(tdmpc_team.Team, "update", update)
 
 
 @pytest.mark.parametrize("number", [1, 4, 9])
@@ -293,9 +295,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(cfg, tmp_path, mo
         agent.learner.buffer.reward[:] = math.nan
 
     spoiled = []
-    original = families.ContinualAgent.begin_task
+    original = drago.ContinualAgent.begin_task
     monkeypatch.setattr(
-        families.ContinualAgent,
+        drago.ContinualAgent,
         "begin_task",
         lambda self, index: spoiled.append(self) or original(self, index),
     )

@@ -25,7 +25,7 @@ def read(tmp_path) -> dict:
 
 def test_the_file_says_where_the_run_stands_and_how_long_it_still_takes(tmp_path, clock):
     # 100 of 1000 steps in 10 s: 10 a second, 90 s for the other 900
-    shown = Progress(tmp_path, ["room-1", "room-2"], 500, show=False)
+    shown = Progress(tmp_path, ["room-1", "room-2"], 1000, show=False)
     show(shown)
     clock[0] += 10
     shown.result(7.5, 60.0)
@@ -50,7 +50,7 @@ def test_the_file_says_where_the_run_stands_and_how_long_it_still_takes(tmp_path
 
 def test_several_seeds_are_one_piece_of_work(tmp_path, clock, capsys):
     # 3 seeds of 2 tasks of 500 steps; one of them finished its 1000 steps elsewhere
-    shown = Progress(tmp_path, ["a", "b"], 500, show=True, seeds=[0, 1, 5], elsewhere=1000)
+    shown = Progress(tmp_path, ["a", "b"], 1000, show=True, seeds=[0, 1, 5], elsewhere=1000)
     show(shown)
     clock[0] += 10
     show(shown, env_steps=400)

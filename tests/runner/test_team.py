@@ -17,10 +17,12 @@ import yaml
 
 from lib import config, families
 from lib.errors import NonFiniteError, RunInterrupted, UserError
-from lib.runner import checkpoint, loop, walk
+from lib.runner import checkpoint, evaluate, loop
 from lib.runner.film import Film
 from lib.runner.record import read_metrics
 from lib.runner.run import Run, places
+from lib.tdmpc import drago
+from lib.tdmpc import team as tdmpc_team
 from lib.tdmpc.settings import TdmpcRun
 from tests import killing
 from tests.run_folders import assert_same_run, summary
@@ -172,7 +174,7 @@ def test_a_seed_whose_physics_break_stays_in_step(looping, tmp_path, monkeypatch
     tasks = ["cheetah-run", "cheetah-jump"]
     cfgs = seeded(control("drago", tasks=tasks, budget__env_steps_per_task=4 * STEPS), 0, 1)
     broken = []
-    real = walk.play_team
+    real = evaluate.play_team
 
     def spoil(team, envs, count, draws, *, explore, **kwargs):
         played = real(team, envs, count, draws, explore=explore, **kwargs)
@@ -182,7 +184,7 @@ def test_a_seed_whose_physics_break_stays_in_step(looping, tmp_path, monkeypatch
                 broken.append(agent)
         return played
 
-    monkeypatch.setattr(walk, "play_team", spoil)
+    monkeypatch.setattr(evaluate, "play_team", spoil)
     train(cfgs, tmp_path / "team")
     for one in cfgs:
         assert_same_run(alone(one, tmp_path / str(one.seed)), tmp_path / "team" / str(one.seed))
@@ -194,7 +196,7 @@ def test_a_seed_whose_physics_break_stays_in_step(looping, tmp_path, monkeypatch
 
 def spoil_seed(monkeypatch, seed: int, after: int) -> None:
     """Makes a seed's stored rewards no numbers after so many updates of its team."""
-    real, calls = families.Team.update, []
+    real, calls = tdmpc_team.Team.update, []
 
     def update(self, n):
         real(self, n)
@@ -203,7 +205,7 @@ def spoil_seed(monkeypatch, seed: int, after: int) -> None:
             if agent.cfg.seed == seed and len(calls) >= after:
                 agent.learner.buffer.reward[:] = math.nan
 
-    monkeypatch.setattr(families.Team, "update", update)
+    monkeypatch.setattr(tdmpc_team.Team, "update", update)
 
 
 def test_a_seed_that_breaks_is_named_and_the_others_go_on(cfg, tmp_path, monkeypatch):
@@ -292,9 +294,9 @@ def test_a_kill_between_the_saves_of_two_seeds_takes_all_to_a_moment_they_share(
     assert len({max(found) for found in standing}) == (1 if number < 3 else 2)
     restored = []
     with monkeypatch.context() as patch:
-        noted = families.ContinualAgent.load_state_dict
+        noted = drago.ContinualAgent.load_state_dict
         patch.setattr(
-            families.ContinualAgent,
+            drago.ContinualAgent,
             "load_state_dict",
             lambda self, state: (
                 restored.append((state["task"], state["steps"])) or noted(self, state)
@@ -306,7 +308,7 @@ def test_a_kill_between_the_saves_of_two_seeds_takes_all_to_a_moment_they_share(
 
 
 def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path, monkeypatch):
-    real, calls = families.Team.update, []
+    real, calls = tdmpc_team.Team.update, []
     with monkeypatch.context() as patch:
 
         def update(self, n):
@@ -316,7 +318,7 @@ def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path
                 (tmp_path / "5" / "stop").touch()  # that of any seed will do
                 (tmp_path / "stop").touch()
 
-        patch.setattr(families.Team, "update", update)
+        patch.setattr(tdmpc_team.Team, "update", update)
         with pytest.raises(RunInterrupted) as error:
             train(seeded(cfg), tmp_path)
     assert "of task 'room-1' in each of seeds 3, 0, 5, saved" in str(error.value)
@@ -328,7 +330,7 @@ def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path
 
 
 def test_ctrl_c_saves_every_seed(done, cfg, tmp_path, monkeypatch):
-    real, calls = walk.play_team, []
+    real, calls = evaluate.play_team, []
     with monkeypatch.context() as patch:
 
         def play_team(*args, **kwargs):
@@ -337,7 +339,7 @@ def test_ctrl_c_saves_every_seed(done, cfg, tmp_path, monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
             return real(*args, **kwargs)
 
-        patch.setattr(walk, "play_team", play_team)
+        patch.setattr(evaluate, "play_team", play_team)
         with pytest.raises(RunInterrupted, match="in each of seeds 3, 0, 5, saved"):
             train(seeded(cfg), tmp_path)
     train(seeded(cfg), tmp_path)
@@ -357,7 +359,7 @@ def test_finished_seeds_are_kept_and_the_others_train(cfg, singles, tmp_path, lo
 
 def stopped(cfg: TdmpcRun, out: Path, seeds, number: int, monkeypatch) -> None:
     """Seeds that somebody stopped after so many collections and evaluations."""
-    real, calls = walk.play_team, []
+    real, calls = evaluate.play_team, []
     with monkeypatch.context() as patch:
 
         def play_team(*args, **kwargs):
@@ -366,7 +368,7 @@ def stopped(cfg: TdmpcRun, out: Path, seeds, number: int, monkeypatch) -> None:
                 (out / "stop").touch()
             return real(*args, **kwargs)
 
-        patch.setattr(walk, "play_team", play_team)
+        patch.setattr(evaluate, "play_team", play_team)
         with pytest.raises(RunInterrupted):
             train(seeded(cfg, *seeds), out)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from lib.envs.api import ActionSpace, ObsSpace, Scene
 from lib.envs.gym.batch import GymBatch, Recipe
 from lib.envs.gym.scene import GymScene
-from lib.envs.gym.tasks import GymTask
+from lib.envs.gym.tasks import GymTask, distinct
 from lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ def resolve(env: "EnvConfig", entries: Iterable[str | GymTask]) -> tuple[GymTask
         from lib.envs.gym import own
 
         return own.resolve(entries)
+    if env.domain == "own":  # handed over as objects: names are all there is to know
+        return distinct((GymTask(str(entry)) for entry in entries), "cartpole-v1")
     raise unknown("domain of gymnasium environments", env.domain, DOMAINS)
 
 
@@ -183,6 +185,12 @@ def build(
     if env.episode_length < 1:
         raise UserError(f"episode_length {env.episode_length} is no episode; use 1 or more")
     records = resolve(env, tasks)
+    if env.domain == "own":
+        names = ", ".join(task.name for task in records)
+        raise UserError(
+            f"the environments of this run ({names}) were handed over from a notebook; go on with "
+            "lib.own.train(environment, ..., out_dir) there"
+        )
     picture = None
     if env.domain == "minigrid":
         from lib.envs.gym import minigrid

@@ -15,7 +15,7 @@ class GymTask:
     """One environment of a stream."""
 
     name: str  # "doorkey-8x8"
-    env_id: str  # as registered with gymnasium
+    env_id: str = ""  # as registered with gymnasium; "" for what was handed over
     options: Mapping[str, Any] = field(default_factory=dict)  # keywords of the environment
     seed: int | None = None  # of every episode; None: each episode has its own
     after: str = ""  # no other agent acts first
