@@ -130,7 +130,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         picture = self.picture(obs)  # (..., 64, 64, 3)
-        x = picture.flatten(end_dim=-4).movedim(-1, -3) / 255 - 0.5  # (N, 3, 64, 64)
+        x = picture.reshape(-1, *IMAGE).movedim(-1, -3) / 255 - 0.5  # (N, 3, 64, 64)
         # Height and width before channels, as the authors flatten; the order is only a convention.
         return self.net(x).movedim(-3, -1).reshape(*picture.shape[:-3], self.size)
 
