@@ -109,27 +109,3 @@ def episode_disagreement(
     each = ensemble.disagreement(features, action)  # (T+1, E)
     step = torch.arange(len(each), device=each.device).unsqueeze(1)
     return torch.where(step < length, each, 0.0).sum(0) / length.clamp_min(1)
-
-
-def visit_bonus(cell: Tensor, length: Tensor, visits: Tensor) -> tuple[Tensor, Tensor]:
-    """1 / sqrt(N) for every step, N counting the steps so far that entered the same cell.
-
-    Args:
-        cell: (E, T+1) int64 cell of every record. Episodes run side by side: what all of them
-            entered at one step counts before the next step, an earlier row before a later one.
-        length: (E,) steps until each episode's end; what follows is not counted and pays 0.
-        visits: (cells,) int64 counts before these episodes.
-
-    Returns:
-        (E, T) bonuses and the new counts.
-    """
-    entered, length = cell[:, 1:].to(visits.device), length.to(visits.device)
-    counts = torch.arange(entered.shape[1], device=visits.device) < length.unsqueeze(1)  # (E, T)
-    ordered = entered.T[counts.T]  # by time
-    cells, order = ordered.sort(stable=True)
-    again = torch.arange(len(cells), device=visits.device) - torch.searchsorted(cells, cells)
-    number = torch.empty_like(ordered)
-    number[order] = visits[cells] + again + 1
-    bonus = torch.zeros(entered.shape[::-1], device=visits.device)
-    bonus[counts.T] = number.float().rsqrt()
-    return bonus.T, visits + torch.bincount(ordered, minlength=len(visits))

@@ -12,7 +12,6 @@ from lib.dreamer.explore import (
     episode_disagreement,
     exploration_reward,
     observed_loss,
-    visit_bonus,
 )
 from lib.dreamer.networks import count
 from lib.dreamer.rssm import State
@@ -194,33 +193,3 @@ def test_three_lanes_equal_three_ensembles(norm):
         names, parameters = zip(*net.named_parameters(), strict=True)
         for name, grad in zip(names, torch.autograd.grad(value, parameters), strict=True):
             torch.testing.assert_close(found[f"net.{name}"][lane], grad, rtol=1e-4, atol=1e-5)
-
-
-# Visits ----------------------------------------------------------------------------------------
-
-
-def test_a_visit_bonus_by_hand():
-    # row 0 enters cells 1, 2, 1 and row 1 cells 1, 0 and ends: in time, cell 1 is entered first by
-    # row 0, then by row 1, then once more, after the one visit that it had before
-    cell = torch.tensor([[0, 1, 2, 1], [2, 1, 0, 1]])
-    bonus, visits = visit_bonus(cell, torch.tensor([3, 2]), torch.tensor([0, 1, 0]))
-    wanted = [[2**-0.5, 1.0, 4**-0.5], [3**-0.5, 1.0, 0.0]]
-    torch.testing.assert_close(bonus, torch.tensor(wanted))
-    assert visits.tolist() == [1, 4, 1]
-
-
-def test_visit_bonuses_equal_a_slow_loop():
-    draws = generator()
-    cell = torch.randint(0, 5, (7, 12), generator=draws)
-    length = torch.randint(1, 12, (7,), generator=draws)
-    before = torch.randint(0, 3, (5,), generator=draws)
-    found, after = visit_bonus(cell, length, before)
-    slow = before.clone()
-    for t in range(11):
-        for row in range(7):
-            paid = 0.0
-            if t < length[row]:
-                slow[cell[row, t + 1]] += 1
-                paid = slow[cell[row, t + 1]].item() ** -0.5
-            assert found[row, t].item() == pytest.approx(paid)
-    assert torch.equal(after, slow)
