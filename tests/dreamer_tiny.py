@@ -43,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "update.pretrain": 2,
     "replay.capacity": 66,
     "replay.min_length": 2,
+    "replay.slack": 2,
 }
 TASKS = ["empty-5x5", "doorkey-5x5"]
 SYMBOLS = ObsSpace("symbols", (2, 2, 3), torch.uint8, (11, 6, 3))

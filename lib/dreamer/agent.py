@@ -96,6 +96,7 @@ class DreamerAgent:
             sampling=replay.sampling,
             recent_share=replay.recent_share,
             min_length=replay.min_length,
+            slack=replay.slack,
             row_start=replay.row_start,
             to_images=self.obs_space.draw,
             seed_generator=generator(cfg.seed, "coverage"),  # alike in every life, so not saved

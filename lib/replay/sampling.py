@@ -101,7 +101,7 @@ class Table:
 
 
 def cut(
-    records: np.ndarray, uniform: np.ndarray, length: int, min_length: int
+    records: np.ndarray, uniform: np.ndarray, length: int, slack: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of one piece out of each of K episodes.
 
@@ -109,19 +109,22 @@ def cut(
     step of a sequence; starts favour the end of the episode, where rewards are.
 
     Args:
-        records: (K,) records of each episode, more than `min_length`.
+        records: (K,) records of each episode, at least 2.
         uniform: (K, 2) draws from [0, 1).
         length: records of a sequence, T.
+        slack: a piece is shortened by 0 to slack - 1 records, never below `slack` by that; so many
+            of the possible starts more than there are lie on the last one.
 
     Returns:
-        (K,) starts and (K,) lengths of at least `min_length` (or T, if that is less).
+        (K,) starts and (K,) lengths, at least the smallest of `slack`, T and the records there are.
 
     Source: Continual-Dreamer's and DreamerV2's published code.
     """
-    shorter = (uniform[:, 0] * min_length).astype(np.int64)  # 0 to min_length - 1
-    count = np.maximum(np.minimum(records, length) - shorter, min(min_length, length))
+    shorter = (uniform[:, 0] * slack).astype(np.int64)  # 0 to slack - 1
+    whole = np.minimum(records, length)
+    count = np.maximum(whole - shorter, np.minimum(whole, slack))
     spare = records - count
-    start = (uniform[:, 1] * (spare + min_length + 1)).astype(np.int64)  # 0 to spare + min_length
+    start = (uniform[:, 1] * (spare + slack + 1)).astype(np.int64)  # 0 to spare + slack
     return np.minimum(start, spare), count
 
 
@@ -136,7 +139,7 @@ class Sampler:
             the one at floor(N sqrt(U)), oldest first, which favours new ones, else each alike.
             "reward": softmax of the returns. "uncertainty": in proportion to the priority that
             came with the episode (each alike where all are zero).
-        min_length: actions of the shortest episode stored; also how far pieces are shortened.
+        slack: see `cut`.
         row_start: "zero" resets the latent at the beginning of every row. "carry" does so where a
             piece begins only; a row that begins within one gets the latent that the same row
             ended with in the batch before, which belongs to another episode.
@@ -144,7 +147,7 @@ class Sampler:
     Source: Continual-Dreamer. Differs: "zero" (the code carries), and "uncertainty" works.
     """
 
-    def __init__(self, sampling: str, recent_share: float, min_length: int, row_start: str):
+    def __init__(self, sampling: str, recent_share: float, slack: int, row_start: str):
         if sampling not in SAMPLINGS:
             raise unknown("sampling", sampling, SAMPLINGS)
         if row_start not in ROW_STARTS:
@@ -152,7 +155,7 @@ class Sampler:
         if not 0 <= recent_share <= 1:
             raise UserError(f"recent share {recent_share} is no share; give a number from 0 to 1")
         self.sampling, self.recent_share = sampling, recent_share
-        self.min_length, self.row_start = min_length, row_start
+        self.slack, self.row_start = slack, row_start
         self.left: tuple[int, int, int, int] | None = None  # place, arrival, start, records
         self._cumulative: tuple[int, np.ndarray] | None = None  # the table's changes, (N,) weights
 
@@ -190,10 +193,11 @@ class Sampler:
         need = batch * length
         left = self._left_over(table)
         missing = need - (left[2] if left else 0)
-        pieces = max(0, -(-missing // min(self.min_length, length)))  # even if all are shortest
+        shortest = min(self.slack, length, int(table.length[table.order].min()) + 1)
+        pieces = max(0, -(-missing // shortest))  # even if all are so short
         draws = uniform(generator, pieces, 4)
         place = table.order[self.choose(table, draws[:, :2])]
-        start, count = cut(table.length[place] + 1, draws[:, 2:], length, self.min_length)
+        start, count = cut(table.length[place] + 1, draws[:, 2:], length, self.slack)
         if left:
             place, start, count = (
                 np.concatenate(([one], many))

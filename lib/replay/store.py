@@ -114,7 +114,7 @@ class EpisodeStore:
         obs_shape, obs_dtype: of an observation as stored.
         episode_length: most actions of an episode.
         retention: which episodes stay, see `retention.build`.
-        sampling, recent_share, row_start: what is drawn, see `Sampler`.
+        sampling, recent_share, slack, row_start: what is drawn, see `Sampler`.
         min_length: actions; shorter episodes are discarded and counted in `discarded`.
         to_images: coverage: stored observations (..., *shape) to pictures (..., h, w, 3) uint8;
             None where they are pictures already.
@@ -137,6 +137,7 @@ class EpisodeStore:
         sampling: str,
         recent_share: float,
         min_length: int,
+        slack: int,
         row_start: str,
         to_images: Callable[[Tensor], Tensor] | None = None,
         seed_generator: torch.Generator | None = None,
@@ -158,7 +159,7 @@ class EpisodeStore:
         self.capacity, self.episode_length, self.min_length = capacity, episode_length, min_length
         self.device, self.discarded = torch.device(device), 0
         self.table, self.rule = Table(), build(retention, embed)
-        self.sampler = Sampler(sampling, recent_share, min_length, row_start)
+        self.sampler = Sampler(sampling, recent_share, slack, row_start)
         # One record more than actions in each episode, and episodes are no shorter than allowed.
         limit = capacity + capacity // min_length
         self.records = Records(limit, obs_shape, obs_dtype, action_size, device)

@@ -226,6 +226,6 @@ def test_places_are_used_again_and_the_order_stays_that_of_arrival():
     ],
 )
 def test_settings_out_of_range_are_named(change, message):
-    settings = {"sampling": "uniform", "recent_share": 0.5, "min_length": 5, "row_start": "zero"}
+    settings = {"sampling": "uniform", "recent_share": 0.5, "slack": 5, "row_start": "zero"}
     with pytest.raises(UserError, match=message):
         Sampler(**(settings | change))

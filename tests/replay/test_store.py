@@ -20,6 +20,7 @@ def new_store(capacity: int = 60, **changes: Any) -> EpisodeStore:
         "sampling": "uniform",
         "recent_share": 0.5,
         "min_length": 3,
+        "slack": 3,
         "row_start": "zero",
     }
     return EpisodeStore(capacity, (3,), torch.int16, A, MOST, **(settings | changes))
@@ -273,6 +274,7 @@ def test_coverage_keeps_the_episode_that_looks_different(draws):
         sampling="uniform",
         recent_share=0.5,
         min_length=1,
+        slack=1,
         row_start="zero",
         seed_generator=torch.Generator().manual_seed(0),
     )
