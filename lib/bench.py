@@ -1,7 +1,7 @@
 """Bench files: what `make bench` measured on one machine, read back and sorted for drawing.
 
 A file names hardware, commit and versions and holds rows; every row has the fields of `Row` and no
-others. A row's name is `WHAT, DETAIL, SIZE`, where the size is a preset of `lib.tdmpc.presets`,
+others. A row's name is `WHAT, DETAIL, SIZE`, where the size is a preset of a family,
 or `WHAT, LETTER = NUMBER, SIZE` where one setting is varied. Nothing here measures or draws.
 """
 
@@ -34,6 +34,9 @@ GROUPS = {
     "plan": "growth",
     "update": "growth",
     "hours": "hours",
+    "dreamer updates": "dreamers",
+    "dreamer decisions": "dreamers",
+    "dreamer seeds": "dreamers",
 }
 ENVIRONMENTS = "environments"
 PARTS = {
@@ -47,6 +50,7 @@ PARTS = {
     "ready": "ready",
     "growth": "growth",
     "hours": "hours",
+    "dreamers": "dreamer",
 }
 MACHINES = ("nvidia", "geforce", "tesla")  # words of a device's name that tell nothing apart
 
@@ -76,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Aim:
-    """What issue 4 asks of one number of a row."""
+    """What is asked of one number of a row."""
 
     row: str
     field: str  # "fast" or "ratio"
@@ -113,6 +117,16 @@ AIMS = (
     Aim(f"hours, 3 tasks {BARE}, cheetah-full", "fast", 1.5, False, "cuda", "hours, cheetah"),
     Aim(f"hours, 4 tasks {BARE}, grid-full", "fast", 0.5, False, "cuda", "hours, MiniGrid"),
     Aim("end to end, whole run, grid-quick", "ratio", 5, True, "cpu", "times the plain path"),
+    Aim("dreamer updates, minigrid3-full-tf32", "fast", 36, False, "cuda", "Dreamer's update [ms]"),
+    Aim(
+        "dreamer updates, minigrid3-full-bf16", "fast", 33, False, "cuda", "in half precision [ms]"
+    ),
+    # Five seeds at most 2.5 times as long as one is five seeds in half of five turns.
+    *(
+        Aim(f"dreamer seeds, S = 5, minigrid3-full-{how}", "ratio", 2, True, "cuda", words)
+        for how, words in (("tf32", "5 Dreamers at once"), ("bf16", "in half precision"))
+    ),
+    Aim("dreamer updates, minigrid3-quick", "fast", 70, False, "cpu", "Dreamer's update [ms]"),
 )
 
 

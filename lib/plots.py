@@ -220,6 +220,37 @@ def series(
     return ax
 
 
+def composition(
+    steps: ArrayLike,
+    shares: Mapping[str, ArrayLike],
+    title: str = "What the replay holds",
+    boundaries: Sequence[float] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Stacked shares of a memory over the run, one band per task.
+
+    Args:
+        steps: (N,) env steps of the whole run.
+        shares: task to (N,) shares of stored steps, which add up to 1.
+        boundaries: task switches [env steps].
+    """
+    ax = new_axes(ax, (5.5, 3.2))
+    colours = [CYCLE[k % len(CYCLE)] for k in range(len(shares))]
+    ax.stackplot(
+        np.asarray(steps),
+        [np.asarray(share) for share in shares.values()],
+        labels=list(shares),
+        colors=colours,
+        alpha=0.75,
+    )
+    for boundary in boundaries:
+        ax.axvline(boundary, color=BLACK, linestyle=":", linewidth=1)
+    ax.set_ylim(0, 1)
+    _tidy(ax, title, "environment steps of the whole run", "share of stored steps")
+    ax.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
 def return_matrix(
     matrix: ArrayLike,
     tasks: Sequence[str],

@@ -67,7 +67,6 @@ from lib import families, maps, metrics, plots, results
 from lib import runs as plans
 from lib.envs import worlds
 from lib.runner.provenance import versions
-from lib.tdmpc.presets import ABOUT
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -76,12 +75,14 @@ given = {key: globals()[key] for key in families.PARAMETERS}
 plan = plans.plan(given, Path("outputs"))
 config, folder = plan.configs[0], plan.out
 figures = folder / "figures"
-env = config.env
+env, tdmpc = config.env, config.family == "tdmpc"
+rehearses = tdmpc and config.method.rehearse == "dreams"
+reviews = tdmpc and config.method.review
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
 
 card = {
-    "method": f"{config.method_name}: {ABOUT[config.method_name]}",
+    "method": f"{config.method_name}: {families.about(config)}",
     "preset": config.preset,
     "seeds" if plan.together else "seed": ", ".join(str(one.seed) for one in plan.configs),
     "device": families.choose_device(config.device),
@@ -301,7 +302,7 @@ if dreamers:
     header = [f"after{of_first}", "on free cells", "met before"]
     header += [f"coverage of {task}" for task in run.tasks]
     display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
-elif config.method.rehearse == "dreams":
+elif rehearses:
     print(f"Method '{run.method}' rehearses dreams, but they cannot be counted in this world.")
 else:
     print(f"Method '{run.method}' has no generator, so there are no dreams to show.")
@@ -329,7 +330,7 @@ for k in reviewers:
     heading = f"Review reward, end of {run.tasks[k]}{of_first}"
     ax = maps.reward_map(cells, audits[k]["intrinsic"], heading)
     plots.save(ax, figures / f"review_reward_{k + 1}.png")
-if not reviewers and config.method.review and not drawn and (many > 1 or load_mode):
+if not reviewers and reviews and not drawn and (many > 1 or load_mode):
     print(f"Method '{run.method}' has a reviewer, but this world has no map of its rewards.")
 elif not reviewers:
     print(f"There was no reviewer: method '{run.method}' has none, or there was only one task.")
@@ -337,24 +338,74 @@ elif not reviewers:
 # %% [markdown]
 # ## How did training go?
 #
-# The prediction score is −log of the squared error over a whole planning window, so higher is
-# better; dotted lines are task switches. A sudden dip late in a task would be an unstable update.
+# TD-MPC's prediction score is −log of the squared error over a whole planning window, so higher is
+# better; a Dreamer's world model has a loss, so lower is. Dotted lines are task switches. A sudden
+# jump late in a task would be an unstable update.
 
 # %%
+quantity, name, axis, heading = (
+    ("train/learner/score", "prediction score", "−log squared error [nats]", "the learner's")
+    if tdmpc
+    else ("train/model/total", "loss", "loss of the world model [nats]", "replayed")
+)
 scores = {
-    f"seed {one.seed}" if plan.together else "prediction score": one.series("train/learner/score")
-    for one in every
+    f"seed {one.seed}" if plan.together else name: one.series(quantity) for one in every
 }
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
 if all(len(score) for _, score in scores.values()):
     ax = plots.series(
         scores,
         "environment steps of the whole run",
-        "−log squared error [nats]",
-        "World model on the learner's batches",
+        axis,
+        f"World model on {heading} batches",
         boundaries=ends[:-1],
     )
     plots.save(ax, figures / "prediction_score.png")
+
+# %% [markdown]
+# ## Every task, all the time
+#
+# Where all tasks are looked at at every evaluation (`budget.eval_tasks`), their returns along the
+# whole run: a task is being learnt between its own two dotted lines. Rising before its time is
+# transfer, falling after it is forgetting. Of several seeds, the mean.
+
+# %%
+watched = [one.summary.get("monitor") or {} for one in every]
+if all(watched):
+    curves = {
+        task: (
+            watched[0][task]["env_steps"],
+            np.mean([one[task]["return"] for one in watched], axis=0),
+        )
+        for task in run.tasks
+        if task in watched[0]
+    }
+    heading = f"Evaluation of every task{of_all}"
+    label = "mean return of an episode"
+    ax = plots.series(curves, "environment steps of the whole run", label, heading)
+    for end in ends[:-1]:
+        ax.axvline(end, color="grey", linestyle=":", linewidth=1)
+    plots.save(ax, figures / "every_task.png")
+else:
+    print("Only the task being learnt was looked at on the way.")
+
+# %% [markdown]
+# ## What is kept of the past?
+#
+# Where a replay outlives its task, the share of every task in it. First in, first out keeps the
+# newest; a reservoir keeps every episode with the same chance. Of several seeds, the first.
+
+# %%
+held = {
+    task: run.series(f"train/replay/share-{j + 1}") for j, task in enumerate(run.tasks)
+}
+if all(len(steps) for steps, _ in held.values()):
+    steps = held[run.tasks[0]][0]
+    shares = {task: share for task, (_, share) in held.items()}
+    ax = plots.composition(steps, shares, f"What the replay holds{of_first}", ends[:-1])
+    plots.save(ax, figures / "composition.png")
+else:
+    print("Each task had a replay of its own.")
 
 # %% [markdown]
 # ## What it looks like

@@ -55,8 +55,9 @@ except UserError as error:
 # - *plain*: one state planned after another, one seed after another, every time step by itself, one
 #   small operation after the other. It is written to be read and to be right; the tests hold the
 #   fast form to it (`tests/oracle/`).
-# - *fast*: what a run uses (`lib/tdmpc/team.py`). Where a size ends in *-lower*, its searches run
-#   in half precision and its products in TF32; everything else is float32 on both sides.
+# - *fast*: what a run uses (`lib/tdmpc/team.py`, `lib/dreamer/team.py`). Where a size ends in
+#   *-lower*, its searches run in half precision and its products in TF32; where it ends in *-tf32*
+#   or *-bf16*, so do its products alone; everything else is float32 on both sides.
 #
 # A ratio above 1 is in favour of the fast form, whether the unit is a rate or a time. Where
 # environments are stepped, plain is Minigrid or dm_control itself.
@@ -112,7 +113,7 @@ for one in found:
     ax = speed.ratio_bars([row.name for row in rows], [row.ratio for row in rows], one.machine)
     ax.set_xlabel("times as good as the plain form")
     plots.save(ax, Path(out_dir) / one.path.stem / "ratios.png")
-    for group in ("planning", "updates", "stacked seeds", "end to end"):
+    for group in ("planning", "updates", "stacked seeds", "end to end", "dreamers"):
         if not one.group(group):
             print(one.without(group))
 

@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "budget.eval_every": 44,
     "budget.eval_episodes": 2,
     "budget.report_every": 20,
-    "budget.checkpoint_every": 30,
+    "budget.checkpoint_every": 10,
     "latent.variables": 2,
     "latent.classes": 3,
     "latent.deter": 5,

@@ -20,7 +20,8 @@ from lib.tdmpc.settings import TdmpcRun
 def processes() -> Any:
     """A context whose children start from one process that has everything imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lib.runner.loop", "tests.killing", "torch._dynamo"])
+    modules = ["lib.runner.loop", "lib.envs.gym.minigrid", "tests.killing", "torch._dynamo"]
+    context.set_forkserver_preload(modules)
     return context
 
 

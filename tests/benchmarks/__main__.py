@@ -11,6 +11,7 @@ form take turns; ratios above 1 are in favour of the fast form. The parts are
     ready         seconds until a process is at full speed, and its memory
     growth        milliseconds of one plan and one update as E, S, horizon and width grow
     hours         projected hours of whole sequences, from the rates above
+    dreamer       milliseconds of a Dreamer's update and decision, and of five seeds at once
 
 On two CPU cores all of it takes about seven minutes and --quick two; several more where nothing was
 compiled before.
@@ -31,7 +32,7 @@ from lib import bench
 from lib.errors import UserError, unknown
 from lib.families import choose_device
 from lib.places import shown
-from tests.benchmarks import engine, environments, starts, whole
+from tests.benchmarks import dreamer, engine, environments, starts, whole
 from tests.benchmarks.engine import Engine, Scale
 from tests.benchmarks.learners import Size
 from tests.benchmarks.measure import QUICK, THOROUGH, Line, heading, peaks, text, write
@@ -45,6 +46,7 @@ PARTS: dict[str, Callable[[Engine, float], Iterator[Line]]] = {
     "ready": starts.starting,
     "growth": engine.growing,
     "hours": whole.projecting,
+    "dreamer": dreamer.dreaming,
 }
 PART = bench.LATEST.with_name("part.json")  # some parts only: the file of all parts stays
 
@@ -96,6 +98,7 @@ def scale(device: torch.device, quick: bool, full: bool) -> Scale:
         bodies=bodies,
         effort=QUICK if quick else THOROUGH,
         thorough=not quick,
+        dreams=dreamer.dreams(device, quick),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from lib.graphs import WARM_UP
+from tests.benchmarks.dreamer import Dream
 from tests.benchmarks.learners import FORMS, Learners, Size
 from tests.benchmarks.measure import Effort, Form, Found, Line, compare, count_flops
 
@@ -34,6 +35,7 @@ class Scale:
         growth: settings varied one at a time: letter and values.
         bodies: tasks of the cheetah and the walker that are stepped.
         thorough: also stack seeds in a reviewed task, and start with nothing compiled before.
+        dreams: presets of the Dreamers.
     """
 
     sizes: tuple[Size, ...]
@@ -43,6 +45,7 @@ class Scale:
     bodies: tuple[str, ...]
     effort: Effort
     thorough: bool = True
+    dreams: tuple[Dream, ...] = ()
 
 
 @dataclass

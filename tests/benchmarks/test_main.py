@@ -8,9 +8,11 @@ import torch
 from lib import bench
 from tests.benchmarks import __main__ as program
 from tests.benchmarks import starts
+from tests.benchmarks.dreamer import Dream, Dreamers
 from tests.benchmarks.engine import Engine, Scale
 from tests.benchmarks.learners import Learners, Size
 from tests.benchmarks.measure import Effort
+from tests.dreamer_tiny import SETTINGS as DREAMER_SETTINGS
 from tests.tiny import SETTINGS
 
 CPU = torch.device("cpu")
@@ -24,6 +26,7 @@ SCALE = Scale(
     growth=(("E", (1, 2)), ("S", (2,)), ("horizon", (2, 3)), ("width", (7,))),
     bodies=("cheetah-run",),
     effort=Effort(turns=1, seconds=0.0),
+    dreams=(Dream("minigrid3-quick", "", tuple(DREAMER_SETTINGS.items())),),
 )
 STARTS = (starts.Start((1.0, 0.1, 0.1), 10.0), starts.Start((2.0, 0.3, 0.1), 20.0), None)
 
@@ -46,6 +49,7 @@ def test_every_part_gives_rows_that_the_page_can_sort(tiny, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert all(name in printed for name in names) and "written to" in printed
     units = {"planning": "plans/s", "updates": "updates/s", "growth": "ms", "hours": "h"}
+    units |= {"dreamers": "ms"}
     for row in found.rows:
         assert row.unit == units.get(row.group, row.unit)
         assert row.ratio == bench.better(row.unit, row.reference, row.fast)
@@ -104,11 +108,22 @@ def test_every_preset_of_a_scale_is_one_that_runs_have(device, quick, full):
 
 def test_what_is_asked_of_a_gpu_is_measured_on_one():
     scale, asked = program.scale(torch.device("cuda"), False, False), program.bench.AIMS
-    presets = {size.label for size in scale.sizes}
+    presets = {size.label for size in (*scale.sizes, *scale.dreams)}
     assert {aim.row.split(", ")[-1] for aim in asked} <= presets
     cheetah = scale.base.config()
     assert (cheetah.planner.horizon, cheetah.planner.samples) == ((25,), 512)
     assert (cheetah.model.width, cheetah.learning.batch, scale.base.many) == (512, 512, 64)
+
+
+@pytest.mark.parametrize("form", ["reference", "fast"])
+def test_dreamers_learn_and_decide_for_every_seed(form):
+    dreamers = Dreamers(SCALE.dreams[0].config(form), form, CPU, seeds=2)
+    decide = dreamers.deciding(3)
+    decide()
+    decide()
+    dreamers.update()
+    assert [agent.updates for agent in dreamers.agents] == [1, 1]
+    assert not any(agent.at_random for agent in dreamers.agents)
 
 
 @pytest.mark.parametrize("form", ["reference", "fast"])

@@ -21,6 +21,7 @@ ROWS = [
     row("plan, E = 16, grid-quick", 16.0, 4.0),
     row("update, S = 2, grid-quick"),
     row("hours, 4 tasks, grid-quick", 0.2, 0.1),
+    row("dreamer updates, minigrid3-quick", 120.0, 40.0, unit="ms", share_of_peak=None),
 ]
 
 
@@ -44,7 +45,7 @@ def test_every_question_gets_its_figure(tmp_path):
 def test_a_file_of_a_few_rows_says_how_to_measure_the_others(tmp_path):
     text, figures = drawn(tmp_path, json.dumps(TOLD | {"rows": ROWS[3:4]}))
     assert figures == {"ratios"}
-    for part in ("plans", "updates", "seeds", "whole", "growth", "ready", "hours"):
+    for part in ("plans", "updates", "seeds", "whole", "growth", "ready", "hours", "dreamer"):
         assert f"make bench ARGS='--only {part}'" in text
 
 
