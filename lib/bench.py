@@ -117,14 +117,17 @@ AIMS = (
     Aim(f"hours, 3 tasks {BARE}, cheetah-full", "fast", 1.5, False, "cuda", "hours, cheetah"),
     Aim(f"hours, 4 tasks {BARE}, grid-full", "fast", 0.5, False, "cuda", "hours, MiniGrid"),
     Aim("end to end, whole run, grid-quick", "ratio", 5, True, "cpu", "times the plain path"),
-    Aim("dreamer updates, minigrid3-full-tf32", "fast", 36, False, "cuda", "Dreamer's update [ms]"),
-    Aim(
-        "dreamer updates, minigrid3-full-bf16", "fast", 33, False, "cuda", "in half precision [ms]"
+    *(
+        Aim(f"dreamer updates, minigrid3-full-{how}", "fast", limit, False, "cuda", words)
+        for how, limit, words in (
+            ("tf32", 36, "Dreamer's update [ms]"),
+            ("bf16", 33, "the same in half precision [ms]"),
+        )
     ),
-    # Five seeds at most 2.5 times as long as one is five seeds in half of five turns.
+    # Five seeds at most 2.5 times as long as one: five turns of one are twice as long.
     *(
         Aim(f"dreamer seeds, S = 5, minigrid3-full-{how}", "ratio", 2, True, "cuda", words)
-        for how, words in (("tf32", "5 Dreamers at once"), ("bf16", "in half precision"))
+        for how, words in (("tf32", "5 Dreamers at once"), ("bf16", "5 in half precision"))
     ),
     Aim("dreamer updates, minigrid3-quick", "fast", 70, False, "cpu", "Dreamer's update [ms]"),
 )
