@@ -1,0 +1,39 @@
+"""Processes that train a Dreamer and die within an episode, as in a power cut."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib import config, families
+from lib.envs.gym.batch import GymBatch
+from lib.runner import loop
+
+
+def train(settings: dict[str, Any], out: str, die_at: int = 0, seeds: tuple[int, ...] = ()) -> None:
+    """Trains or resumes a run; dies before the given step of its world, if there are as many.
+
+    Args:
+        die_at: counts calls of `GymBatch.step` in this process, evaluations too; 0 lives on.
+        seeds: of several runs together, each in a folder of that name within `out`.
+    """
+    torch.set_num_threads(1)
+    if die_at:
+        original, seen = GymBatch.step, []
+
+        def step(self: GymBatch, action: torch.Tensor) -> Any:
+            seen.append(1)
+            if len(seen) == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return original(self, action)
+
+        GymBatch.step = step
+    run = families.from_dict(settings)
+    if not seeds:
+        loop.train(run, out, tensorboard=False, progress=False)
+        return
+    cfgs = [config.merge(run, {"seed": seed}) for seed in seeds]
+    folders = [Path(out) / str(seed) for seed in seeds]
+    loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
