@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lib.lanes import (
     Draw,
     Draws,
+    Flat,
     drawn,
     gradients,
     lane_norm,
@@ -73,6 +74,50 @@ def test_stacking_again_moves_every_tensor_to_the_new_stack():
     again = stack(own)
     again[1] = 1.0
     assert own[1].sum() == 5
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def layout() -> tuple[Flat, dict[str, Tensor]]:
+    tensors = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([7.0, 8.0])}
+    return Flat(tensors), tensors
+
+
+def test_a_row_holds_tensors_one_after_the_other():
+    flat, tensors = layout()
+    row = flat.row(tensors)
+    assert row.tolist() == [0, 1, 2, 3, 4, 5, 7, 8]
+    again = flat.views(row)
+    assert again.keys() == tensors.keys()
+    assert all(torch.equal(again[name], tensors[name]) for name in tensors)
+
+
+def test_a_row_is_a_copy_and_its_views_are_none():
+    flat, tensors = layout()
+    row = flat.row(tensors)
+    tensors["bias"][0] = 70.0
+    assert row[6] == 7.0
+    flat.views(row)["weight"][1, 0] = 30.0
+    assert row[3] == 30.0
+
+
+def test_rows_of_several_lanes_are_viewed_at_once():
+    flat, tensors = layout()
+    rows = torch.stack([flat.row(tensors), -flat.row(tensors)])
+    views = flat.views(rows)
+    assert views["weight"].shape == (2, 2, 3) and views["bias"].shape == (2, 2)
+    assert torch.equal(views["weight"][1], -tensors["weight"])
+
+
+def test_a_row_takes_tensors_in_its_own_order_and_no_others():
+    flat, tensors = layout()
+    turned = dict(reversed(tensors.items()))
+    assert torch.equal(flat.row(turned), flat.row(tensors))
+    with pytest.raises(ValueError, match="do not fit a row of"):
+        flat.row({"weight": tensors["weight"]})
+    with pytest.raises(ValueError, match="do not fit a row of"):
+        flat.row(tensors | {"bias": torch.zeros(3)})
 
 
 # --- functions --------------------------------------------------------------------------------

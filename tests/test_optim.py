@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 from torch import nn
 
 from lib import optim
 from lib.lanes import stack
-from lib.optim import Adam
+from lib.optim import Adam, FlatAdam
 
 
 def problem(seed: int = 0) -> tuple[nn.Linear, torch.Tensor]:
@@ -182,3 +184,84 @@ def test_an_optimiser_of_pytorchs_that_never_stepped_saves_and_restores_as_such(
     descend_aside(net, optimizer, x, 2)
     optim.load(optimizer, empty)
     assert not optimizer.state
+
+
+# Rows of numbers, as the Dreamers have them ----------------------------------------------------
+
+
+def keras(weights, gradients, lr, epsilon, decay, clip):
+    """A slow loop over numbers: clip, moments, the step with epsilon uncorrected, decay."""
+    mean, square = [0.0] * len(weights), [0.0] * len(weights)
+    for t, gradient in enumerate(gradients, 1):
+        norm = math.sqrt(sum(g * g for g in gradient))
+        rate = lr * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        for i, g in enumerate(gradient):
+            g = g * clip / max(clip, norm)
+            mean[i] = 0.9 * mean[i] + 0.1 * g
+            square[i] = 0.999 * square[i] + 0.001 * g * g
+            weights[i] *= 1 - decay
+            weights[i] -= rate * mean[i] / (math.sqrt(square[i]) + epsilon)
+    return weights
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 50.0], ids=["tiny", "usual", "clipped"])
+def test_rows_take_the_steps_of_a_slow_loop(scale):
+    draws = torch.Generator().manual_seed(0)
+    row = torch.randn(2, 5, generator=draws)
+    gradients = scale * torch.randn(7, 2, 5, generator=draws)
+    how = {"lr": 1e-2, "epsilon": 1e-5, "decay": 1e-3, "clip": 10.0}
+    wanted = [keras(row[s].tolist(), gradients[:, s].tolist(), **how) for s in range(2)]
+    adam = FlatAdam.over(row.clone(), **how)
+    for gradient in gradients:
+        norm = adam.apply(gradient)
+        torch.testing.assert_close(norm, torch.linalg.vector_norm(gradient, dim=1))
+    torch.testing.assert_close(adam.row, torch.tensor(wanted))
+
+
+def test_a_tiny_gradient_takes_a_smaller_step_than_with_pytorchs_epsilon():
+    # g = 1e-6, epsilon = 1e-5: m = 0.1 g, sqrt(v) = sqrt(0.001) g, rate = lr sqrt(0.001) / 0.1,
+    # so the step is lr g / (g + epsilon / sqrt(0.001)), not lr g / (g + epsilon)
+    adam = FlatAdam.over(torch.zeros(1, 1), 0.1, 1e-5, 0.0, 100.0)
+    adam.apply(torch.full((1, 1), 1e-6))
+    assert adam.row.item() == pytest.approx(
+        -0.1 * 1e-6 / (1e-6 + 1e-5 / math.sqrt(0.001)), rel=1e-4
+    )
+
+
+def test_decay_takes_the_same_share_whatever_the_learning_rate():
+    for lr in (0.0, 1e-2):
+        adam = FlatAdam.over(torch.ones(1, 3), lr, 1e-5, 0.25, 100.0)
+        adam.apply(torch.zeros(1, 3))
+        assert adam.row.tolist() == [[0.75] * 3]
+
+
+def test_rows_are_clipped_one_by_one():
+    adam = FlatAdam.over(torch.zeros(2, 2), 1.0, 1e-5, 0.0, 1.0)
+    norms = adam.apply(torch.tensor([[3.0, 4.0], [0.3, 0.4]]))
+    assert norms.tolist() == pytest.approx([5.0, 0.5])
+    torch.testing.assert_close(adam.mean, 0.1 * torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
+
+
+def test_joined_rows_are_those_of_their_runs():
+    each = [FlatAdam.over(torch.full((3,), float(i)), 0.1, 1e-5, 0.0, 100.0) for i in range(2)]
+    both = FlatAdam.joined(each)
+    both.apply(torch.ones(2, 3))
+    assert torch.equal(both.row[1], each[1].row) and torch.equal(both.mean[0], each[0].mean)
+    assert each[0].step == each[1].step == 1
+    alone = FlatAdam.over(torch.ones(1, 3), 0.1, 1e-5, 0.0, 100.0)
+    alone.apply(torch.ones(1, 3))
+    torch.testing.assert_close(each[1].row, alone.row[0])
+    each[0].reset()
+    assert not both.mean[0].any() and both.mean[1].any() and both.step == 0
+
+
+def test_restored_rows_take_the_same_steps_to_the_bit():
+    draws = torch.Generator().manual_seed(0)
+    adam = FlatAdam.over(torch.zeros(1, 4), 0.1, 1e-5, 1e-3, 100.0)
+    adam.apply(torch.randn(1, 4, generator=draws))
+    twin = FlatAdam.over(adam.row.clone(), 0.1, 1e-5, 1e-3, 100.0)
+    twin.load_state_dict(adam.state_dict())
+    gradient = torch.randn(1, 4, generator=draws)
+    adam.apply(gradient)
+    twin.apply(gradient)
+    assert torch.equal(adam.row, twin.row) and twin.step == 2
