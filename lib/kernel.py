@@ -10,6 +10,8 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
+UNATTENDED = "WORKBOOK_UNATTENDED"  # set in kernels that nobody sits in front of
+
 
 class ThisPython(AsyncKernelManager):
     """Starts `sys.executable` as the kernel.
@@ -34,6 +36,7 @@ class ThisPython(AsyncKernelManager):
             ],
             display_name="Python 3 (ipykernel)",
             language="python",
+            env={UNATTENDED: "1"},
             metadata={"supported_encryption": ["curve"]},
         )
 

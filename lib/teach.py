@@ -217,6 +217,8 @@ def _shapes(case: Case) -> str:
     def text(value: Any) -> str:
         if isinstance(value, Tensor):
             return str(list(value.shape))
+        if callable(value):
+            return getattr(value, "__name__", type(value).__name__)
         return repr(value) if not isinstance(value, list | tuple) else str(list(map(text, value)))
 
     named = [f"{key}={text(value)}" for key, value in case.kwargs.items()]

@@ -1,0 +1,324 @@
+"""Films to step through in a notebook: pictures side by side, and numbers below that move along.
+
+    from lib import viewer
+    viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
+
+Every picture is prepared once, so moving along is only a lookup. Play, pause and steps are buttons,
+the slider listens to the arrow keys, and Tab goes from one to the next. Where nobody is there to
+press a button (a chapter that is being built, a page that shows no widgets) a still figure takes
+its place.
+
+Letters: T pictures of a film.
+"""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from lib.errors import UserError
+from lib.imagine import filmstrip
+from lib.plots import BLACK, CYCLE
+
+SPEEDS = {"slow": 1000, "normal": 500, "fast": 200, "very fast": 80}  # milliseconds a picture
+LONGEST = 600  # pictures; more would take minutes to prepare and hundreds of MB
+WIDTH, PICTURE, PANEL = 7.2, 2.4, 0.85  # inches: of all, of the largest picture, of a panel
+DPI = 80
+
+
+def scrub(
+    frames: Mapping[str, ArrayLike] | ArrayLike,
+    series: Mapping[str, ArrayLike] | None = None,
+    captions: Sequence[str] = (),
+    *,
+    title: str = "",
+    xlabel: str = "step",
+) -> "Scrubber | None":
+    """A film for the last line of a cell; what does not fit is said there in one line.
+
+    Args and letters: see `Scrubber`.
+    """
+    try:
+        return Scrubber(frames, series, captions, title=title, xlabel=xlabel)
+    except UserError as error:
+        print(f"No film: {error}")
+        return None
+
+
+class Scrubber:
+    """A film with controls.
+
+    Args:
+        frames: name -> (T, height, width, 3) pictures, uint8 or between 0 and 1, shown side by
+            side; or one such array.
+        series: name -> (T,) numbers, each drawn in a panel below; NaN leaves a gap.
+        captions: a line of text for each picture, T of them or none.
+        title: above everything.
+        xlabel: what the pictures are counted by.
+
+    Raises:
+        UserError: no pictures, or not as many of one as of the other.
+    """
+
+    def __init__(
+        self,
+        frames: Mapping[str, ArrayLike] | ArrayLike,
+        series: Mapping[str, ArrayLike] | None = None,
+        captions: Sequence[str] = (),
+        *,
+        title: str = "",
+        xlabel: str = "step",
+    ):
+        films = frames if isinstance(frames, Mapping) else {"": frames}
+        self.films = {str(name): _pictures(name, film) for name, film in films.items()}
+        if not self.films:
+            raise UserError("no pictures were given; hand at least one film of (T, h, w, 3)")
+        self.count = len(next(iter(self.films.values())))
+        self.series = {str(name): _numbers(name, row) for name, row in (series or {}).items()}
+        self.captions = [str(line) for line in captions]
+        self.title, self.xlabel = title, xlabel
+        for name, row in {**self.films, **self.series, "captions": self.captions}.items():
+            if len(row) != self.count and not (name == "captions" and not row):
+                raise UserError(
+                    f"'{name or 'frames'}' has length {len(row)} and the film {self.count} "
+                    "pictures; give one for each picture"
+                )
+        self._stills: list[bytes] = []
+        self._widget: Any = None
+
+    # --- pictures ------------------------------------------------------------------------
+
+    @property
+    def stills(self) -> list[bytes]:
+        """T pictures with everything on them, as PNG; prepared when they are first asked for."""
+        if not self._stills:
+            self._stills = self._rendered()
+        return self._stills
+
+    def caption(self, index: int) -> str:
+        """Everything that picture `index` shows, in words."""
+        values = [f"{name} {row[index]:.3g}" for name, row in self.series.items()]
+        told = [f"{self.xlabel} {index}", *self.captions[index : index + 1], *values]
+        return ", ".join(part for part in told if part)
+
+    def _rendered(self) -> list[bytes]:
+        """Draws what never changes once, and what moves onto a copy of it for every picture."""
+        height, width = (max(film.shape[i] for film in self.films.values()) for i in (1, 2))
+        tall = min(PICTURE, WIDTH / len(self.films) * height / width)
+        head = 0.75 if self.title else 0.5
+        size = (WIDTH, head + tall + PANEL * len(self.series) + (0.45 if self.series else 0.0))
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        ratios = [tall + head] + [PANEL] * len(self.series)
+        grid = figure.add_gridspec(len(ratios), len(self.films), height_ratios=ratios)
+        if self.title:
+            figure.suptitle(self.title, fontsize=11)
+        moving: list[tuple[Axes, Artist]] = []
+        images, texts = [], []
+        for column, (name, film) in enumerate(self.films.items()):
+            ax = figure.add_subplot(grid[0, column])
+            ax.set_title(name, fontsize=10)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            images.append(ax.imshow(film[0], animated=True))
+            moving.append((ax, images[-1]))
+        panels = [figure.add_subplot(grid[row + 1, :]) for row in range(len(self.series))]
+        dots = []
+        for ax, (name, row), color in zip(panels, self.series.items(), CYCLE * 9, strict=False):
+            _panel(ax, row, color)
+            line = ax.axvline(0, color=BLACK, linestyle="--", linewidth=1, animated=True)
+            (dot,) = ax.plot([0], row[:1], "o", color=BLACK, markersize=5, animated=True)
+            text = ax.set_title(name, fontsize=9, loc="left")
+            text.set_animated(True)
+            dots.append((line, dot))
+            texts.append((name, row, text))
+            moving += [(ax, line), (ax, dot), (ax, text)]
+        _count_by(panels, self.xlabel)
+        canvas.draw()
+        still = canvas.copy_from_bbox(figure.bbox)
+        figure.set_layout_engine("none")
+        found = []
+        for index in range(self.count):
+            canvas.restore_region(still)
+            for image, film in zip(images, self.films.values(), strict=True):
+                image.set_data(film[index])
+            for (line, dot), (name, row, text) in zip(dots, texts, strict=True):
+                line.set_xdata([index, index])
+                dot.set_data([index], row[index : index + 1])
+                text.set_text(f"{name}: {row[index]:.3g}")
+            for ax, artist in moving:
+                ax.draw_artist(artist)
+            held = io.BytesIO()
+            picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+            picture.save(held, "PNG", compress_level=3)
+            found.append(held.getvalue())
+        return found
+
+    # --- a still figure ------------------------------------------------------------------
+
+    def static(self, count: int = 6) -> np.ndarray:
+        """Some pictures of every film side by side and the whole series: for pages and paper.
+
+        Args:
+            count: pictures of each film, evenly spaced from the first to the last.
+
+        Returns:
+            The axes of a new figure, films first.
+        """
+        import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
+
+        shape = next(iter(self.films.values())).shape
+        shown = max(1, min(count, self.count))
+        strip = WIDTH / shown * shape[1] / shape[2] + 0.35
+        ratios = [strip] * len(self.films) + [PANEL] * len(self.series)
+        figure, axes = plt.subplots(
+            len(ratios),
+            1,
+            figsize=(WIDTH, sum(ratios) + 0.6),
+            height_ratios=ratios,
+            layout="constrained",
+            squeeze=False,
+        )
+        if self.title:
+            figure.suptitle(self.title, fontsize=11)
+        films, panels = axes[: len(self.films), 0], axes[len(self.films) :, 0]
+        for ax, (name, film) in zip(films, self.films.items(), strict=True):
+            filmstrip(film, np.arange(self.count), shown, xlabel="", ax=ax)
+            ax.set_ylabel(name, fontsize=10)
+        at = np.linspace(0, self.count - 1, shown).round()
+        for ax, (name, row), color in zip(panels, self.series.items(), CYCLE * 9, strict=False):
+            _panel(ax, row, color)
+            ax.set_title(name, fontsize=9, loc="left")
+            for place in at:
+                ax.axvline(place, color="0.8", linestyle=":", linewidth=1, zorder=0.5)
+        _count_by(panels, self.xlabel)
+        if not len(panels):
+            films[-1].set_xlabel(self.xlabel, fontsize=10)
+        return axes[:, 0]
+
+    # --- controls ------------------------------------------------------------------------
+
+    @property
+    def widget(self) -> Any:
+        """Picture and controls; the same ones every time."""
+        if self._widget is None:
+            self._widget = self._controls()
+        return self._widget
+
+    def _controls(self) -> Any:
+        import ipywidgets as widgets
+
+        last, stills = self.count - 1, self.stills
+        image = widgets.Image(value=stills[0], format="png")
+        words = widgets.Label(self.caption(0))
+        play = widgets.Play(
+            min=0, max=last, interval=SPEEDS["normal"], show_repeat=True, tooltip="play or pause"
+        )
+        slider = widgets.IntSlider(
+            min=0,
+            max=last,
+            description=self.xlabel,
+            tooltip="arrow keys move along",
+            style={"description_width": "initial"},
+            layout={"width": "320px"},
+        )
+        width = {"width": "90px"}
+        back, forth = (
+            widgets.Button(description=name, icon=icon, tooltip=f"one picture {name}", layout=width)
+            for name, icon in (("back", "step-backward"), ("forward", "step-forward"))
+        )
+        speed = widgets.Dropdown(
+            options=list(SPEEDS), value="normal", description="speed", layout={"width": "180px"}
+        )
+
+        def move(change: Any) -> None:
+            image.value, words.value = stills[change["new"]], self.caption(change["new"])
+
+        def step(by: int) -> None:
+            slider.value = min(max(slider.value + by, 0), last)
+
+        def pace(change: Any) -> None:
+            play.interval = SPEEDS[change["new"]]
+
+        slider.observe(move, "value")
+        back.on_click(lambda _: step(-1))
+        forth.on_click(lambda _: step(1))
+        speed.observe(pace, "value")
+        widgets.jslink((play, "value"), (slider, "value"))  # in the page, so that it runs smoothly
+        buttons = widgets.HBox([play, back, forth, slider, speed], layout={"flex_flow": "wrap"})
+        return widgets.VBox([image, buttons, words])
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        from lib.kernel import UNATTENDED
+
+        if os.environ.get(UNATTENDED):
+            self.static()
+            return
+        try:
+            display(self.widget)
+        except ImportError:
+            print("ipywidgets is not installed, so this is a still: pip install ipywidgets")
+            self.static()
+
+
+def _pictures(name: str, film: ArrayLike) -> np.ndarray:
+    """(T, height, width, 3) uint8, or UserError."""
+    film, label = np.asarray(film), f"film '{name}'" if name else "the film"
+    if film.ndim != 4 or film.shape[-1] != 3 or not film.size:
+        raise UserError(
+            f"{label} has shape {film.shape}; pictures are (T, height, width, 3), at least one"
+        )
+    if len(film) > LONGEST:
+        each = -(-len(film) // LONGEST)
+        raise UserError(
+            f"{label} has {len(film)} pictures, at most {LONGEST} are prepared; show one in "
+            f"{each}, film[::{each}]"
+        )
+    if film.dtype == np.uint8:
+        return film
+    if film.dtype.kind != "f" or not (film.min() >= 0 and film.max() <= 1):
+        raise UserError(
+            f"{label} holds {film.dtype} from {film.min()} to {film.max()}; pictures are uint8, "
+            "or floats between 0 and 1"
+        )
+    return (255 * film).round().astype(np.uint8)
+
+
+def _numbers(name: str, row: ArrayLike) -> np.ndarray:
+    """(T,) floats, or UserError."""
+    try:
+        found = np.asarray(row, float)
+    except (TypeError, ValueError):
+        raise UserError(f"series '{name}' is {row!r}; give a row of numbers") from None
+    if found.ndim != 1:
+        raise UserError(f"series '{name}' has shape {found.shape}; give one number a picture, (T,)")
+    return found
+
+
+def _panel(ax: Axes, row: np.ndarray, color: str) -> None:
+    ax.plot(np.arange(len(row)), row, color=color, linewidth=1.6, marker=".", markersize=4)
+    ax.set_xlim(-0.5, len(row) - 0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=8)
+    ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.margins(y=0.2)
+
+
+def _count_by(panels: Sequence[Axes], xlabel: str) -> None:
+    """Steps are named below the last panel alone."""
+    for ax in panels:
+        ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        ax.tick_params(labelbottom=ax is panels[-1])
+    if len(panels):
+        panels[-1].set_xlabel(xlabel, fontsize=10)
