@@ -78,17 +78,43 @@ def test_the_familys_own_method_is_run_where_none_is_named():
 
 def test_the_defaults_are_the_published_ones_on_minigrid():
     run = resolve("minigrid3-full")
-    assert (run.latent, run.network, run.objective) == (
-        LatentConfig("categorical", 32, 32, 0.1, 1024, 1024, "none"),
-        NetworkConfig(48, 400, 4, 400, 4),
-        ObjectiveConfig("reconstruction", 1.0, 0.8, 0.0, True, True, "tanh"),
+    assert run.latent == LatentConfig(
+        kind="categorical", variables=32, classes=32, deter=1024, hidden=1024, norm="none"
     )
-    assert run.behaviour == BehaviourConfig("auto", 0.99, 0.95, 15, 0, 3e-3, 100)
-    assert run.explore == ExploreConfig("none", 10, 0.9, 0.9, 3e-4, 0, "task")
+    assert run.network == NetworkConfig(
+        depth=48, code_width=400, code_layers=4, head_width=400, head_layers=4
+    )
+    assert run.objective == ObjectiveConfig(
+        kl_scale=1.0,
+        kl_balance=0.8,
+        free_nats=0.0,
+        discount_head=True,
+        reward_shapes=True,
+        reward="tanh",
+    )
+    assert run.behaviour == BehaviourConfig(
+        discount=0.99, lam=0.95, horizon=15, starts=0, entropy=3e-3, slow_every=100
+    )
+    assert run.explore == ExploreConfig(
+        bonus="none", members=10, intrinsic=0.9, extrinsic=0.9, lr=3e-4, every=0, evaluate="task"
+    )
     assert run.update == UpdateConfig(
-        16, 50, 10, 10_000, 1, 1e-4, 8e-5, 2e-4, 100.0, 1e-5, 1e-6, "single"
+        batch=16,
+        length=50,
+        env_steps_per_update=10,
+        prefill=10_000,
+        pretrain=1,
+        model_lr=1e-4,
+        actor_lr=8e-5,
+        critic_lr=2e-4,
+        clip=100.0,
+        epsilon=1e-5,
+        decay=1e-6,
+        precision="single",
     )
-    assert run.replay == ReplayConfig(2_000_000, "fifo", "uniform", min_length=5, row_start="zero")
+    assert run.replay == ReplayConfig(
+        capacity=2_000_000, retention="fifo", sampling="uniform", min_length=5, row_start="zero"
+    )
     assert (run.boundary.carry, run.boundary.reset_optimizers) == ("everything", False)
     assert run.env.episode_length == 100 and run.budget.parallel_envs == 1
     assert (run.budget.env_steps_per_task, run.budget.eval_every) == (750_000, 10_000)
