@@ -56,6 +56,15 @@ class Categorical:
         """(..., P) and uniform draws (..., V) to (..., Z)."""
         return straight_through(F.softmax(self.logits(stats), -1), noise).flatten(-2)
 
+    def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """What `pull` needs to know of samples: (..., V, C)."""
+        return F.softmax(self.logits(stats), -1)
+
+    def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
+        """The gradient of samples (..., Z) as one of their statistics (..., P)."""
+        grad = grad.unflatten(-1, (self.variables, self.classes))
+        return torch._softmax_backward_data(grad, slope, -1, slope.dtype).flatten(-2)
+
     def mode(self, stats: Tensor) -> Tensor:
         """The most likely sample: (..., P) to (..., Z)."""
         return one_hot(self.logits(stats).argmax(-1), self.classes).flatten(-2)
@@ -102,6 +111,15 @@ class Gaussian:
         """(..., P) and normal draws (..., V) to (..., Z)."""
         mean, std = self.moments(stats)
         return mean + std * noise
+
+    def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """What `pull` needs to know of samples: (..., V)."""
+        half = torch.sigmoid(stats.float().chunk(2, -1)[1] / 2)
+        return noise * half * (1 - half)
+
+    def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
+        """The gradient of samples (..., Z) as one of their statistics (..., P)."""
+        return torch.cat((grad, grad * slope), -1)
 
     def mode(self, stats: Tensor) -> Tensor:
         """The most likely sample: (..., P) to (..., Z)."""

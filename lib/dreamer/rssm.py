@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from lib.dreamer.latents import build_latent
 from lib.dreamer.networks import NORM_EPS, linear, norm_layer
+from lib.dreamer.scan import Weights, advance, scan
 from lib.dreamer.settings import LatentConfig
 from lib.lanes import Draw
 
@@ -32,12 +33,13 @@ class Observed(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Weights of the input layer and of the posterior's hidden layer, by what they read."""
+    """The layers as a loop over records needs them: cut by what they read, see `Rssm.split`."""
 
-    of_z: Tensor  # (Z, hidden)
-    of_action: Tensor  # (hidden, A)
-    of_h: Tensor  # (D, hidden)
-    of_embed: Tensor  # (hidden, E)
+    scan: Weights
+    of_action: Tensor  # (I, A), of the input layer
+    of_embed: Tensor  # (I, E), of the posterior's hidden layer
+    prior_hidden: Tensor  # (I, D)
+    prior_out: Tensor  # (P, I)
 
 
 class Rssm(nn.Module):
@@ -83,39 +85,50 @@ class Rssm(nn.Module):
     # --- one step ----------------------------------------------------------------------------
 
     def split(self) -> Split:
-        """The layers that read two things, as one matrix for each.
+        """The layers that read two things, as one matrix for each; taken once before a loop.
 
-        Taken once before a scan: cut inside it, every step would write a whole gradient.
+        Cut or converted inside it, every step would write a whole weight or its gradient. Rows of
+        a matrix of their own start at multiples that tensor cores want, whatever A is.
         """
-        size, deter = self.latent.size, self.deter
-        of_z, of_action = self.input.weight.split((size, self.input.in_features - size), 1)
-        layer = self.posterior_hidden
-        of_h, of_embed = layer.weight.split((deter, layer.in_features - deter), 1)
-        return Split(of_z.T, of_action, of_h.T, of_embed)
-
-    def advance(self, state: State, from_action: Tensor, of_z: Tensor) -> Tensor:
-        """The next h: (B, ·) and what the action adds to the input layer (B, hidden) to (B, D)."""
-        x = F.elu(self.input_norm(torch.addmm(from_action, state.z, of_z)))
-        # Half precision would drift over the records, so the cell is normalised in single.
-        gates = self.cell_norm(self.cell(torch.cat((x, state.h), -1)).float())
-        reset, candidate, update = gates.chunk(3, -1)
-        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
-        return torch.lerp(state.h, candidate, torch.sigmoid(update - 1))
+        size = self.latent.size
+        layer, above = self.input, self.posterior_hidden
+        of_z, of_action = (
+            part.contiguous() for part in layer.weight.split((size, layer.in_features - size), 1)
+        )
+        of_h, of_embed = above.weight.split((self.deter, above.in_features - self.deter), 1)
+        scan = Weights(
+            _ready(of_z).T,
+            _ready(self.cell.weight),
+            _ready(self.cell.bias),
+            self.cell_norm.weight,
+            self.cell_norm.bias,
+            _ready(of_h).T,
+            _ready(self.posterior_out.weight),
+            _ready(self.posterior_out.bias),
+            *_norm_of(self.input_norm),
+            *_norm_of(self.posterior_norm),
+        )
+        prior = (_ready(self.prior_hidden.weight), _ready(self.prior_out.weight))
+        return Split(scan, of_action, of_embed, *prior)
 
     def prior(self, h: Tensor) -> Tensor:
         """Statistics of z without the observation: (..., D) to (..., P)."""
         return self.prior_out(F.elu(self.prior_norm(self.prior_hidden(h))))
 
-    def posterior(self, h: Tensor, from_embed: Tensor, of_h: Tensor) -> Tensor:
-        """Statistics of z with it: (B, D) and (B, hidden) to (B, P)."""
-        return self.posterior_out(F.elu(self.posterior_norm(torch.addmm(from_embed, h, of_h))))
+    def imagine_step(
+        self, state: State, action: Tensor, noise: Tensor, split: Split | None = None
+    ) -> State:
+        """The next state as the model expects it: (N, ·) and (N, A), `latent.noise(N)`.
 
-    def imagine_step(self, state: State, action: Tensor, noise: Tensor) -> State:
-        """The next state as the model expects it: (N, ·) and (N, A), `latent.noise(N)`."""
-        split = self.split()
+        Args:
+            split: what `split` gave, where several steps follow each other.
+        """
+        split = split or self.split()
         from_action = F.linear(action, split.of_action, self.input.bias)
-        h = self.advance(state, from_action, split.of_z)
-        return State(self.latent.sample(self.prior(h), noise), h)
+        h, _ = advance(*state, from_action, split.scan)
+        x = F.elu(self.prior_norm(F.linear(h, split.prior_hidden, self.prior_hidden.bias)))
+        stats = F.linear(x, split.prior_out, self.prior_out.bias)
+        return State(self.latent.sample(stats, noise), h)
 
     def observe_step(
         self, embed: Tensor, action: Tensor, first: Tensor, noise: Tensor, state: State
@@ -152,7 +165,7 @@ class Rssm(nn.Module):
             initial: (B, ·) state before the first record.
         """
         state, posterior = self._scan(embed, action, first, noise, initial)
-        return Observed(state, posterior.float(), self.prior(state.h).float())
+        return Observed(state, posterior, self.prior(state.h).float())
 
     def _scan(
         self, embed: Tensor, action: Tensor, first: Tensor, noise: Tensor, state: State
@@ -160,20 +173,19 @@ class Rssm(nn.Module):
         """Posterior states (T, B, ·) and their statistics (T, B, P)."""
         assert first.dtype == torch.bool, f"first is {first.dtype}, not bool"
         keep, split = (~first).float().unsqueeze(-1), self.split()  # (T, B, 1)
-        steps = zip(
-            F.linear(embed, split.of_embed, self.posterior_hidden.bias).unbind(),
-            F.linear(action * keep, split.of_action, self.input.bias).unbind(),
-            keep.unbind(),
-            noise.unbind(),
-            strict=True,
+        from_embed = F.linear(embed, split.of_embed, self.posterior_hidden.bias)
+        from_action = F.linear(action * keep, split.of_action, self.input.bias)
+        z, h, posterior = scan(
+            self.latent, from_embed, from_action, keep, noise, *state, split.scan
         )
-        states, posterior = [], []
-        for from_embed, from_action, kept, drawn in steps:
-            before = State(state.z * kept, state.h * kept)
-            h = self.advance(before, from_action, split.of_z)
-            stats = self.posterior(h, from_embed, split.of_h)
-            state = State(self.latent.sample(stats, drawn), h)
-            states.append(state)
-            posterior.append(stats)
-        zs, hs = zip(*states, strict=True)
-        return State(torch.stack(zs), torch.stack(hs)), torch.stack(posterior)
+        return State(z, h), posterior
+
+
+def _ready(weight: Tensor) -> Tensor:
+    """A weight in the precision that products have here, converted once instead of each time."""
+    kind = weight.device.type
+    return weight.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else weight
+
+
+def _norm_of(layer: nn.Module) -> tuple[Tensor | None, Tensor | None]:
+    return (layer.weight, layer.bias) if isinstance(layer, nn.LayerNorm) else (None, None)
