@@ -348,9 +348,7 @@ quantity, name, axis, heading = (
     if tdmpc
     else ("train/model/total", "loss", "loss of the world model [nats]", "replayed")
 )
-scores = {
-    f"seed {one.seed}" if plan.together else name: one.series(quantity) for one in every
-}
+scores = {f"seed {one.seed}" if plan.together else name: one.series(quantity) for one in every}
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
 if all(len(score) for _, score in scores.values()):
     ax = plots.series(
@@ -382,9 +380,9 @@ if all(watched):
     }
     heading = f"Evaluation of every task{of_all}"
     label = "mean return of an episode"
-    ax = plots.series(curves, "environment steps of the whole run", label, heading)
-    for end in ends[:-1]:
-        ax.axvline(end, color="grey", linestyle=":", linewidth=1)
+    ax = plots.series(
+        curves, "environment steps of the whole run", label, heading, boundaries=ends[:-1]
+    )
     plots.save(ax, figures / "every_task.png")
 else:
     print("Only the task being learnt was looked at on the way.")
@@ -396,9 +394,7 @@ else:
 # newest; a reservoir keeps every episode with the same chance. Of several seeds, the first.
 
 # %%
-held = {
-    task: run.series(f"train/replay/share-{j + 1}") for j, task in enumerate(run.tasks)
-}
+held = {task: run.series(f"train/replay/share-{j + 1}") for j, task in enumerate(run.tasks)}
 if all(len(steps) for steps, _ in held.values()):
     steps = held[run.tasks[0]][0]
     shares = {task: share for task, (_, share) in held.items()}

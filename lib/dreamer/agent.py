@@ -191,7 +191,8 @@ class DreamerAgent:
         if self.visits is None:
             self.visits = torch.zeros(CELLS, dtype=torch.int64)
         bonus, self.visits = visit_bonus(episodes.cell, episodes.length, self.visits)
-        return episodes._replace(reward=episodes.reward + bonus.to(episodes.reward.device))
+        bonus = self.cfg.explore.visits * bonus.to(episodes.reward.device)
+        return episodes._replace(reward=episodes.reward + bonus)
 
     @torch.no_grad()
     def _uncertainty(self, episodes: Episodes) -> Tensor:

@@ -43,6 +43,7 @@ class ObjectiveConfig:
     free_nats: float = at_least(0, 0.0)  # KL below this is not trained on
     discount_head: bool = True  # predict where episodes end
     reward_shapes: bool = True  # gradients of reward and discount reach the latent
+    reward_scale: float = at_least(0, 1.0)  # weight of the reward loss
     reward: str = one_of("tanh", "identity")  # transform of the reward that is predicted
 
 
@@ -64,6 +65,7 @@ class ExploreConfig:
     """What acts while collecting, and what it is paid for."""
 
     bonus: str = one_of("none", "plan2explore", "visits")  # visits: 1/sqrt(N) of the cell entered
+    visits: float = at_least(0, 1.0)  # visits: weight of the bonus
     members: int = at_least(2, 10)  # plan2explore: networks of the ensemble
     intrinsic: float = at_least(0, 0.9)  # plan2explore: weight of the disagreement
     extrinsic: float = at_least(0, 0.9)  # and of the predicted reward

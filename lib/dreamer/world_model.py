@@ -108,7 +108,6 @@ class WorldModel(nn.Module):
         loss, kl = losses.balanced_kl(
             latent.kl, observed.posterior, observed.prior, aim.kl_balance, aim.free_nats
         )
-        total = aim.kl_scale * loss
         parts = self.represent(self.decoder, Evidence(obs, embed, observed, features))
         read = features if aim.reward_shapes else features.detach()
         target = self.reward_target(reward)
@@ -117,7 +116,8 @@ class WorldModel(nn.Module):
             ahead = self.discount * (~terminal).float()
             logit = self.discount_head(read)
             parts["discount"] = losses.soft_cross_entropy(logit, ahead).mean()
-        total = torch.stack([total, *parts.values()]).sum()
+        scaled = {**parts, "reward": aim.reward_scale * parts["reward"]}
+        total = torch.stack([aim.kl_scale * loss, *scaled.values()]).sum()
 
         still = Observed(
             State(*(part.detach() for part in observed.state)),
