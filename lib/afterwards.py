@@ -84,7 +84,12 @@ def pictures(
 
 
 def kept_checkpoints(run: Run) -> bool:
-    """Whether the checkpoints of a run's first and last task are there."""
+    """Whether the checkpoints of a run's first and last task are there, of an agent that plans.
+
+    A recurrent world model cannot be asked about a single moment.
+    """
+    if run.summary["config"].get("family", "tdmpc") != "tdmpc":
+        return False
     folder: Path = run.folder / "checkpoints"
     return all((folder / f"task-{k}.safetensors").exists() for k in (1, len(run.tasks)))
 

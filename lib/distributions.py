@@ -4,10 +4,30 @@ Everything here is a function of its arguments: whoever calls brings the random 
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+SHORT = 32  # classes; shorter rows take PyTorch's softmax on a CPU a microsecond each
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Over the last axis."""
+    return _across(F.softmax, logits)
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Over the last axis."""
+    return _across(F.log_softmax, logits)
+
+
+def _across(fn: Callable[..., Tensor], x: Tensor) -> Tensor:
+    """fn over the last axis, four times as fast on a CPU where it is short: across memory."""
+    if x.is_cuda or x.shape[-1] >= SHORT or x.dim() < 2:
+        return fn(x, -1)
+    return fn(x.transpose(-1, -2).contiguous(), -2).transpose(-1, -2)
 
 
 def one_hot(index: Tensor, size: int) -> Tensor:
@@ -76,19 +96,20 @@ def straight_through(probs: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         (..., C), exactly one-hot. Source: DreamerV2, algorithm 1 (sample + p - sg(p)).
     """
-    hard = one_hot(categorical_index(probs.detach(), uniform), probs.shape[-1])
-    return hard + (probs - probs.detach())  # the bracket is exactly zero
+    still = probs.detach()
+    hard = one_hot(categorical_index(still, uniform), probs.shape[-1])
+    return hard + (probs - still) if torch.is_grad_enabled() else hard  # the bracket is zero
 
 
 def categorical_entropy(logits: Tensor) -> Tensor:
     """Entropy of categoricals in nats: (..., C) to (...)."""
-    log_probs = F.log_softmax(logits, -1)
+    log_probs = log_softmax(logits)
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
 def categorical_kl(q: Tensor, p: Tensor) -> Tensor:
     """KL(q || p) between categoricals given by their logits, in nats: (..., C) to (...)."""
-    log_q, log_p = F.log_softmax(q, -1), F.log_softmax(p, -1)
+    log_q, log_p = log_softmax(q), log_softmax(p)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
 
 

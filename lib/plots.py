@@ -341,3 +341,51 @@ def share_bars(
     _tidy(ax, title, "", ylabel)
     ax.legend(fontsize=9, frameon=False)
     return ax
+
+
+def film_rows(
+    rows: Mapping[str, ArrayLike],
+    labels: Sequence[object],
+    title: str = "",
+    divide: int = 0,
+    xlabel: str = "",
+    height: float = 1.0,
+) -> np.ndarray:
+    """Films below each other, one column per moment, such as what was and what was imagined.
+
+    Args:
+        rows: name -> (T, height, width, 3) pictures, alike in T.
+        labels: T, below the columns.
+        divide: columns left of a line, such as those that a model has seen; 0: no line.
+        height: of a picture [inches].
+
+    Returns:
+        The axes of a new figure, (rows, T).
+    """
+    films = {name: np.asarray(film) for name, film in rows.items()}
+    count = len(labels)
+    figure, axes = plt.subplots(
+        len(films),
+        count,
+        figsize=(0.9 + height * count, 0.55 + height * len(films)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for line, (name, film) in zip(axes, films.items(), strict=True):
+        line[0].set_ylabel(name, fontsize=10)
+        for ax, picture in zip(line, film, strict=True):
+            ax.imshow(picture)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+    for ax, label in zip(axes[-1], labels, strict=True):
+        ax.set_xlabel(str(label), fontsize=9)
+    if 0 < divide < count:
+        for line in axes:
+            # Between two columns, wherever the layout puts them.
+            line[divide].axvline(-0.06, color=VERMILION, linewidth=2, clip_on=False)
+            line[divide].spines["left"].set(visible=True, color=VERMILION, linewidth=3)
+    if xlabel:
+        figure.supxlabel(xlabel, fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return axes

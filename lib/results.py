@@ -34,6 +34,7 @@ RECORDED = (
     "final_return",
     "return_matrix",
     "curves",
+    "monitor",
     "audit",
 )  # fields of summary.json that a comparison keeps of every run
 SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of one group may differ

@@ -33,6 +33,9 @@
 # | chapter | what it does |
 # |:--|:--|
 # | 00 Start here | two rooms, two agents, one minute (this page) |
+# | 02 World models | what a recurrent world model learns from what it sees |
+# | 03 Imagination | learning to act without acting; your own environment |
+# | 05 Replay and forgetting | what a memory keeps, and what an agent then forgets |
 # | 10 Transfer | gives new tasks to the world models of finished runs |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |
 # | 21 Compare | puts finished runs side by side, with intervals over seeds |

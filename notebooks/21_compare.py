@@ -162,6 +162,41 @@ for title, figures, members in each_world():
     display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
+# ## The first task, all the time
+#
+# Where runs look at all tasks at every evaluation (`budget.eval_tasks`): the return on the first
+# one along the whole run. Dotted lines are task switches; what falls behind the first is forgotten.
+
+# %%
+for title, figures, members in each_world():
+    watched = [group for group in members if all(run.summary.get("monitor") for run in group.runs)]
+    if not watched:
+        print(f"{title}: only the task being learnt was looked at on the way.")
+        continue
+    task = watched[0].first.tasks[0]
+    curves = {}
+    for group in watched:
+        looked = [run.summary["monitor"][task] for run in group.runs]
+        curves[group.label] = (
+            np.array(looked[0]["env_steps"], float),
+            np.array([one["return"] for one in looked], float),
+        )
+    first = watched[0].first
+    line = {"optimum_name": first.yardstick.name}
+    ax = plots.learning_curves(curves, first.optimum[0], title=f"{task}, {title}", **line)
+    ends = np.cumsum([first.curves[name][0][-1] for name in first.tasks])
+    for end in ends[:-1]:
+        ax.axvline(end, color="grey", linestyle=":", linewidth=1)
+    ax.set_xlabel("environment steps of the whole run")
+    plots.save(ax, figures / "first_task.png")
+    rows = [
+        [label, *(results.table_cell(values[:, -3:].mean(1)) for values in [returns])]
+        for label, (_, returns) in curves.items()
+    ]
+    header = [f"return on {task}", "mean of the last three evaluations"]
+    display(Markdown(results.markdown_table(header, rows)))
+
+# %% [markdown]
 # ## Beside published curves
 #
 # Others have learnt some of these tasks, with the same rewards, and published their curves; grey

@@ -36,6 +36,7 @@ SETTINGS: dict[str, Any] = {
     "behaviour.starts": 8,
     "behaviour.slow_every": 3,
     "explore.members": 2,
+    "explore.visits": 1.0,
     "update.batch": 3,
     "update.length": 5,
     "update.env_steps_per_update": 4,
@@ -57,7 +58,7 @@ def tiny(method: str = "dreamer", **changes: Any) -> DreamerRun:
     overrides = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     tasks = overrides.pop("tasks", TASKS)
     seed = overrides.pop("seed", 0)
-    given = {"preset": "minigrid3-quick", "method": method, "tasks": tasks, "seed": seed}
+    given = {"preset": "debug", "method": method, "tasks": tasks, "seed": seed}
     return families.resolve(given | {"device": "cpu", "overrides": overrides})
 
 

@@ -140,6 +140,7 @@ def _write(folder, seed, known, curves, changes) -> Path:
         "tasks": tasks,
         "final_return": {task: curve["return"][-1] for task, curve in curves.items()},
         "curves": curves,
+        "monitor": {},
         **known,
     }
     summary["config"] |= {"seed": seed, "name": folder.name, "device": "cpu"}

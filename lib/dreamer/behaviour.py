@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from lib import losses
 from lib.distributions import (
     categorical_entropy,
+    log_softmax,
     one_hot,
+    softmax,
     straight_through,
     tanh_normal_log_prob,
 )
@@ -72,7 +74,7 @@ class Actor(nn.Module):
     def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
         """(..., A); gradients flow, straight through where actions are discrete."""
         if self.actions.discrete:
-            return straight_through(F.softmax(stats, -1), noise)
+            return straight_through(softmax(stats), noise)
         mean, std = self.moments(stats)
         return torch.tanh(mean + std * noise)
 
@@ -90,7 +92,7 @@ class Actor(nn.Module):
         """
         action = action.detach()
         if self.actions.discrete:
-            return (F.log_softmax(stats, -1) * action).sum(-1)
+            return (log_softmax(stats) * action).sum(-1)
         raw = torch.atanh(action.clamp(-EDGE, EDGE))
         return tanh_normal_log_prob(raw, *self.moments(stats)).sum(-1)
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from lib.distributions import (
     categorical_entropy,
@@ -18,6 +17,7 @@ from lib.distributions import (
     normal_entropy,
     normal_kl,
     one_hot,
+    softmax,
     straight_through,
 )
 from lib.dreamer.settings import LatentConfig
@@ -54,11 +54,11 @@ class Categorical:
 
     def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
         """(..., P) and uniform draws (..., V) to (..., Z)."""
-        return straight_through(F.softmax(self.logits(stats), -1), noise).flatten(-2)
+        return straight_through(softmax(self.logits(stats)), noise).flatten(-2)
 
     def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
         """What `pull` needs to know of samples: (..., V, C)."""
-        return F.softmax(self.logits(stats), -1)
+        return softmax(self.logits(stats))
 
     def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
         """The gradient of samples (..., Z) as one of their statistics (..., P)."""

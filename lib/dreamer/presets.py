@@ -104,9 +104,9 @@ MINIHACK: dict[str, Any] = {
 }
 # The symbolic view, and networks that one CPU core carries at 50 ms an update. A run makes one
 # fiftieth of the published updates, so that some numbers differ:
-# - the first task lasts twice as long as the others, and the replay holds as much as those: at the
-#   end the newest-first rule has nothing left of it;
-# - rewards are so rare that what remains of the reward head's error, added up over 1 / (1 - discount)
+# - the first task lasts twice as long as the others, and the replay holds as much as those: at
+#   the end the newest-first rule has nothing left of it;
+# - rewards are so rare that the reward head's error, added up over 1 / (1 - discount)
 #   steps, outweighs them: rewards weigh more in the loss, and the discount is smaller;
 # - a small bonus for rarely entered cells, as in the published run with `state_bonus`: acting at
 #   random reaches the first task's goal in one episode of 75;

@@ -43,7 +43,7 @@ from tests.dreamer_tiny import new_agent, of_seed, tiny
             "unknown environment 'CartPol-v1'.*CartPole-v1",
         ),
         ("dremer", {}, "unknown method 'dremer'.*did you mean 'dreamer'"),
-        ("drago", {}, "unknown method 'drago'.*for preset 'minigrid3-quick'"),
+        ("drago", {}, "unknown method 'drago'.*for preset 'debug'"),
         ("dreamer", {"planner__horizon": [3]}, "unknown setting 'planner'"),
         ("dreamer", {"replay__retention": "resevoir"}, "did you mean 'reservoir'"),
         ("dreamer", {"explore__evaluate": "best"}, "unknown value for 'explore.evaluate'"),
