@@ -380,7 +380,8 @@ print(
 # ## A walk in A, foretold
 #
 # One held-out episode of task A. The top row is what the agent saw: it stands at the lower edge of
-# its view and looks up, walls are grey, the key and the door are coloured, black is out of sight.
+# its view and looks up, walls are grey, the key and the door are drawn in one colour, black is out
+# of sight; lava would be orange, and a goal green.
 # Below is what each model expected one record earlier: the one at the end of task A, and its
 # two copies at the end of task B. What comes into view for the first time nobody can foretell.
 #
@@ -424,12 +425,14 @@ xlabel = axes[-1].set_xlabel("record of the episode", fontsize=10)
 #
 # So far no policy. Whole agents collect their own episodes, learn three tasks one after the other,
 # and are evaluated on all three all the time. That takes far longer than this page, which therefore
-# reads the numbers of runs that were made before, as `python -m lib compare` writes them.
+# reads the numbers of runs that were made before, as `python -m lib compare` writes them. Their
+# first task lasts twice as long as the others, and their replay holds as much as the two others
+# together: fifo lets the last episode of the first task go just as the run ends.
 #
 # Read a *return matrix* column by column: after each task (rows) the agent plays every task that
 # it has met (columns). 1 is the most that an episode can pay, which nobody reaches, since
 # reaching the goal pays less the longer it takes. Where a column gets darker downwards, something
-# was forgotten.
+# was forgotten. Look at the diagonal first: only what was learnt can be.
 
 # %%
 TO_RUN = """python -m lib run params/dreamer-minigrid3-quick-seeds.yaml
@@ -468,9 +471,10 @@ else:
 
 # %% [markdown]
 # The first task's return along the run, with intervals over seeds: at the end of each task, and
-# where the runs tell it, at every evaluation. Two things can hide in one falling line: the *world
-# model* no longer knows the task, or the *actor*, which is trained on imagined walks from
-# replayed states only, no longer visits it in its imagination. The table tells them apart.
+# where the runs tell it, at every evaluation (dotted: another task begins). Two things can hide in
+# one falling line: the *world model* no longer knows the task, or the *actor*, one network for all
+# tasks, has been trained on other imagined walks since. The table tells them apart: where the
+# return is gone and hardly a cell is foretold wrongly, it was the actor that forgot.
 
 # %%
 if told:
@@ -490,6 +494,9 @@ if told:
         plots.learning_curves(along, title=title, legend=False, ax=axes[1])
         axes[1].set_xlabel("environment steps of the whole run", fontsize=10)
         axes[1].set_ylabel("")
+        lasted = [curve["task_env_steps"][-1] for curve in group["runs"][0]["curves"].values()]
+        for boundary in np.cumsum(lasted)[:-1]:
+            axes[1].axvline(boundary, color=plots.GREY, linestyle=":", linewidth=1)
     else:
         axes[1].axis("off")
     rows = []
@@ -498,11 +505,15 @@ if told:
         audits = [run["audit"] for run in group["runs"]]
         asks = f"audit/met-{name}/cells"
         wrong = np.array([[row.get(asks) for row in rows_of] for rows_of in audits], float)
-        row = [found[:, 0, 0], found[:, -1, 0], wrong[:, 0], wrong[:, -1]]
-        row += [np.array([metrics.average_performance(m) for m in found])]
-        row += [np.array([metrics.forgetting(m) for m in found])]
-        rows.append([method, *map(results.table_cell, row)])
-    header = [f"in {name}: return at its end", "at the end", "wrong cells at its end", "at the end"]
+        scores = [found[:, 0, 0], found[:, -1, 0]]
+        scores += [
+            np.array([measure(matrix) for matrix in found])
+            for measure in (metrics.average_performance, metrics.forgetting)
+        ]
+        cells = [results.table_cell(wrong[:, after], ".1%") for after in (0, -1)]
+        row = [results.table_cell(values) for values in scores]
+        rows.append([method, *row[:2], *cells, *row[2:]])
+    header = [f"return in {name} after it", "at the end", "wrong cells in it then", "at the end"]
     header = ["method", *header, "average performance", "forgetting"]
     display(Markdown(results.markdown_table(header, rows)))
 else:
@@ -519,14 +530,20 @@ for retention, found in curves.items():
     )
 if told:
     lost = {m: metrics.interval(found[:, 0, 0] - found[:, -1, 0]) for m, found in matrices.items()}
-    for method, estimate in sorted(lost.items(), key=lambda pair: pair[1].point):
+    ranked = sorted(lost.items(), key=lambda pair: pair[1].point)
+    for method, estimate in ranked:
         print(f"{method}: of its return in {name}, {estimate.text()} was lost by the end.")
+    (least, fewest), (most, largest) = ranked[0], ranked[-1]
+    if fewest.has_interval and largest.has_interval:
+        apart = "do not overlap" if fewest.high < largest.low else "overlap: more seeds are needed"
+        print(f"The intervals of {least} and {most} {apart}.")
 
 # %% [markdown]
 # **What we saw.** A memory's rule can be checked by counting, before anything is learnt, and a
 # name in a paper is not yet the rule in its code. A world model knows what its replay holds: it
-# loses a task soon after the last episode of it has left. Keeping some of the old task costs some
-# speed on the new one.
+# loses a task soon after the last episode of it has left, and then sees the new task wherever it
+# looks. Keeping some of the old task costs little on the new one, and lets the model go on learning
+# the old one.
 #
 # **Where it fails.** A reservoir dilutes: after a hundred tasks each has a hundredth of the
 # memory, and what is rare but important is kept no better than anything else. One seed, random

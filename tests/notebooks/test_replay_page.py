@@ -23,6 +23,7 @@ def run_of(seed: int, matrix: list, monitored: bool) -> dict:
     """What a comparison keeps of one run, as far as the chapter reads it."""
     wrong = {f"audit/met-{TASKS[0]}/cells": 0.1 * (seed + 1)}
     found = {"seed": seed, "return_matrix": matrix, "audit": [wrong] * len(TASKS)}
+    found["curves"] = {task: {"task_env_steps": [0, 100], "return": [0, 1]} for task in TASKS}
     if monitored:
         found["monitor"] = {TASKS[0]: {"env_steps": STEPS, "return": [0.0, 0.8, 0.6, 0.4]}}
     return found
@@ -71,11 +72,12 @@ def test_whole_agents_are_read_from_a_comparison(tmp_path, monitored):
     path = tmp_path / "comparison.json"
     path.write_text(json.dumps(comparison(monitored=monitored)))
     text = cells_that_read(path, tmp_path)
-    assert "| dreamer | 0.80 [0.80, 0.80] | 0.40 [0.40, 0.40] | 0.20 [0.10, 0.30] |" in text
+    assert "| dreamer | 0.80 [0.80, 0.80] | 0.40 [0.40, 0.40] | 20.0% [10.0%, 30.0%] |" in text
     # Forgetting: (0.4 + 0.2 + 0) / 3, and nothing.
     assert "| 0.60 [0.60, 0.60] | 0.20 [0.20, 0.20] |" in text
     assert "| 0.80 [0.80, 0.80] | 0.00 [0.00, 0.00] |" in text
     assert "dreamer: of its return in doorkey-5x5, 0.40 [0.40, 0.40] was lost by the end." in text
+    assert "The intervals of continual-dreamer and dreamer do not overlap." in text
 
 
 def test_a_single_seed_has_no_interval(tmp_path):
