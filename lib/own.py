@@ -79,8 +79,7 @@ def configure(
         dreams = families.FAMILIES["dreamer"].presets
         if preset not in dreams:
             raise unknown("preset", preset, dreams, "for one's own environments")
-        run = configs.merge(families.plain(preset, method), {"objective": {"reward": "identity"}})
-        run = configs.set_dotted(run, settings)
+        run = configs.set_dotted(_at_home_anywhere(families.plain(preset, method)), settings)
     else:
         raise UserError(
             f"config {config!r} of type {type(config).__name__}: give a preset such as 'debug', "
@@ -100,6 +99,21 @@ def configure(
     run = configs.merge(run, changes)
     families.check(run)
     return run
+
+
+def _at_home_anywhere(run: DreamerRun) -> DreamerRun:
+    """A preset without what it says of Minigrid's tasks alone.
+
+    Rewards may have any size, there is no bonus for cells that other worlds do not have, and tasks
+    are equally long.
+    """
+    bonus = "none" if run.explore.bonus == "visits" else run.explore.bonus
+    changes = {
+        "objective": {"reward": "identity", "reward_scale": 1.0},
+        "explore": {"bonus": bonus},
+        "budget": {"lengths": [1]},
+    }
+    return configs.merge(run, changes)
 
 
 def train(
