@@ -62,7 +62,9 @@ class Dream:
     def config(self, form: str = "fast", method: str = "dreamer") -> DreamerRun:
         """The configuration of one form."""
         products = PRODUCTS[self.products] if form == "fast" else {}
-        overrides = dict(self.overrides) | products
+        # Visits are counted once per episode on the host: no part of an update or a decision.
+        unpaid = {"explore.bonus": "none"} if method == "dreamer" else {}
+        overrides = dict(self.overrides) | products | unpaid
         return families.resolve({"preset": self.preset, "method": method, "overrides": overrides})
 
 
