@@ -17,7 +17,7 @@
 # **Question.** What does an agent still know of its first task, and does that depend on what its
 # memory keeps?
 #
-# Executing takes two to three minutes of one CPU core, reading twenty. Chapter 02 is assumed,
+# Executing takes about two minutes of one CPU core, reading twenty. Chapter 02 is assumed,
 # where a world model learns one task; here it gets a second one.
 #
 # You will see
@@ -529,25 +529,26 @@ for retention, found in curves.items():
         f"{found[0, 0]:.1%} → {found[-1, 0]:.1%}."
     )
 if told:
-    lost = {m: metrics.interval(found[:, 0, 0] - found[:, -1, 0]) for m, found in matrices.items()}
-    ranked = sorted(lost.items(), key=lambda pair: pair[1].point)
-    for method, estimate in ranked:
-        print(f"{method}: of its return in {name}, {estimate.text()} was lost by the end.")
-    (least, fewest), (most, largest) = ranked[0], ranked[-1]
-    if fewest.has_interval and largest.has_interval:
-        apart = "do not overlap" if fewest.high < largest.low else "overlap: more seeds are needed"
-        print(f"The intervals of {least} and {most} {apart}.")
+    for method, found in matrices.items():
+        lost = found[:, 0, 0] - found[:, -1, 0]
+        each = ", ".join(f"{value:.2f}" for value in lost)
+        print(
+            f"{method}: of its return in {name}, {metrics.interval(lost).text()} was lost by the "
+            f"end; seed by seed: {each}."
+        )
 
 # %% [markdown]
 # **What we saw.** A memory's rule can be checked by counting, before anything is learnt, and a
 # name in a paper is not yet the rule in its code. A world model knows what its replay holds: it
 # loses a task soon after the last episode of it has left, and then sees the new task wherever it
 # looks. Keeping some of the old task costs little on the new one, and lets the model go on learning
-# the old one.
+# the old one. Of whole agents look at every seed: an interval over three is no more than their
+# range, and one that loses all where the others lose nothing is a warning, whichever rule it has.
 #
 # **Where it fails.** A reservoir dilutes: after a hundred tasks each has a hundredth of the
 # memory, and what is rare but important is kept no better than anything else. One seed, random
-# episodes and rooms of five by five prove little about larger worlds. A model that remembers does
+# episodes and rooms of five by five prove little about larger worlds; with seeds 0, 1 and 2 the
+# error on A ended 8.4, 7.9 and 3.1 times as large under fifo. A model that remembers does
 # not make a policy that does: the actor is trained only where imagination starts, and a task may
 # be lost for it while the model still knows every cell.
 #

@@ -76,8 +76,9 @@ def test_whole_agents_are_read_from_a_comparison(tmp_path, monitored):
     # Forgetting: (0.4 + 0.2 + 0) / 3, and nothing.
     assert "| 0.60 [0.60, 0.60] | 0.20 [0.20, 0.20] |" in text
     assert "| 0.80 [0.80, 0.80] | 0.00 [0.00, 0.00] |" in text
-    assert "dreamer: of its return in doorkey-5x5, 0.40 [0.40, 0.40] was lost by the end." in text
-    assert "The intervals of continual-dreamer and dreamer do not overlap." in text
+    assert "dreamer: of its return in doorkey-5x5, 0.40 [0.40, 0.40] was lost by the end" in text
+    assert "continual-dreamer: of its return in doorkey-5x5, 0.00 [0.00, 0.00] was lost" in text
+    assert "seed by seed: 0.40, 0.40, 0.40." in text
 
 
 def test_a_single_seed_has_no_interval(tmp_path):
