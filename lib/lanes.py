@@ -15,8 +15,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 Tree = Any  # tensors in nested dicts, lists and tuples
+ALIGNED = 4  # numbers, 16 bytes: what a GPU's matrix products ask of an address to be fast
 
 # Tensors ------------------------------------------------------------------------------------
 
@@ -58,23 +60,28 @@ class Flat:
     """Names and shapes of tensors that lie one after the other in a row of P numbers.
 
     A gradient with respect to such a row is a row again, and so are an optimiser's moments: a step
-    is a handful of operations, however many tensors there are.
+    is a handful of operations, however many tensors there are. Every tensor, and every lane's row,
+    begins at a multiple of `ALIGNED` numbers; the gaps between them hold zeros.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+        held = [math.prod(shape) for shape in self.shapes.values()]
+        self.sizes = [size for n in held for size in (n, -n % ALIGNED)]  # each with its gap
 
     def row(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """(P,) a copy of the tensors, which must have the names and shapes of this layout."""
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if found != self.shapes:
             raise ValueError(f"tensors {found} do not fit a row of {self.shapes}")
-        return torch.cat([tensors[name].detach().flatten() for name in self.shapes])
+        parts = []
+        for name, gap in zip(self.shapes, self.sizes[1::2], strict=True):
+            parts.append(F.pad(tensors[name].detach().flatten(), (0, gap)))
+        return torch.cat(parts)
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
         """(..., P) as tensors by name, (..., *shape) each; they share its memory."""
-        parts = row.split(self.sizes, -1)
+        parts = row.split(self.sizes, -1)[::2]
         lead = row.shape[:-1]
         return {
             name: part.reshape(*lead, *shape) if lead else part.view(shape)
@@ -126,7 +133,8 @@ def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., T
 
     def call(tensors: dict[str, Tensor], *args: Tree) -> Tree:
         own = {name: value for name, value in tensors.items() if name.startswith(names)}
-        return functional_call(bound, own, args, strict=True)
+        # All names are given; a search for tied ones would take as long as a small decision.
+        return functional_call(bound, own, args, strict=True, tie_weights=False)
 
     return call
 

@@ -128,13 +128,14 @@ class FlatAdam:
     def apply(self, gradient: Tensor) -> Tensor:
         """One step along (S, P); returns the norms before clipping, (S,). Writes in place."""
         norm = torch.linalg.vector_norm(gradient, dim=-1)
-        gradient = gradient * (self.clip / norm.clamp_min(self.clip)).unsqueeze(-1)
+        used = gradient * (self.clip / norm.clamp_min(self.clip)).unsqueeze(-1)
         self.step.add_(1)
-        self.mean.lerp_(gradient, 1 - BETA1)
-        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        self.mean.lerp_(used, 1 - BETA1)
+        self.square.mul_(BETA2).addcmul_(used, used, value=1 - BETA2)
         rate = self.lr * torch.sqrt(1 - BETA2**self.step) / (1 - BETA1**self.step)
-        self.row.mul_(1 - self.decay)
-        self.row.sub_(self.mean / (self.square.sqrt() + self.epsilon) * rate)
+        # One piece of memory serves all that follows: passes over it are what a step costs.
+        divisor = torch.sqrt(self.square, out=used).add_(self.epsilon).div_(rate)
+        self.row.mul_(1 - self.decay).addcdiv_(self.mean, divisor, value=-1)
         return norm
 
     def reset(self) -> None:

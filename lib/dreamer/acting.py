@@ -3,7 +3,8 @@
 Shapes: S seeds, E episodes, Z and D parts of the state, A action.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -48,18 +49,28 @@ class Acting:
         self.graphs = Graphs(torch.device(self.first.device), record)
         self.draws: dict[Any, Draws] = {}
         self.seats: dict[Any, tuple[Tensor, Memory]] = {}
-        modules = self.first.parts.modules
         self.steps = {
-            (name, best): over_lanes(
-                on_tensors(
-                    self._best if best else self._sampled, model=modules["model"], actor=module
-                ),
-                len(agents),
-            )
-            for name, module in modules.items()
+            (name, best): self._on_rows(self._best if best else self._sampled, name)
+            for name, module in self.first.parts.modules.items()
             if isinstance(module, Actor)
             for best in (False, True)
         }
+
+    def _on_rows(self, fn: Callable[..., Memory], actor: str) -> Callable[..., Memory]:
+        """A decision of one seed as one of S seeds, with the parameters as they are then."""
+        views = {name: self.learning.views(name) for name in ("model", actor)}
+        lanes, parts = len(self.agents), self.first.parts
+        if lanes > 1:
+            modules = {"model": parts.modules["model"], "actor": parts.modules[actor]}
+            call = over_lanes(on_tensors(fn, **modules), lanes)
+            return partial(call, named(model=views["model"], actor=views[actor]))
+        # Swapping tensors takes longer than a decision: modules that look at the rows do without.
+        looking = []
+        for name, tensors in views.items():
+            looking.append(parts.empty(name, self.first.device).requires_grad_(False))
+            for key, parameter in looking[-1].named_parameters():
+                parameter.data = tensors[key][0]
+        return over_lanes(partial(fn, *looking), lanes)
 
     def policy(self, explore: bool) -> tuple[str, bool]:
         """Whose turn it is, and whether it plays its best action instead of a sampled one."""
@@ -93,9 +104,7 @@ class Acting:
 
     def _step(self, key: Any, obs: Tensor, memory: Memory, noise: dict[str, Tensor]) -> Memory:
         name, best, _ = key
-        rows = self.learning.views
-        tensors = named(model=rows("model"), actor=rows(name))
-        return self.steps[name, best](tensors, obs, memory, noise)
+        return self.steps[name, best](obs, memory, noise)
 
     def _sampled(
         self,

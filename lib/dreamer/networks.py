@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lib.dreamer.settings import NetworkConfig
 from lib.envs.api import ObsSpace
@@ -198,10 +199,14 @@ class _Planes:
         self.cells = math.prod(space.shape[:-1])
         self.channels = sum(space.classes)  # C
 
-    def __call__(self, obs: Tensor) -> Tensor:
+    def symbols(self, obs: Tensor) -> Tensor:
+        """(..., *cells, planes) to (..., cells, planes)."""
         _same_type(obs, self.dtype)
         lead = obs.shape[: obs.dim() - len(self.shape)]
-        planes = obs.reshape(*lead, self.cells, len(self.classes)).unbind(-1)
+        return obs.reshape(*lead, self.cells, len(self.classes))
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        planes = self.symbols(obs).unbind(-1)
         hot = [
             plane.unsqueeze(-2) == torch.arange(n, dtype=obs.dtype, device=obs.device).unsqueeze(1)
             for plane, n in zip(planes, self.classes, strict=True)
@@ -244,10 +249,13 @@ class SymbolDecoder(nn.Module):
 
     def loss(self, features: Tensor, obs: Tensor) -> Tensor:
         """Cross-entropy summed over cells and planes: (...)."""
-        logits = self(features)
-        chosen = (logits * self.planes(obs)).flatten(-2).sum(-1)
-        each = [part.logsumexp(-2).sum(-1) for part in logits.split(self.planes.classes, -2)]
-        return torch.stack(each).sum(0) - chosen
+        parts = self(features).split(self.planes.classes, -2)
+        shown = self.planes.symbols(obs).long().unsqueeze(-3).unbind(-1)  # (..., 1, cells) each
+        each = [
+            F.log_softmax(part, -2).gather(-2, index).flatten(-2).sum(-1)
+            for part, index in zip(parts, shown, strict=True)
+        ]
+        return -torch.stack(each).sum(0)
 
     def predict(self, features: Tensor) -> Tensor:
         """The most likely symbols: (..., *shape) in the stored type."""

@@ -56,7 +56,7 @@ def practise(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
         noise = drawn(model.loss_noise(update.length, update.batch), streams.update)
         loss, kept = model.loss(*batch, noise)
         found = torch.autograd.grad(loss, list(parameters.values()))
-        adam.apply(torch.cat([gradient.flatten() for gradient in found]))
+        adam.apply(flat.row(dict(zip(parameters, found, strict=True))))
         for name, value in kept.parts.items():
             logged.setdefault(name, []).append(float(value))
         if not np.isfinite(logged["total"][-1]):

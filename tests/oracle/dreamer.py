@@ -316,22 +316,33 @@ class PlainDreamer(DreamerAgent):
         parameters, held = list(self._networks()[name].parameters()), self.trained[name]
         found = torch.autograd.grad(loss, parameters)
         norm = torch.sqrt(sum((gradient**2).sum() for gradient in found))
-        adam(held, self.parts.flats[name].sizes, parameters, found, norm)
+        views = self.parts.flats[name].views
+        moments = zip(views(held.mean).values(), views(held.square).values(), strict=True)
+        adam(held, list(moments), parameters, found, norm)
         return norm
 
 
 @torch.no_grad()
 def adam(
-    held: FlatAdam, sizes: list[int], parameters: list[nn.Parameter], found: tuple, norm: Tensor
+    held: FlatAdam,
+    moments: list[tuple[Tensor, Tensor]],
+    parameters: list[nn.Parameter],
+    found: tuple[Tensor, ...],
+    norm: Tensor,
 ) -> None:
-    """Decay, then a step whose epsilon is added before the moments' bias is corrected."""
+    """Decay, then a step whose epsilon is added before the moments' bias is corrected.
+
+    Args:
+        held: counts the steps and knows the settings.
+        moments: mean and mean square of each parameter's gradients, written in place.
+        found: the gradients. norm: over all of them.
+    """
     held.step += 1
     t = held.step.item()
     rate = held.lr * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
-    moments = zip(held.mean.split(sizes), held.square.split(sizes), strict=True)
     for parameter, gradient, (mean, square) in zip(parameters, found, moments, strict=True):
-        gradient = (gradient * held.clip / norm.clamp(min=held.clip)).flatten()
+        gradient = gradient * held.clip / norm.clamp(min=held.clip)
         mean.copy_(0.9 * mean + 0.1 * gradient)
         square.copy_(0.999 * square + 0.001 * gradient**2)
         step = rate * mean / (square.sqrt() + held.epsilon)
-        parameter.mul_(1 - held.decay).sub_(step.view(parameter.shape))
+        parameter.mul_(1 - held.decay).sub_(step)
