@@ -165,7 +165,7 @@ class Scrubber:
 
     # --- a still figure ------------------------------------------------------------------
 
-    def static(self, count: int = 6) -> np.ndarray:
+    def static(self, count: int = 11) -> np.ndarray:
         """Some pictures of every film side by side and the whole series: for pages and paper.
 
         Args:
