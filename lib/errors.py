@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 100  # names that would fill a screen: of more, only the nearest are listed
+FEW = 8
+
 
 class UserError(Exception):
     """A mistake in the input or the surroundings that the message tells how to mend."""
@@ -19,6 +22,8 @@ class NonFiniteError(UserError):
 def unknown(kind: str, arrived: object, known: Iterable[str], hint: str = "") -> UserError:
     """The error for a name that is not in a closed list, with the nearest name offered.
 
+    Capitals do not count in what is near. Of a very long list only the nearest names are shown.
+
     Args:
         kind: what the name stands for, for example "task".
         arrived: what was given.
@@ -26,7 +31,17 @@ def unknown(kind: str, arrived: object, known: Iterable[str], hint: str = "") ->
         hint: a further sentence, for example where the list lives.
     """
     names = sorted(str(name) for name in known)
-    near = get_close_matches(str(arrived), names, n=1, cutoff=0.5)
-    question = f" (did you mean {near[0]!r}?)" if near else ""
+    lower = {name.lower(): name for name in names}
+
+    def near(count: int, cutoff: float) -> list[str]:
+        found = get_close_matches(str(arrived).lower(), lower, n=count, cutoff=cutoff)
+        return [lower[name] for name in found]
+
+    best = near(1, 0.5)
+    question = f" (did you mean {best[0]!r}?)" if best else ""
     tail = f"; {hint}" if hint else ""
-    return UserError(f"unknown {kind} {arrived!r}; known: {', '.join(names)}{question}{tail}")
+    listed = ", ".join(names)
+    if len(names) > MANY:
+        few = near(FEW, 0.4) or names[:FEW]
+        listed = f"{', '.join(few)} and {len(names) - len(few)} more"
+    return UserError(f"unknown {kind} {arrived!r}; known: {listed}{question}{tail}")

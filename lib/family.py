@@ -9,6 +9,15 @@ from lib.config import RunConfig
 Sections = Mapping[str, Any]  # settings by section, as `config.merge` takes them
 
 
+def layered(*layers: Sections) -> dict[str, Any]:
+    """Presets laid over each other, section by section; later ones win."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
 @dataclass(frozen=True)
 class Family:
     """A row of `lib.families`.

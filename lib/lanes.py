@@ -89,6 +89,17 @@ class Flat:
         }
 
 
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """S alike trees of tensors as one with a leading S, copied: the given ones stay as they are."""
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return torch.stack(list(trees))
+    if isinstance(first, Mapping):
+        return {key: stacked([tree[key] for tree in trees]) for key in first}
+    parts = [stacked(part) for part in zip(*trees, strict=True)]
+    return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
+
+
 # Functions ----------------------------------------------------------------------------------
 
 

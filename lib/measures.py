@@ -112,21 +112,28 @@ ACCURACY = Measure(
     left_name="share of that accuracy kept",
     verdict="Of its accuracy on what it met in {task}, the world model keeps {left} after {tasks}.",
 )
-ERROR = Measure(
-    quantity="mse",
-    name="mean squared error",
-    unit="observation units²",
-    of="held out in",
-    higher_is_better=False,
-    log=True,
-    ratio=True,
-    form=".3g",
-    left="times as large",
-    left_form=".3g",
-    left_name="factor by which that error has grown",
-    verdict="On what was held out in {task}, the world model's squared error is {left} times as "
-    "large after {tasks} as it was when {task} ended.",
-)
+
+
+def _error_of(quantity: str, name: str, unit: str, subject: str) -> Measure:
+    """A squared error, or another that spans decades, on what was held out of a task."""
+    return Measure(
+        quantity=quantity,
+        name=name,
+        unit=unit,
+        of="held out in",
+        higher_is_better=False,
+        log=True,
+        ratio=True,
+        form=".3g",
+        left="times as large",
+        left_form=".3g",
+        left_name=f"factor by which that {subject} has grown",
+        verdict=f"On what was held out in {{task}}, the world model's {subject} is {{left}} times "
+        "as large after {tasks} as it was when {task} ended.",
+    )
+
+
+ERROR = _error_of("mse", "mean squared error", "observation units²", "error")
 UNEXPLAINED = Measure(
     quantity="unexplained",
     name="unexplained share of the change",
@@ -157,25 +164,6 @@ SCORE = Measure(
     verdict="On what was held out in {task}, the prediction score has changed by {left} nats "
     "after {tasks}.",
 )
-
-
-def _error_of(quantity: str, name: str, unit: str, subject: str) -> Measure:
-    """An error of a recurrent world model on what was held out of a task."""
-    return Measure(
-        quantity=quantity,
-        name=name,
-        unit=unit,
-        of="held out in",
-        higher_is_better=False,
-        log=True,
-        ratio=True,
-        form=".3g",
-        left="times as large",
-        left_form=".3g",
-        left_name=f"factor by which that {subject} has grown",
-        verdict=f"On what was held out in {{task}}, the world model's {subject} is {{left}} times "
-        "as large after {tasks} as it was when {task} ended.",
-    )
 
 
 CELLS = _error_of("cells", "cells of the next view foretold wrongly", "share", "share of errors")

@@ -28,8 +28,6 @@ from lib.runner import checkpoint, loop
 from lib.runner.evaluate import play
 from lib.seeding import Streams, generator
 
-OBSERVATIONS = ("state", "pixels", "symbols")
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -146,8 +144,6 @@ def train(
             another run.
     """
     where = families.choose_device(device)
-    if observation not in OBSERVATIONS:
-        raise unknown("observation", observation, OBSERVATIONS)
     domain = own_domain(env, episode_length, observation, where)
     run = configure(domain, config, method=method, seed=seed, device=device)
     folder = Path(out_dir or tempfile.mkdtemp(prefix="own-"))

@@ -183,7 +183,7 @@ class DreamerAgent:
             episodes = self._paid_for_visits(episodes)
         priority = None
         if self.cfg.replay.sampling == "uncertainty":
-            priority = self._uncertainty(episodes)
+            priority = uncertainty(self, episodes)
         self.replay.add(episodes, self.task, self.streams.replay, priority=priority)
 
     def _paid_for_visits(self, episodes: Episodes) -> Episodes:
@@ -193,11 +193,6 @@ class DreamerAgent:
         bonus, self.visits = visit_bonus(episodes.cell, episodes.length, self.visits)
         bonus = self.cfg.explore.visits * bonus.to(episodes.reward.device)
         return episodes._replace(reward=episodes.reward + bonus)
-
-    @torch.no_grad()
-    def _uncertainty(self, episodes: Episodes) -> Tensor:
-        """(E,) how much the ensemble disagrees about each episode now, per step."""
-        return uncertainty(self, episodes)
 
     # --- learning ------------------------------------------------------------------------
 

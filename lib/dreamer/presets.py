@@ -6,7 +6,7 @@ Those defaults are Continual-Dreamer's settings on MiniGrid. Source: Kessler et 
 
 from typing import Any
 
-from lib.family import Sections
+from lib.family import layered
 
 PLAN2EXPLORE: dict[str, Any] = {"explore": {"bonus": "plan2explore"}}
 # What the paper ran on MiniHack with exploration: pixels alone shape the latent, and the policy
@@ -15,15 +15,6 @@ PIXELS_ONLY: dict[str, Any] = {
     "explore": {"bonus": "plan2explore", "evaluate": "acting"},
     "objective": {"discount_head": False, "reward_shapes": False},
 }
-
-
-def _with(*layers: Sections) -> dict[str, Any]:
-    """Tables laid over each other, section by section; later ones win."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
-    return merged
 
 
 RESERVOIR: dict[str, Any] = {"replay": {"retention": "reservoir"}}
@@ -39,11 +30,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "dreamer-recent": RECENT,
     "dreamer-coverage": {"replay": {"retention": "coverage"}},
     "dreamer-reward": {"replay": {"sampling": "reward"}},
-    "dreamer-uncertainty": _with(PLAN2EXPLORE, {"replay": {"sampling": "uncertainty"}}),
+    "dreamer-uncertainty": layered(PLAN2EXPLORE, {"replay": {"sampling": "uncertainty"}}),
     "continual-dreamer": RESERVOIR,
-    "continual-dreamer-p2e": _with(RESERVOIR, PLAN2EXPLORE),
-    "continual-dreamer-p2e-pixels": _with(RESERVOIR, PIXELS_ONLY),
-    "continual-dreamer-recent": _with(RESERVOIR, RECENT),
+    "continual-dreamer-p2e": layered(RESERVOIR, PLAN2EXPLORE),
+    "continual-dreamer-p2e-pixels": layered(RESERVOIR, PIXELS_ONLY),
+    "continual-dreamer-recent": layered(RESERVOIR, RECENT),
     "scratch": {"boundary": {"carry": "nothing"}},
 }
 
@@ -148,7 +139,7 @@ MINIGRID_QUICK: dict[str, Any] = {
     },
     "replay": {"capacity": 30_000, "min_length": 1},
 }
-FOUR_ROOMS: dict[str, Any] = _with(
+FOUR_ROOMS: dict[str, Any] = layered(
     MINIGRID, {"tasks": ["fourrooms-a", "fourrooms-b"], "budget": {"env_steps_per_task": 1_000_000}}
 )
 
@@ -156,9 +147,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "minigrid3-full": MINIGRID,
     "minigrid3-quick": MINIGRID_QUICK,
     "minihack4-full": MINIHACK,
-    "minihack8-full": _with(MINIHACK, {"tasks": MINIHACK8, "replay": {"capacity": 2_000_000}}),
+    "minihack8-full": layered(MINIHACK, {"tasks": MINIHACK8, "replay": {"capacity": 2_000_000}}),
     # One easy task, then a hard one six times as long, with room for the first alone.
-    "imbalance-full": _with(
+    "imbalance-full": layered(
         MINIHACK,
         {
             "tasks": ["room-random-15x15", "river-narrow"],
@@ -169,11 +160,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The same walls, start and heading, another goal: what is learnt of one contradicts the other.
     "interference-full": FOUR_ROOMS,
     # Trained on other layouts as well, the first pair's interference can be told from forgetting.
-    "interference-random-full": _with(
+    "interference-random-full": layered(
         FOUR_ROOMS, {"tasks": ["fourrooms-random", "fourrooms-a", "fourrooms-b"]}
     ),
     # Everything small: does it run? For environments of one's own, see `lib.own`.
-    "debug": _with(
+    "debug": layered(
         MINIGRID_QUICK,
         {
             "tasks": ["doorkey-5x5"],

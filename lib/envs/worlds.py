@@ -14,7 +14,7 @@ from lib.envs.gym import domain as gym
 if TYPE_CHECKING:
     from lib.config import EnvConfig
 
-GYM = ("minigrid", "minihack", "gymnasium", "own")  # stepped one by one, episodes of any length
+GYM = gym.DOMAINS  # stepped one by one, episodes of any length
 
 
 def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ...]:

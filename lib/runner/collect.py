@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib.envs.api import VectorEnv
 from lib.errors import NonFiniteError
-from lib.lanes import leaf_map
+from lib.lanes import leaf_map, stacked
 from lib.replay.buffer import Episodes
 from lib.runner import evaluate
 from lib.runner.run import Run
@@ -132,7 +132,7 @@ class Steps:
     def _memory(self) -> Any:
         """(S, E, ...) what the agents remember of their episodes, None before they do."""
         each = [under.memory for under in self.plays]
-        return None if each[0] is None else _stacked(each)
+        return None if each[0] is None else stacked(each)
 
     def close(self) -> None:
         """Stores unfinished episodes as cut, not ended."""
@@ -141,17 +141,6 @@ class Steps:
                 for episodes in under.cut():
                     run.store("learner", episodes)
             run.unfinished = None
-
-
-def _stacked(trees: Sequence[Any]) -> Any:
-    """Alike tuples, lists or dicts of tensors as one with a leading S."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.stack(list(trees))
-    if isinstance(first, dict):
-        return {key: _stacked([tree[key] for tree in trees]) for key in first}
-    parts = [_stacked(part) for part in zip(*trees, strict=True)]
-    return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
 
 
 class Unfinished:

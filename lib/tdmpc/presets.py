@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lib.family import layered
+
 METHODS: dict[str, dict[str, Any]] = {
     # Every row is what the method changes; see MethodConfig for the meaning of a value.
     "scratch": {"carry": "nothing"},
@@ -65,15 +67,6 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
 }
 
 
-def _with(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Presets laid over each other, section by section; later ones win."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
-    return merged
-
-
 # The published settings of the continuous domains, where they differ from MiniGrid's.
 CONTROL: dict[str, Any] = {
     "env": {"episode_length": 1_000},
@@ -110,7 +103,7 @@ SMALL_CONTROL: dict[str, Any] = {
 NEW_TASK: dict[str, Any] = {"learning": {"seed_steps": 0}}
 FEW_EPISODES = 20
 
-CHEETAH = _with(
+CHEETAH = layered(
     CONTROL,
     {
         "tasks": ["cheetah-run", "cheetah-jump", "cheetah-run-backwards"],
@@ -119,7 +112,7 @@ CHEETAH = _with(
         "budget": {"env_steps_per_task": 2_000_000},
     },
 )
-WALKER = _with(
+WALKER = layered(
     CONTROL,
     {
         "tasks": ["walker-run", "walker-walk", "walker-walk-backwards", "walker-stand"],
@@ -129,13 +122,13 @@ WALKER = _with(
     },
 )
 
-CHEETAH_QUICK = _with(
+CHEETAH_QUICK = layered(
     CHEETAH, SMALL_CONTROL, {"budget": {"env_steps_per_task": 80_000, "checkpoint_every": 40_000}}
 )
 # The walker decides half as often as published, so that as many decisions last twice the steps, and
 # its targets follow at every 8th update: followed faster, its values outran what it earned. Running
 # is beyond this budget; standing comes first because walking needs it.
-WALKER_QUICK = _with(
+WALKER_QUICK = layered(
     WALKER,
     SMALL_CONTROL,
     {
@@ -159,7 +152,7 @@ def _new_task(base: Mapping[str, Any], env_steps: int) -> dict[str, Any]:
     """A preset for one new task, learnt by a trained world model."""
     budget = {"env_steps_per_task": env_steps, "eval_every": env_steps // 10}
     task = TRANSFER[base["env"]["domain"]][0]
-    return _with(base, NEW_TASK, {"tasks": [task], "budget": budget})
+    return layered(base, NEW_TASK, {"tasks": [task], "budget": budget})
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -199,8 +192,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # The published settings of the continuous domains, and the same methods shrunk.
     "cheetah-full": CHEETAH,
     "walker-full": WALKER,
-    "cheetah-h200": _with(CHEETAH, GPU),
-    "walker-h200": _with(WALKER, GPU),
+    "cheetah-h200": layered(CHEETAH, GPU),
+    "walker-h200": layered(WALKER, GPU),
     "cheetah-quick": CHEETAH_QUICK,
     "walker-quick": WALKER_QUICK,
     # A world model meets a task between those it knows, or gets twenty episodes of it.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 4  # episodes kept per task, for the pictures and numbers of an audit
 KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
-DOMAINS = ("minigrid", "minihack", "gymnasium")
+DOMAINS = ("minigrid", "minihack", "gymnasium", "own")
 
 
 class GymDomain:

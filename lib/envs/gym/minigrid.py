@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lib.envs.api import ActionSpace, ObsSpace
 from lib.envs.gym.batch import Recipe
-from lib.envs.gym.tasks import GymTask, distinct, unknown_name
+from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import Tiles
 from lib.errors import UserError, unknown
 
@@ -91,7 +91,7 @@ def _record(entry: str | GymTask) -> GymTask:
     plain = _spelling(re.sub(r"(?i)^minigrid-|-v0$", "", entry))
     if plain not in known:
         hint = "any registered MiniGrid environment works"
-        raise unknown_name("minigrid task", entry, [*tasks(), *ALIASES], hint)
+        raise unknown("minigrid task", entry, [*tasks(), *ALIASES], hint)
     return known[plain]
 
 

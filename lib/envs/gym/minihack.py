@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lib.envs.api import ActionSpace, ObsSpace
 from lib.envs.gym.batch import Recipe
-from lib.envs.gym.tasks import GymTask, distinct, unknown_name
+from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import Tiles
 from lib.errors import UserError, unknown
 
@@ -84,7 +84,7 @@ def _record(entry: str | GymTask) -> GymTask:
     found = {_spelling(name): GymTask(name, env_id) for name, env_id in names.items()}
     if plain not in found:
         hint = "any registered MiniHack environment works"
-        raise unknown_name("minihack task", entry, names, hint)
+        raise unknown("minihack task", entry, names, hint)
     return found[plain]
 
 

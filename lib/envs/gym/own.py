@@ -18,7 +18,7 @@ from lib.envs.api import ActionSpace, ObsSpace
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.domain import GymDomain
-from lib.envs.gym.tasks import GymTask, distinct, unknown_name
+from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import SIDE, nearest
 from lib.errors import UserError, unknown
 
@@ -208,7 +208,7 @@ def _check_known(env_id: str) -> None:
         raise UserError(f"environment {env_id!r} cannot be imported: {error}") from error
     except gymnasium.error.Error as error:
         hint = "gymnasium.pprint_registry() lists all; or import the package that registers it"
-        raise unknown_name("environment", env_id, gymnasium.registry, hint) from error
+        raise unknown("environment", env_id, gymnasium.registry, hint) from error
 
 
 def recipe(task: GymTask, observation: str = "state", device: torch.device | str = "cpu") -> Recipe:

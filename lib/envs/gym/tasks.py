@@ -2,12 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from lib.errors import UserError, unknown
-
-NEAR = 8  # names listed where the whole list would fill a screen
+from lib.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,3 @@ def distinct(tasks: Iterable[GymTask], example: str) -> tuple[GymTask, ...]:
             raise UserError(f"task {task.name!r} is listed twice; names tell results apart")
         seen.add(task.name)
     return tasks
-
-
-def unknown_name(kind: str, arrived: str, known: Iterable[str], hint: str) -> UserError:
-    """The error for a name that is not in a long list: only the nearest ones are offered."""
-    names = sorted(known)
-    lower = {name.lower(): name for name in names}
-    near = get_close_matches(arrived.lower(), lower, n=NEAR, cutoff=0.4)
-    listed = [lower[name] for name in near] or names[:NEAR]
-    return unknown(kind, arrived, listed, hint)
