@@ -11,6 +11,7 @@ from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
 UNATTENDED = "WORKBOOK_UNATTENDED"  # set in kernels that nobody sits in front of
+FILMS = "WORKBOOK_FILMS"  # folder that views leave their pictures in, for pages without a kernel
 
 
 class ThisPython(AsyncKernelManager):

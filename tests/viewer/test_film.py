@@ -1,4 +1,6 @@
+import base64
 import io
+import json
 
 import matplotlib
 
@@ -11,7 +13,7 @@ from PIL import Image
 
 from lib import viewer
 from lib.errors import UserError
-from lib.kernel import UNATTENDED
+from lib.kernel import FILMS, UNATTENDED
 from lib.viewer import Scrubber, scrub
 
 T = 5
@@ -55,9 +57,10 @@ def parts(film):
 # What is drawn ------------------------------------------------------------------------------
 
 
-def test_every_picture_is_prepared_once_and_differs(film):
-    stills = film.stills
-    assert film.stills is stills and len(set(stills)) == T
+def test_every_picture_is_drawn_once_and_differs(film):
+    stills = [film.picture(t) for t in range(T)]
+    assert film.picture(3) is stills[3] and len(set(stills)) == T
+    assert film.draw(3) == stills[3]  # whatever was drawn before
     sizes = {Image.open(io.BytesIO(still)).size for still in stills}
     assert len(sizes) == 1
     assert not plt.get_fignums()  # preparing leaves no figure behind
@@ -66,7 +69,7 @@ def test_every_picture_is_prepared_once_and_differs(film):
 def test_a_film_alone_needs_neither_names_nor_series():
     film = Scrubber(FRAMES / 255.0)
     assert np.array_equal(film.films[""], FRAMES)
-    assert len(film.stills) == T and film.caption(2) == "step 2"
+    assert len(film.dials[0]) == T and film.caption(2) == "step 2"
 
 
 def test_the_caption_says_in_words_what_is_shown(film):
@@ -76,7 +79,7 @@ def test_the_caption_says_in_words_what_is_shown(film):
 
 def test_one_picture_is_a_film_too():
     film = Scrubber(FRAMES[:1], {"reward": [1.0]})
-    assert len(film.stills) == 1 and film.widget.children[1].children[3].max == 0
+    assert film.picture(0) and not film.widget.children[1].children
 
 
 def test_the_still_figure_shows_every_film_and_every_series(film):
@@ -93,7 +96,7 @@ def test_the_still_figure_shows_every_film_and_every_series(film):
 def test_the_slider_moves_picture_and_words(film):
     found = parts(film)
     found["slider"].value = 3
-    assert found["image"].value == film.stills[3]
+    assert found["image"].value == film.picture(3)
     assert found["words"].value == film.caption(3)
 
 
@@ -103,7 +106,7 @@ def test_steps_stop_at_both_ends(film):
     assert found["slider"].value == 0
     for _ in range(T + 2):
         found["forward"].click()
-    assert found["slider"].value == T - 1 and found["image"].value == film.stills[-1]
+    assert found["slider"].value == T - 1 and found["image"].value == film.picture(T - 1)
 
 
 def test_the_speed_changes_how_long_a_picture_stays(film):
@@ -120,15 +123,47 @@ def test_every_control_says_what_it_does(film):
     assert found["play"].tooltip
 
 
-def test_a_live_notebook_gets_the_controls_and_an_unattended_one_the_figure(film, monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+@pytest.fixture
+def displayed(monkeypatch):
+    """What is sent to the page: data and metadata."""
+    sent = []
+
+    def display(data, metadata, raw):
+        assert raw
+        sent.append((data, metadata))
+
+    monkeypatch.setattr("IPython.display.display", display)
     monkeypatch.delenv(UNATTENDED, raising=False)
+    monkeypatch.delenv(FILMS, raising=False)
+    return sent
+
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def test_a_live_notebook_gets_the_controls_and_what_shows_none_a_still(film, displayed):
     film._ipython_display_()
-    assert shown == [film.widget] and not plt.get_fignums()
+    ((data, metadata),) = displayed
+    assert {WIDGET, "image/png", "text/plain"} == set(data) and not metadata
+    assert not plt.get_fignums()
+
+
+def test_an_unattended_notebook_gets_the_still_and_a_site_the_film(
+    film, displayed, monkeypatch, tmp_path
+):
     monkeypatch.setenv(UNATTENDED, "1")
     film._ipython_display_()
-    assert len(shown) == 1 and len(plt.get_fignums()) == 1
+    monkeypatch.setenv(FILMS, str(tmp_path))
+    film._ipython_display_()
+    (data, plain), (same, metadata) = displayed
+    assert {"image/png", "text/plain"} == set(data) and not plain and same == data
+    kept = json.loads((tmp_path / f"{metadata['workbook']['film']}.json").read_text())
+    assert kept == film.film()
+    assert [base64.b64decode(text) for text in kept["pictures"]] == [
+        film.picture(t) for t in range(T)
+    ]
+    assert kept["captions"][1] == film.caption(1)
+    assert kept["dials"] == [{"name": "step", "labels": list("01234"), "start": 0}]
 
 
 # Mistakes -----------------------------------------------------------------------------------
@@ -155,4 +190,4 @@ def test_what_does_not_fit_is_one_line(frames, series, captions, said, capsys):
         Scrubber(frames, series, captions)
     assert scrub(frames, series, captions) is None
     printed = capsys.readouterr().out
-    assert printed.startswith("No film: ") and printed.count("\n") == 1
+    assert printed.startswith("Nothing to show: ") and printed.count("\n") == 1

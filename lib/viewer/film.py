@@ -1,20 +1,14 @@
-"""Films to step through in a notebook: pictures side by side, and numbers below that move along.
+"""Films to step through: pictures side by side, and numbers below that move along.
 
     from lib import viewer
     viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
 
-Every picture is prepared once, so moving along is only a lookup. Play, pause and steps are buttons,
-the slider listens to the arrow keys, and Tab goes from one to the next. Where nobody is there to
-press a button (a chapter that is being built, a page that shows no widgets) a still figure takes
-its place.
+What stays the same on every picture is drawn once, so that a step costs milliseconds.
 
 Letters: T pictures of a film.
 """
 
-import io
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -23,38 +17,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from lib.errors import UserError
 from lib.imagine import filmstrip
 from lib.plots import BLACK, CYCLE
+from lib.viewer.base import DPI, Dial, View, in_words, png
 
-SPEEDS = {"slow": 1000, "normal": 500, "fast": 200, "very fast": 80}  # milliseconds a picture
 LONGEST = 600  # pictures; more would take minutes to prepare and hundreds of MB
 WIDTH, PICTURE, PANEL = 7.2, 2.4, 0.85  # inches: of all, of the largest picture, of a panel
-DPI = 80
 
 
-def scrub(
-    frames: Mapping[str, ArrayLike] | ArrayLike,
-    series: Mapping[str, ArrayLike] | None = None,
-    captions: Sequence[str] = (),
-    *,
-    title: str = "",
-    xlabel: str = "step",
-) -> "Scrubber | None":
-    """A film for the last line of a cell; what does not fit is said there in one line.
-
-    Args and letters: see `Scrubber`.
-    """
-    try:
-        return Scrubber(frames, series, captions, title=title, xlabel=xlabel)
-    except UserError as error:
-        print(f"No film: {error}")
-        return None
-
-
-class Scrubber:
+class Scrubber(View):
     """A film with controls.
 
     Args:
@@ -92,76 +65,21 @@ class Scrubber:
                     f"'{name or 'frames'}' has length {len(row)} and the film {self.count} "
                     "pictures; give one for each picture"
                 )
-        self._stills: list[bytes] = []
-        self._widget: Any = None
+        super().__init__(Dial(xlabel, tuple(map(str, range(self.count)))))
+        self._stage: _Stage | None = None
 
     # --- pictures ------------------------------------------------------------------------
 
-    @property
-    def stills(self) -> list[bytes]:
-        """T pictures with everything on them, as PNG; prepared when they are first asked for."""
-        if not self._stills:
-            self._stills = self._rendered()
-        return self._stills
+    def draw(self, index: int) -> bytes:
+        """Picture `index` with everything on it, as PNG."""
+        self._stage = self._stage or _Stage(self)
+        return self._stage.draw(index)
 
     def caption(self, index: int) -> str:
         """Everything that picture `index` shows, in words."""
         values = [f"{name} {row[index]:.3g}" for name, row in self.series.items()]
         told = [f"{self.xlabel} {index}", *self.captions[index : index + 1], *values]
         return ", ".join(part for part in told if part)
-
-    def _rendered(self) -> list[bytes]:
-        """Draws what never changes once, and what moves onto a copy of it for every picture."""
-        height, width = (max(film.shape[i] for film in self.films.values()) for i in (1, 2))
-        tall = min(PICTURE, WIDTH / len(self.films) * height / width)
-        head = 0.75 if self.title else 0.5
-        size = (WIDTH, head + tall + PANEL * len(self.series) + (0.45 if self.series else 0.0))
-        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
-        ratios = [tall + head] + [PANEL] * len(self.series)
-        grid = figure.add_gridspec(len(ratios), len(self.films), height_ratios=ratios)
-        if self.title:
-            figure.suptitle(self.title, fontsize=11)
-        moving: list[tuple[Axes, Artist]] = []
-        images, texts = [], []
-        for column, (name, film) in enumerate(self.films.items()):
-            ax = figure.add_subplot(grid[0, column])
-            ax.set_title(name, fontsize=10)
-            ax.set_xticks([])
-            ax.set_yticks([])
-            images.append(ax.imshow(film[0], animated=True))
-            moving.append((ax, images[-1]))
-        panels = [figure.add_subplot(grid[row + 1, :]) for row in range(len(self.series))]
-        dots = []
-        for ax, (name, row), color in zip(panels, self.series.items(), CYCLE * 9, strict=False):
-            _panel(ax, row, color)
-            line = ax.axvline(0, color=BLACK, linestyle="--", linewidth=1, animated=True)
-            (dot,) = ax.plot([0], row[:1], "o", color=BLACK, markersize=5, animated=True)
-            text = ax.set_title(name, fontsize=9, loc="left")
-            text.set_animated(True)
-            dots.append((line, dot))
-            texts.append((name, row, text))
-            moving += [(ax, line), (ax, dot), (ax, text)]
-        _count_by(panels, self.xlabel)
-        canvas.draw()
-        still = canvas.copy_from_bbox(figure.bbox)
-        figure.set_layout_engine("none")
-        found = []
-        for index in range(self.count):
-            canvas.restore_region(still)
-            for image, film in zip(images, self.films.values(), strict=True):
-                image.set_data(film[index])
-            for (line, dot), (name, row, text) in zip(dots, texts, strict=True):
-                line.set_xdata([index, index])
-                dot.set_data([index], row[index : index + 1])
-                text.set_text(f"{name}: {row[index]:.3g}")
-            for ax, artist in moving:
-                ax.draw_artist(artist)
-            held = io.BytesIO()
-            picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-            picture.save(held, "PNG", compress_level=3)
-            found.append(held.getvalue())
-        return found
 
     # --- a still figure ------------------------------------------------------------------
 
@@ -205,71 +123,70 @@ class Scrubber:
             films[-1].set_xlabel(self.xlabel, fontsize=10)
         return axes[:, 0]
 
-    # --- controls ------------------------------------------------------------------------
 
-    @property
-    def widget(self) -> Any:
-        """Picture and controls; the same ones every time."""
-        if self._widget is None:
-            self._widget = self._controls()
-        return self._widget
+@in_words
+def scrub(
+    frames: Mapping[str, ArrayLike] | ArrayLike,
+    series: Mapping[str, ArrayLike] | None = None,
+    captions: Sequence[str] = (),
+    *,
+    title: str = "",
+    xlabel: str = "step",
+) -> Scrubber:
+    """A `Scrubber` for the last line of a cell."""
+    return Scrubber(frames, series, captions, title=title, xlabel=xlabel)
 
-    def _controls(self) -> Any:
-        import ipywidgets as widgets
 
-        last, stills = self.count - 1, self.stills
-        image = widgets.Image(value=stills[0], format="png")
-        words = widgets.Label(self.caption(0))
-        play = widgets.Play(
-            min=0, max=last, interval=SPEEDS["normal"], show_repeat=True, tooltip="play or pause"
-        )
-        slider = widgets.IntSlider(
-            min=0,
-            max=last,
-            description=self.xlabel,
-            tooltip="arrow keys move along",
-            style={"description_width": "initial"},
-            layout={"width": "320px"},
-        )
-        width = {"width": "90px"}
-        back, forth = (
-            widgets.Button(description=name, icon=icon, tooltip=f"one picture {name}", layout=width)
-            for name, icon in (("back", "step-backward"), ("forward", "step-forward"))
-        )
-        speed = widgets.Dropdown(
-            options=list(SPEEDS), value="normal", description="speed", layout={"width": "180px"}
-        )
+class _Stage:
+    """Everything that never changes, drawn once, and what moves onto a copy of it."""
 
-        def move(change: Any) -> None:
-            image.value, words.value = stills[change["new"]], self.caption(change["new"])
+    def __init__(self, film: Scrubber):
+        films, series = film.films, film.series
+        height, width = (max(row.shape[i] for row in films.values()) for i in (1, 2))
+        tall = min(PICTURE, WIDTH / len(films) * height / width)
+        head = 0.75 if film.title else 0.5
+        size = (WIDTH, head + tall + PANEL * len(series) + (0.45 if series else 0.0))
+        figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+        self.canvas = FigureCanvasAgg(figure)
+        ratios = [tall + head] + [PANEL] * len(series)
+        grid = figure.add_gridspec(len(ratios), len(films), height_ratios=ratios)
+        if film.title:
+            figure.suptitle(film.title, fontsize=11)
+        self.moving: list[tuple[Axes, Artist]] = []
+        self.images, self.dots = [], []
+        for column, (name, row) in enumerate(films.items()):
+            ax = figure.add_subplot(grid[0, column])
+            ax.set_title(name, fontsize=10)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            image = ax.imshow(row[0], animated=True)
+            self.images.append((image, row))
+            self.moving.append((ax, image))
+        panels = [figure.add_subplot(grid[row + 1, :]) for row in range(len(series))]
+        for ax, (name, row), color in zip(panels, series.items(), CYCLE * 9, strict=False):
+            _panel(ax, row, color)
+            line = ax.axvline(0, color=BLACK, linestyle="--", linewidth=1, animated=True)
+            (dot,) = ax.plot([0], row[:1], "o", color=BLACK, markersize=5, animated=True)
+            text = ax.set_title(name, fontsize=9, loc="left")
+            text.set_animated(True)
+            self.dots.append((name, row, line, dot, text))
+            self.moving += [(ax, line), (ax, dot), (ax, text)]
+        _count_by(panels, film.xlabel)
+        self.canvas.draw()
+        self.still = self.canvas.copy_from_bbox(figure.bbox)
+        figure.set_layout_engine("none")
 
-        def step(by: int) -> None:
-            slider.value = min(max(slider.value + by, 0), last)
-
-        def pace(change: Any) -> None:
-            play.interval = SPEEDS[change["new"]]
-
-        slider.observe(move, "value")
-        back.on_click(lambda _: step(-1))
-        forth.on_click(lambda _: step(1))
-        speed.observe(pace, "value")
-        widgets.jslink((play, "value"), (slider, "value"))  # in the page, so that it runs smoothly
-        buttons = widgets.HBox([play, back, forth, slider, speed], layout={"flex_flow": "wrap"})
-        return widgets.VBox([image, buttons, words])
-
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
-
-        from lib.kernel import UNATTENDED
-
-        if os.environ.get(UNATTENDED):
-            self.static()
-            return
-        try:
-            display(self.widget)
-        except ImportError:
-            print("ipywidgets is not installed, so this is a still: pip install ipywidgets")
-            self.static()
+    def draw(self, index: int) -> bytes:
+        self.canvas.restore_region(self.still)
+        for image, row in self.images:
+            image.set_data(row[index])
+        for name, row, line, dot, text in self.dots:
+            line.set_xdata([index, index])
+            dot.set_data([index], row[index : index + 1])
+            text.set_text(f"{name}: {row[index]:.3g}")
+        for ax, artist in self.moving:
+            ax.draw_artist(artist)
+        return png(np.asarray(self.canvas.buffer_rgba()))
 
 
 def _pictures(name: str, film: ArrayLike) -> np.ndarray:

@@ -1,0 +1,10 @@
+"""Widgets over figures, each with a still figure where nobody is there to touch them.
+
+from lib import viewer
+viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
+"""
+
+from lib.viewer.base import SPEEDS, Dial, View, in_words
+from lib.viewer.film import Scrubber, scrub
+
+__all__ = ["SPEEDS", "Dial", "Scrubber", "View", "in_words", "scrub"]

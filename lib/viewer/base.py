@@ -1,0 +1,230 @@
+"""What every view has in common: pictures along one or two dials, and controls to turn them.
+
+A view says what its dials are, draws the picture of a position and puts it into words. Controls,
+a still figure where nobody is there to touch them, and a form for pages without a kernel follow.
+
+Play, pause and steps are buttons, sliders listen to the arrow keys, and Tab goes from one to the
+next.
+"""
+
+import base64
+import functools
+import hashlib
+import io
+import itertools
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lib.errors import UserError
+from lib.kernel import FILMS, UNATTENDED
+from lib.runner.files import atomic_write
+
+SPEEDS = {"slow": 1000, "normal": 500, "fast": 200, "very fast": 80}  # milliseconds a picture
+DPI = 80  # of pictures on the screen
+
+
+@dataclass(frozen=True)
+class Dial:
+    """Something that a view can be turned along."""
+
+    name: str  # what it counts, for example "step"
+    labels: tuple[str, ...]  # what every position is called, one at least
+    start: int = 0  # position shown first
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class View(ABC):
+    """Pictures along one or two dials; the first of them can be played like a film."""
+
+    def __init__(self, *dials: Dial):
+        self.dials = dials
+        self._drawn: dict[tuple[int, ...], bytes] = {}
+        self._widget: Any = None
+
+    # --- what a view is ------------------------------------------------------------------
+
+    @abstractmethod
+    def draw(self, *at: int) -> bytes:
+        """The picture at a position, one number a dial, as PNG; all of one size."""
+
+    @abstractmethod
+    def caption(self, *at: int) -> str:
+        """What that picture shows, in words."""
+
+    @abstractmethod
+    def static(self) -> np.ndarray:
+        """A new figure of matplotlib's for paper, with all that can be shown at once: its axes."""
+
+    # --- what follows --------------------------------------------------------------------
+
+    def picture(self, *at: int) -> bytes:
+        """`draw`, once for every position."""
+        if at not in self._drawn:
+            self._drawn[at] = self.draw(*at)
+        return self._drawn[at]
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The position shown first."""
+        return tuple(dial.start for dial in self.dials)
+
+    @property
+    def widget(self) -> Any:
+        """Picture and controls; the same ones every time."""
+        if self._widget is None:
+            self._widget = self._controls()
+        return self._widget
+
+    def film(self) -> dict[str, Any]:
+        """All pictures and words, for a page without a kernel: JSON, see `lib.viewer.player`.
+
+        Positions are counted as in nested loops, the last dial fastest.
+        """
+        places = list(itertools.product(*(range(len(dial)) for dial in self.dials)))
+        return {
+            "dials": [
+                {"name": dial.name, "labels": list(dial.labels), "start": dial.start}
+                for dial in self.dials
+            ],
+            "captions": [self.caption(*at) for at in places],
+            "pictures": [base64.b64encode(self.picture(*at)).decode() for at in places],
+        }
+
+    # --- controls ------------------------------------------------------------------------
+
+    def _controls(self) -> Any:
+        import ipywidgets as widgets
+
+        image = widgets.Image(value=self.picture(*self.start), format="png")
+        words = widgets.Label(self.caption(*self.start))
+        sliders = [_slider(dial) for dial in self.dials]
+
+        def move(_: Any) -> None:
+            at = tuple(slider.value for slider in sliders)
+            image.value, words.value = self.picture(*at), self.caption(*at)
+
+        for slider in sliders:
+            slider.observe(move, "value")
+        buttons = [*_transport(sliders[0]), *sliders[1:]] if len(self.dials[0]) > 1 else sliders[1:]
+        return widgets.VBox(
+            [image, widgets.HBox(buttons, layout={"flex_flow": "wrap"}), words],
+        )
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        unattended = bool(os.environ.get(UNATTENDED))
+        data: dict[str, Any] = {"text/plain": self.caption(*self.start)}
+        metadata: dict[str, Any] = {}
+        if not unattended:
+            try:
+                data |= self.widget._repr_mimebundle_()
+            except ImportError:
+                print("ipywidgets is not installed, so this is a still: pip install ipywidgets")
+        data["image/png"] = _png_of(self.static)
+        if unattended and (folder := os.environ.get(FILMS)):
+            metadata["workbook"] = {"film": _keep(self.film(), Path(folder))}
+        display(data, metadata=metadata, raw=True)
+
+
+def in_words(make: Callable[..., View]) -> Callable[..., View | None]:
+    """For the last line of a cell: what does not fit is said there in one line."""
+
+    @functools.wraps(make)
+    def made(*args: Any, **kwargs: Any) -> View | None:
+        try:
+            return make(*args, **kwargs)
+        except UserError as error:
+            print(f"Nothing to show: {error}")
+            return None
+
+    return made
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """(height, width, 3 or 4) uint8 as PNG, quickly."""
+    held = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(held, "PNG", compress_level=3)
+    return held.getvalue()
+
+
+def _keep(film: Mapping[str, Any], folder: Path) -> str:
+    """Writes a film into a folder, under a name that depends on its content alone."""
+    text = json.dumps(film)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    atomic_write(folder / f"{digest}.json", text)
+    return digest
+
+
+def _png_of(static: Callable[[], np.ndarray]) -> str:
+    """A still figure as base64 text, closed again."""
+    import matplotlib.pyplot as plt
+
+    figure: Figure = np.ravel(static())[0].figure
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=DPI, metadata={"Software": None})
+    plt.close(figure)
+    return base64.b64encode(held.getvalue()).decode()
+
+
+def _slider(dial: Dial) -> Any:
+    """Positions of a dial, called by their labels where these are not plain counting."""
+    import ipywidgets as widgets
+
+    counted = list(dial.labels) == [str(i) for i in range(len(dial))]
+    slider = widgets.IntSlider(
+        value=dial.start,
+        min=0,
+        max=len(dial) - 1,
+        description=dial.name,
+        readout=counted,
+        tooltip="arrow keys move along",
+        style={"description_width": "initial"},
+        layout={"width": "320px"},
+    )
+    return slider
+
+
+def _transport(slider: Any) -> list[Any]:
+    """Play, single steps, a slider and its speed."""
+    import ipywidgets as widgets
+
+    play = widgets.Play(
+        value=slider.value,
+        min=0,
+        max=slider.max,
+        interval=SPEEDS["normal"],
+        show_repeat=True,
+        tooltip="play or pause",
+    )
+    width = {"width": "90px"}
+    back, forth = (
+        widgets.Button(description=name, icon=icon, tooltip=f"one {name}", layout=width)
+        for name, icon in (("back", "step-backward"), ("forward", "step-forward"))
+    )
+    speed = widgets.Dropdown(
+        options=list(SPEEDS), value="normal", description="speed", layout={"width": "180px"}
+    )
+
+    def step(by: int) -> None:
+        slider.value = min(max(slider.value + by, 0), slider.max)
+
+    def pace(change: Any) -> None:
+        play.interval = SPEEDS[change["new"]]
+
+    back.on_click(lambda _: step(-1))
+    forth.on_click(lambda _: step(1))
+    speed.observe(pace, "value")
+    widgets.jslink((play, "value"), (slider, "value"))  # in the page, so that it runs smoothly
+    return [play, back, forth, slider, speed]
