@@ -17,3 +17,15 @@ import torch
 def one_thread():
     """Undoes whatever a test did to the number of threads."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def figures():
+    """Closes every figure, and no style may have been changed."""
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    before = dict(matplotlib.rcParams)
+    yield
+    plt.close("all")
+    assert dict(matplotlib.rcParams) == before

@@ -1,8 +1,3 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -14,12 +9,7 @@ from lib.errors import UserError
 E, T, L, A, Q = 2, 5, 4, 3, 7
 
 
-@pytest.fixture(autouse=True)
-def _no_figure_is_left_open_and_no_style_is_changed():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def adding(obs, action):

@@ -1,21 +1,10 @@
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from lib import plots
 from tests.synthetic import TASKS
 
-
-@pytest.fixture(autouse=True)
-def _no_figure_is_left_open_and_no_style_is_changed():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 def labels(ax):

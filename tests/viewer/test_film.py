@@ -2,10 +2,6 @@ import base64
 import io
 import json
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -21,12 +17,7 @@ FRAMES = np.arange(T, dtype=np.uint8)[:, None, None, None] * np.full((7, 11, 3),
 REWARD = np.array([0.0, 0.5, np.nan, 0.25, 1.0])
 
 
-@pytest.fixture(autouse=True)
-def _no_figure_is_left_open_and_no_style_is_changed():
-    before = dict(matplotlib.rcParams)
-    yield
-    plt.close("all")
-    assert dict(matplotlib.rcParams) == before
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 @pytest.fixture
