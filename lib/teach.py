@@ -53,6 +53,16 @@ def show(*objects: Any) -> None:
         display(Markdown(f"```python\n{source(item)}\n```"))
 
 
+def solution(*objects: Any) -> None:
+    """The library's answer to an exercise, folded up until a reader opens it."""
+    from IPython.display import Markdown, display
+
+    for item in objects:
+        summary = f"<summary>The library's answer: <code>{item.__name__}</code></summary>"
+        code = f"```python\n{source(item)}\n```"
+        display(Markdown(f"<details>{summary}\n\n{code}\n\n</details>"))
+
+
 def source(item: Any) -> str:
     """Source of a function, method or class, without indentation, under the place it is from."""
     item = inspect.unwrap(item)

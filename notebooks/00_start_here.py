@@ -77,7 +77,7 @@ from lib.seeding import Streams
 from lib.tdmpc import update
 from lib.tdmpc.model import Dynamics
 from lib.tdmpc.presets import ABOUT
-from lib.teach import check, show
+from lib.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -194,6 +194,7 @@ def my_windowed_sum(terms, rho):
 
 
 check(my_windowed_sum, losses.windowed_sum)
+solution(losses.windowed_sum)
 
 # %% [markdown]
 # ## Two agents, and a prediction
@@ -332,6 +333,7 @@ def my_prediction_score(error):
 
 
 check(my_prediction_score, losses.prediction_score)
+solution(losses.prediction_score)
 
 # %% [markdown]
 # ## What we saw

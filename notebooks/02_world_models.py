@@ -54,7 +54,7 @@ from lib.envs import worlds
 from lib.lanes import drawn
 from lib.runner.evaluate import play
 from lib.seeding import Streams, generator
-from lib.teach import check, show
+from lib.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -208,6 +208,7 @@ def my_balanced_kl(kl, posterior, prior, balance, free_nats=0.0):
 
 
 check(my_balanced_kl, losses.balanced_kl)
+solution(losses.balanced_kl)
 
 # %% [markdown]
 # ## Exercise 2: a sample that lets gradients through
@@ -224,6 +225,7 @@ def my_straight_through(probs, uniform):
 
 
 check(my_straight_through, straight_through)
+solution(straight_through)
 
 # %% [markdown]
 # ## Before training: what must the losses be?

@@ -60,7 +60,7 @@ from lib.lanes import drawn
 from lib.runner.evaluate import play
 from lib.runner.loop import train
 from lib.seeding import generator
-from lib.teach import check, show
+from lib.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -195,6 +195,7 @@ def my_lambda_return(reward, discount, value, lam):
 
 
 check(my_lambda_return, losses.lambda_return)
+solution(losses.lambda_return)
 
 # %% [markdown]
 # ## Who is to blame
@@ -228,6 +229,7 @@ def my_reinforce_objective(log_prob, returns, baseline):
 
 
 check(my_reinforce_objective, losses.reinforce_objective)
+solution(losses.reinforce_objective)
 
 # %% [markdown]
 # ## Train, after a prediction

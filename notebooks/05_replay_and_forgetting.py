@@ -56,7 +56,7 @@ from lib.replay.sampling import Sampler
 from lib.replay.store import EpisodeStore
 from lib.runner.evaluate import play
 from lib.seeding import Streams, generator
-from lib.teach import check, show
+from lib.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -242,6 +242,7 @@ def my_leaving(key, size, capacity):
 
 
 check(my_leaving, exercises.leaving)
+solution(exercises.leaving)
 
 # %% [markdown]
 # ## What is drawn is another question
@@ -268,6 +269,7 @@ def my_recent_position(coin, u, stored, share):
 
 
 check(my_recent_position, exercises.recent_position)
+solution(exercises.recent_position)
 
 # %% [markdown]
 # ## A world model that gets a second task

@@ -141,3 +141,12 @@ def test_show_displays_a_python_block(monkeypatch):
     teach.show(double, losses.td_target)
     assert [item.data.split("\n")[0] for item in shown] == ["```python", "```python"]
     assert '"""Twice the input."""' in shown[0].data
+
+
+def test_a_solution_is_folded_up_and_holds_the_real_source(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    teach.solution(losses.td_target)
+    (item,) = shown
+    assert item.data.startswith("<details><summary>The library's answer: <code>td_target</code>")
+    assert f"\n\n```python\n{teach.source(losses.td_target)}\n```\n\n</details>" in item.data

@@ -37,6 +37,7 @@ class Scrubber(View):
         captions: a line of text for each picture, T of them or none.
         title: above everything.
         xlabel: what the pictures are counted by.
+        stills: pictures of each film that stand for it on paper.
 
     Raises:
         UserError: no pictures, or not as many of one as of the other.
@@ -50,6 +51,7 @@ class Scrubber(View):
         *,
         title: str = "",
         xlabel: str = "step",
+        stills: int = 11,
     ):
         films = frames if isinstance(frames, Mapping) else {"": frames}
         self.films = {str(name): _pictures(name, film) for name, film in films.items()}
@@ -58,7 +60,7 @@ class Scrubber(View):
         self.count = len(next(iter(self.films.values())))
         self.series = {str(name): _numbers(name, row) for name, row in (series or {}).items()}
         self.captions = [str(line) for line in captions]
-        self.title, self.xlabel = title, xlabel
+        self.title, self.xlabel, self.shown = title, xlabel, stills
         for name, row in {**self.films, **self.series, "captions": self.captions}.items():
             if len(row) != self.count and not (name == "captions" and not row):
                 raise UserError(
@@ -83,19 +85,12 @@ class Scrubber(View):
 
     # --- a still figure ------------------------------------------------------------------
 
-    def static(self, count: int = 11) -> np.ndarray:
-        """Some pictures of every film side by side and the whole series: for pages and paper.
-
-        Args:
-            count: pictures of each film, evenly spaced from the first to the last.
-
-        Returns:
-            The axes of a new figure, films first.
-        """
+    def static(self) -> np.ndarray:
+        """Some pictures of every film, evenly spaced, and the whole series: axes, films first."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         shape = next(iter(self.films.values())).shape
-        shown = max(1, min(count, self.count))
+        shown = max(1, min(self.shown, self.count))
         strip = WIDTH / shown * shape[1] / shape[2] + 0.35
         ratios = [strip] * len(self.films) + [PANEL] * len(self.series)
         figure, axes = plt.subplots(
@@ -132,9 +127,10 @@ def scrub(
     *,
     title: str = "",
     xlabel: str = "step",
+    stills: int = 11,
 ) -> Scrubber:
     """A `Scrubber` for the last line of a cell."""
-    return Scrubber(frames, series, captions, title=title, xlabel=xlabel)
+    return Scrubber(frames, series, captions, title=title, xlabel=xlabel, stills=stills)
 
 
 class _Stage:

@@ -74,7 +74,8 @@ def test_one_picture_is_a_film_too():
 
 
 def test_the_still_figure_shows_every_film_and_every_series(film):
-    axes = film.static(count=3)
+    film.shown = 3
+    axes = film.static()
     assert len(axes) == 4 and len(plt.get_fignums()) == 1
     assert [ax.get_ylabel() for ax in axes[:2]] == ["real", "imagined"]
     assert [tick.get_text() for tick in axes[0].get_xticklabels()] == ["0", "2", "4"]
