@@ -119,6 +119,11 @@ def main(given: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
-    os.environ.update(environment())
-    Workbook.launch_instance(argv=[*options, *given])
+    serve([*options, *given])
     return 0
+
+
+def serve(options: Sequence[str]) -> None:
+    """Runs JupyterLab until it is ended."""
+    os.environ.update(environment())
+    Workbook.launch_instance(argv=list(options))

@@ -3,7 +3,6 @@
 import html
 import json
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 

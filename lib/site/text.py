@@ -7,6 +7,8 @@ Formulas become MathML, which browsers draw themselves; code is coloured by clas
 import html
 import os
 import re
+import unicodedata
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from pygments.util import ClassNotFound
 from lib.errors import UserError
 
 ELSEWHERE = re.compile(r"[a-z]+:|#")  # a link that does not lead to a file
+LETTER = re.compile(r'<mi mathvariant="(script|bold|double-struck)">([A-Za-z])</mi>')
 NAMES = re.compile(r"\\(ln|log|exp|tanh|max|min)\s+(?=[A-Za-z\\])")
 # Left by terminals in tracebacks and progress lines.
 ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -70,10 +73,16 @@ class Renderer(HTMLRenderer):
 
     def _math(self, body: str, display: str) -> str:
         try:
-            return convert(NAMES.sub(r"\\\1\\,", body.strip()), display=display)
+            made = convert(NAMES.sub(r"\\\1\\,", body.strip()), display=display)
         except Exception as error:  # whatever the converter may raise
-            reason = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise UserError(f"{self.source.name}: cannot set ${body.strip()}$: {reason}") from error
+            raise self._cannot_set(body, f"{type(error).__name__}: {error}") from error
+        if unknown := re.search(r"\\[A-Za-z]+", made):  # it leaves what it does not know
+            raise self._cannot_set(body, f"{unknown.group()} is not known")
+        return LETTER.sub(_letter, made)
+
+    def _cannot_set(self, body: str, reason: str) -> UserError:
+        reason = reason.rstrip(": ")
+        return UserError(f"{self.source.name}: cannot set ${body.strip()}$: {reason}")
 
     def _address(self, url: str) -> str:
         """Where a link of the notebook leads to from the page."""
@@ -83,6 +92,16 @@ class Renderer(HTMLRenderer):
         target = (self.source.parent / path).resolve()
         target = self.pages.get(target.with_suffix(".ipynb"), target)
         return Path(os.path.relpath(target, self.page.parent)).as_posix() + mark + anchor
+
+
+def _letter(match: re.Match[str]) -> str:
+    """A letter of another alphabet as a character of its own: browsers ignore `mathvariant`."""
+    kind, letter = match[1].upper(), match[2]
+    name = f"{kind} {'CAPITAL' if letter.isupper() else 'SMALL'} {letter.upper()}"
+    for whole in (f"MATHEMATICAL {name}", name):  # a few are older and called without it
+        with suppress(KeyError):
+            return f"<mi>{unicodedata.lookup(whole)}</mi>"
+    return match[0]
 
 
 def markdown(text: str, renderer: Renderer) -> str:
@@ -112,5 +131,5 @@ def scrolled(inner: str, label: str, kind: str = "") -> str:
 
 def plain_text(markup: str) -> str:
     """HTML without its tags, on one line."""
-    markup = re.sub(r"<annotation\b.*?</annotation>", " ", markup, flags=re.DOTALL)
+    markup = re.sub(r'<a class="anchor".*?</a>', " ", markup)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", markup)).split())
