@@ -1,4 +1,4 @@
-"""`make test` executes the chapters with nbmake, each in a new kernel and with no test around it."""
+"""`make test` executes the chapters with nbmake, each in a new kernel, as a reader would."""
 
 import shutil
 
