@@ -9,6 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
+# Every chapter at its own settings in a new kernel, two at a time. Those from 10 on are templates.
+CHAPTERS := OMP_NUM_THREADS=1 JUPYTER_PLATFORM_DIRS=1 JUPYTER_PATH=$(CURDIR)/$(VENV)/share/jupyter \
+    $(BIN)/python -m pytest -n 2 --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb)
+
 # Set in the surroundings it would keep packages from being compiled, and every import is slow.
 unexport PYTHONDONTWRITEBYTECODE
 # The tests and the program must see this folder's packages, not someone else's.
@@ -31,15 +35,17 @@ help:  ## show this list
 run: $(STAMP)  ## execute one run into outputs/ (PARAMS=params/NAME.yaml, ARGS='-p seed=3')
 	$(BIN)/python -m lib run $(PARAMS) $(ARGS)
 
-test: $(STAMP)  ## run the tests (ARGS='tests/runner -x' narrows them)
+test: $(STAMP)  ## run the tests, then every chapter (ARGS='tests/runner -x' runs these tests alone)
 	$(BIN)/python -m pytest $(ARGS)
+	$(if $(ARGS),,$(CHAPTERS))
 
-lab: $(STAMP)  ## open the workbook in JupyterLab
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+lab: $(STAMP)  ## open the workbook in JupyterLab (ARGS='05_replay_and_forgetting --port 9000')
+	$(BIN)/python -m lib.lab $(ARGS)
 
-book: $(STAMP)  ## execute the chapters again and check each .py and .ipynb pair
-	$(BIN)/python -m lib.book build
-	$(BIN)/python -m lib.book check
+book: $(STAMP)  ## execute the chapters again and make pages of them (ARGS='02_world_models')
+	$(BIN)/python -m lib.book build $(ARGS)
+	$(BIN)/python -m lib.book check $(ARGS)
+	$(BIN)/python -m lib.book site
 
 bench: $(STAMP)  ## measure the fast path beside the plain one, minutes long (ARGS='--quick')
 	$(BIN)/python -m tests.benchmarks $(ARGS)

@@ -2,18 +2,19 @@
 
 The percent `.py` is the source of every notebook. `run` executes it into an output folder;
 `build` writes the committed `.ipynb`, executed unless it is a template; `check` says where a
-pair has come apart. Building twice gives the same bytes.
+pair has come apart. Building twice gives the same bytes, or `build` says which cells came out
+differently. `site` makes pages of what was built.
 """
 
 import argparse
-import re
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.errors import UserError, unknown
-from lib.places import NOTEBOOKS, ROOT
+from lib.places import NOTEBOOKS, OUTPUTS, ROOT, shown
 from lib.runner.files import atomic_write
 
 if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
@@ -25,6 +26,7 @@ SPEED = NOTEBOOKS / "22_speed.py"
 TRANSFER = NOTEBOOKS / "10_transfer.py"
 # Committed without outputs; copies are executed elsewhere.
 TEMPLATES = ("10_transfer", "20_run", "21_compare", "22_speed")
+FILMS_FOLDER = OUTPUTS / "book" / "films"  # what views leave behind while chapters are executed
 KERNEL = "python3"
 KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
@@ -121,26 +123,42 @@ def read(path: str | Path) -> "NotebookNode":
 # Building -----------------------------------------------------------------------------------
 
 
-def build(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[Path]:
+def build(
+    names: Iterable[str] = (),
+    folder: Path = NOTEBOOKS,
+    *,
+    films: Path = FILMS_FOLDER,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Path]:
     """Writes the .ipynb beside each .py: chapters executed top to bottom, templates as they are.
 
     Args:
         names: chapter names such as "00_start_here"; none means all.
+        films: where views leave their pictures for pages without a kernel.
+        say: told every chapter, how long it took, and which cells came out differently.
 
     Raises:
-        UserError: unknown name, or an output that would differ on another machine.
-        nbclient.exceptions.CellExecutionError: a cell failed; the old .ipynb is kept.
+        UserError: unknown name, a cell that failed, or an output that would differ on another
+            machine; the old .ipynb is kept.
     """
     import nbformat
 
-    built = []
-    for source in _sources(names, folder):
-        node = read(source)
+    from lib.changes import changes
+    from lib.execute import execute, refuse_what_cannot_be_repeated
+
+    built, sources = [], _sources(names, folder)
+    for number, source in enumerate(sources, 1):
+        say(f"{source.stem} ({number} of {len(sources)})")
+        node, start = read(source), time.monotonic()
         if source.stem not in TEMPLATES:
-            _execute(node)
-            _refuse_what_cannot_be_repeated(node, source.stem)
-        target = source.with_suffix(".ipynb")
-        atomic_write(target, nbformat.writes(tidy(node)).rstrip() + "\n")
+            execute(node, source.stem, films)
+            refuse_what_cannot_be_repeated(node, source.stem)
+        target, node = source.with_suffix(".ipynb"), tidy(node)
+        found = changes(nbformat.read(target, 4), node) if _readable(target) else ["new"]
+        atomic_write(target, nbformat.writes(node).rstrip() + "\n")
+        say(f"  {time.monotonic() - start:.0f} s, {'changed:' if found else 'as it was'}")
+        for line in found:
+            say(f"    {line}")
         built.append(target)
     return built
 
@@ -194,36 +212,14 @@ def _sources(names: Iterable[str], folder: Path) -> list[Path]:
     return [there[name] for name in wanted]
 
 
-def _execute(node: "NotebookNode") -> None:
-    """Runs every cell in place, as a reader in the repository's root would."""
-    from nbclient import NotebookClient
+def _readable(notebook: Path) -> bool:
+    import nbformat
 
-    from lib.kernel import ThisPython
-
-    NotebookClient(
-        node,
-        timeout=None,
-        kernel_manager_class=ThisPython,
-        coalesce_streams=True,
-        record_timing=False,
-        resources={"metadata": {"path": str(ROOT)}},
-    ).execute()
-
-
-def _refuse_what_cannot_be_repeated(node: "NotebookNode", name: str) -> None:
-    """Raises UserError where an output names a folder or an address of this machine."""
-    folders = "|".join(re.escape(str(path)) for path in {ROOT, Path.home(), Path(sys.prefix)})
-    local = re.compile(rf"(?:{folders})/[\w./-]*|\bat 0x[0-9a-f]{{6,}}")
-    for index, cell in enumerate(node.cells, 1):
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            texts = [str(value) for kind, value in data.items() if kind.startswith("text/")]
-            for text in [output.get("text", ""), *texts]:
-                if found := local.search(text):
-                    raise UserError(
-                        f"chapter {name}, cell {index} prints {found.group()!r}, which differs on "
-                        f"another machine; print something that every machine agrees on"
-                    )
+    try:
+        nbformat.read(notebook, 4)
+    except Exception:  # missing, half of a merge, or not a notebook at all
+        return False
+    return True
 
 
 def _differences(source: Path, target: Path) -> Iterable[str]:
@@ -247,22 +243,35 @@ def _differences(source: Path, target: Path) -> Iterable[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m lib.book build|check [CHAPTER ...]`."""
+    """`python -m lib.book build|check|site [CHAPTER ...]`."""
     parser = argparse.ArgumentParser(prog="python -m lib.book", description=__doc__.split("\n")[0])
-    parser.add_argument("action", choices=("build", "check"))
+    parser.add_argument("action", choices=("build", "check", "site"))
     parser.add_argument("chapters", nargs="*", help="such as 00_start_here; none means all")
     given = parser.parse_args(arguments)
+    problems = []
     try:
         if given.action == "build":
-            for path in build(given.chapters):
-                print(f"built {path.relative_to(ROOT)}")
-            return 0
-        problems = check(given.chapters)
+            build(given.chapters, say=lambda line: print(line, flush=True))
+        elif given.action == "check":
+            problems = check(given.chapters)
+        else:
+            _render()
     except UserError as error:
         problems = [str(error)]
     for line in problems:
         print(line, file=sys.stderr)
     return 1 if problems else 0
+
+
+def _render() -> None:
+    """The site, and a word on what it lacks."""
+    from lib import site
+
+    pages = site.render()
+    still = sum(page.missing_films for page in pages)
+    if still:
+        print(f"{still} views are stills, as their films are not there: 'make book' makes them")
+    print(f"{len(pages)} chapters: open {shown(site.BOOK / 'index.html')}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,11 @@ UNATTENDED = "WORKBOOK_UNATTENDED"  # set in kernels that nobody sits in front o
 FILMS = "WORKBOOK_FILMS"  # folder that views leave their pictures in, for pages without a kernel
 
 
+def encryption() -> str:
+    """How kernels are spoken to: encrypted where the messaging library can."""
+    return "auto" if zmq.has("curve") else "disabled"
+
+
 class ThisPython(AsyncKernelManager):
     """Starts `sys.executable` as the kernel.
 
@@ -26,7 +31,7 @@ class ThisPython(AsyncKernelManager):
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:
-        return "auto" if zmq.has("curve") else "disabled"
+        return encryption()
 
     @property
     def kernel_spec(self) -> KernelSpec:

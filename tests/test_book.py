@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -34,6 +35,11 @@ seed + 1
 
 # %%
 """
+VIEW = """\
+import numpy as np
+from lib import viewer
+viewer.scrub(np.zeros((2, 4, 4, 3), np.uint8))
+"""
 
 
 @pytest.fixture
@@ -41,6 +47,11 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "01_chapter.py").write_text(CHAPTER)
     (tmp_path / "20_run.py").write_text(CHAPTER)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _films_stay_here(tmp_path, monkeypatch):
+    monkeypatch.setitem(book.build.__kwdefaults__, "films", tmp_path / "films")
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -158,9 +169,39 @@ def test_an_output_that_differs_elsewhere_is_refused(folder, printed):
 def test_a_failing_chapter_keeps_its_old_notebook(folder):
     (folder / "01_chapter.ipynb").write_text("old")
     edit(folder / "01_chapter.py", "seed + 1", "seed / 0")
-    with pytest.raises(Exception, match="ZeroDivisionError"):
+    wanted = "chapter 01_chapter, cell 3 failed: ZeroDivisionError: division by zero\n.*import sys"
+    with pytest.raises(UserError, match=wanted):
         book.build(["01_chapter"], folder)
     assert (folder / "01_chapter.ipynb").read_text() == "old"
+
+
+def test_a_chapter_whose_process_dies_is_told_apart(folder):
+    edit(folder / "01_chapter.py", "seed + 1", "__import__('os')._exit(1)")
+    with pytest.raises(UserError, match="cell 3 failed: its process died"):
+        book.build(["01_chapter"], folder)
+    assert not (folder / "01_chapter.ipynb").exists()
+
+
+def test_building_says_what_came_out_differently(folder):
+    def told():
+        lines = []
+        book.build(["01_chapter"], folder, say=lines.append)
+        return lines
+
+    first, again = told(), told()
+    assert first[0] == again[0] == "01_chapter (1 of 1)"
+    assert re.fullmatch(r"  \d+ s, changed:", first[1]) and first[2] == "    new"
+    assert re.fullmatch(r"  \d+ s, as it was", again[1]) and len(again) == 2
+    edit(folder / "01_chapter.py", "seed + 1", "seed + 2")
+    assert told()[2] == "    cell 3 has another source: 'seed + 2', was 'seed + 1'"
+
+
+def test_views_leave_their_films_where_they_are_told(folder, tmp_path):
+    edit(folder / "01_chapter.py", "seed + 1", VIEW)
+    book.build(["01_chapter"], folder, films=tmp_path / "films")
+    output = nbformat.read(folder / "01_chapter.ipynb", 4).cells[2].outputs[-1]
+    film = output.metadata["workbook"]["film"]
+    assert [path.name for path in (tmp_path / "films").iterdir()] == [f"{film}.json"]
 
 
 def test_an_unknown_chapter_is_guessed(folder):
