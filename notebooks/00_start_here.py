@@ -33,6 +33,7 @@
 # | chapter | what it does |
 # |:--|:--|
 # | 00 Start here | two rooms, two agents, one minute (this page) |
+# | 01 Tasks and streams | what a task is, and how gains and losses are counted |
 # | 02 World models | what a recurrent world model learns from what it sees |
 # | 03 Imagination | learning to act without acting; your own environment |
 # | 05 Replay and forgetting | what a memory keeps, and what an agent then forgets |

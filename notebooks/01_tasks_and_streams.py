@@ -12,7 +12,6 @@
 # ---
 
 # %% [markdown]
-# %% [markdown]
 # # 01 · Tasks and streams
 #
 # **Question.** What is a task, and how do we say what an agent gained and lost that learnt several,
@@ -104,7 +103,7 @@ names = [task.name for task in domain.tasks]
 figure, axes = plt.subplots(1, 3, figsize=(10, 3.1), layout="constrained")
 for ax, index in zip(axes, (0, 1), strict=False):
     marks = {"G": domain.tasks[index].goal}
-    label = "reward, mean over a cell (the goal pays more)"
+    label = "mean reward (the goal: more)"
     maps.grid_map(cells, pays[index], label, names[index], Normalize(0, 0.3), marks=marks, ax=ax)
 image = axes[2].imshow(differs, cmap="cividis", vmin=0)
 axes[2].set_xticks(range(len(names)), names, rotation=40, ha="right", fontsize=8)

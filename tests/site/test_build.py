@@ -108,7 +108,7 @@ def test_a_view_is_a_player_where_its_film_is_and_a_still_elsewhere(made, tmp_pa
     (tmp_path / "films").mkdir()
     (tmp_path / "films" / "abc.json").write_text(json.dumps(Colours().film()))
     text = made(chapter(0, view))
-    assert 'type="range"' in text and "<figure><img" not in text
+    assert '<figure class="film">' in text and "<figure><img" not in text
 
 
 def test_films_that_are_missing_are_counted(folder, tmp_path):
