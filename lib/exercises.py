@@ -18,6 +18,7 @@ from lib.envs.optimum import finite_horizon_values, policy_values
 from lib.errors import unknown
 from lib.replay.retention import Reservoir
 from lib.replay.sampling import Sampler, Table
+from lib.tdmpc.planner import elite_weights
 from lib.teach import Case, Exercise, Mistake
 
 H, B = 5, 3  # steps and windows of the random inputs
@@ -275,6 +276,36 @@ def _whole_area(steps: list[float], performance: list[float], end: Any = None) -
     return metrics.area_under_curve(steps, performance, end) * (length or 1)
 
 
+# Planning -------------------------------------------------------------------------------------
+
+
+def _elite_cases(generator: Generator) -> list[Case]:
+    values = _normal(generator, B, 11)
+    return [
+        Case((values, H, 0.5)),
+        Case((values, 1, 0.5)),  # one elite has all the weight
+        Case((values, 17, 2.0)),  # more elites than candidates
+        Case((torch.tensor([[1.0, 3.0, 2.0]]), 2, 0.0)),  # no temperature: equal weights
+    ]
+
+
+def _weigh_everybody(values: Tensor, elites: int, temperature: float) -> tuple[Tensor, Tensor]:
+    index = elite_weights(values, elites, temperature)[0]
+    return index, torch.softmax(temperature * values, 1).gather(1, index)
+
+
+def _divide_by_the_temperature(
+    values: Tensor, elites: int, temperature: float
+) -> tuple[Tensor, Tensor]:
+    best, index = values.topk(min(elites, values.shape[1]), dim=1)
+    return index, torch.softmax(best / max(temperature, 1e-9), dim=1)
+
+
+def _the_worst(values: Tensor, elites: int, temperature: float) -> tuple[Tensor, Tensor]:
+    index, weights = elite_weights(-values, elites, temperature)
+    return index, weights
+
+
 EXERCISES = (
     Exercise(
         losses.prediction_score,
@@ -524,6 +555,21 @@ EXERCISES = (
                 "Before the first and after the last evaluation the curve stays level.",
             ),
             Mistake(_whole_area, "It is a mean height: divide by the length of the interval."),
+        ),
+    ),
+    Exercise(
+        elite_weights,
+        _elite_cases,
+        (
+            Mistake(
+                _weigh_everybody,
+                "The weights are a softmax over the elites alone, so that they sum to one.",
+            ),
+            Mistake(
+                _divide_by_the_temperature,
+                "Scores are multiplied by the temperature here, as in TD-MPC's code.",
+            ),
+            Mistake(_the_worst, "These are the worst candidates: larger scores are better."),
         ),
     ),
 )

@@ -6,5 +6,16 @@ viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
 
 from lib.viewer.base import SPEEDS, Dial, View, in_words
 from lib.viewer.film import Scrubber, scrub
+from lib.viewer.planner import Planning, Recorder, planning
 
-__all__ = ["SPEEDS", "Dial", "Scrubber", "View", "in_words", "scrub"]
+__all__ = [
+    "SPEEDS",
+    "Dial",
+    "Planning",
+    "Recorder",
+    "Scrubber",
+    "View",
+    "in_words",
+    "planning",
+    "scrub",
+]
