@@ -26,6 +26,7 @@ from lib.viewer.base import DPI, Dial, View, in_words, png
 
 MOST = 120  # candidates drawn of a search; more would hide each other
 AT_ONCE = 4  # iterations side by side on paper
+EDGE = 3  # percent of all places that may lie beyond each edge of the picture
 OTHERS = "0.75"  # candidates that were not kept: light grey
 
 
@@ -110,7 +111,8 @@ class Planning(View):
             Dial("iteration", tuple(str(i + 1) for i in range(last))),
         )
         shown = np.concatenate([self.walked, *(path.reshape(-1, 2) for path in self.paths)])
-        low, high = np.nanmin(shown, 0), np.nanmax(shown, 0)
+        near = np.nanpercentile(shown, [EDGE, 100 - EDGE], axis=0)  # a few wild ones may leave
+        low, high = np.minimum(near[0], self.walked.min(0)), np.maximum(near[1], self.walked.max(0))
         room = 0.05 * (high - low) + 1e-6
         self.low, self.high = low - room, high + room
 
