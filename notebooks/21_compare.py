@@ -38,6 +38,7 @@ from IPython.display import Markdown, display
 
 from lib import (
     afterwards,
+    components,
     imagine,
     maps,
     measures,
@@ -325,6 +326,41 @@ for title, _, members in each_world():
         header = [f"{measure.axis} at the end, all transitions of", *rooms]
         tables.append(results.markdown_table(header, rows))
     display(Markdown("\n\n".join([f"**{title}**", *tables])))
+
+# %% [markdown]
+# ## What each part keeps
+#
+# A fallen return does not say which part of the agent failed. Here are three, each averaged over
+# all tasks learnt before: the *world model* on their transitions (as above, relative to each task's
+# own end), the *generator*, which is right where it dreams of what was met, and the *policy*, the
+# return when an old task is played again with its own heads and the model of today. A part that a
+# method does not have, or that nobody can check in a world, has a dash.
+
+# %%
+for title, figures, members in each_world():
+    parts = components.of(members[0].first)
+    if len(members[0].first.tasks) < 2:
+        print(f"{title}: a single task, so there is nothing to keep.")
+        continue
+    kept = {part: {group.label: part.old_tasks(group) for group in members} for part in parts}
+    kept = {
+        part: {label: values for label, values in found.items() if np.isfinite(values).all()}
+        for part, found in kept.items()
+    }
+    drawn = {part: found for part, found in kept.items() if found}
+    figure, axes = plt.subplots(
+        1, len(drawn), figsize=(4.4 * len(drawn), 3.5), layout="constrained", squeeze=False
+    )
+    for ax, (part, found) in zip(axes[0], drawn.items(), strict=True):
+        plots.retention_curves(found, part.name, part.axis, first=2, ax=ax, log=part.log)
+    figure.suptitle(f"Of the tasks before, {title}", fontsize=11)
+    plots.save(axes[0, 0], figures / "components.png")
+    rows = []
+    for group in members:
+        ends = [kept[part].get(group.label, np.full((1, 1), np.nan))[:, -1] for part in parts]
+        rows.append([group.label, *(part.cell(end) for part, end in zip(parts, ends, strict=True))])
+    header = ["of the tasks before, at the end", *(f"{part.name}: {part.axis}" for part in parts)]
+    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
 # ## Forgetting and transfer of returns
