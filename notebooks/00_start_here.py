@@ -36,6 +36,7 @@
 # | 01 Tasks and streams | what a task is, and how gains and losses are counted |
 # | 02 World models | what a recurrent world model learns from what it sees |
 # | 03 Imagination | learning to act without acting; your own environment |
+# | 04 Planning | how an agent searches in its own imagination |
 # | 05 Replay and forgetting | what a memory keeps, and what an agent then forgets |
 # | 10 Transfer | gives new tasks to the world models of finished runs |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |

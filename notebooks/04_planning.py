@@ -41,7 +41,7 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from lib import families, losses, maps, plots, results, viewer
+from lib import families, losses, plots, results, viewer
 from lib.config import EnvConfig
 from lib.envs import optimum, toys, worlds
 from lib.runner.loop import train
@@ -350,7 +350,7 @@ Markdown(results.markdown_table(header, rows))
 # **What we expect.** Candidates lie along the room and stop at walls where the model knows them.
 # And the agent's belief about its return differs from what it gets: the value was learnt as if time
 # never ran out, while episodes end after 20 steps. What is really left falls to nothing; the belief
-# does not.
+# does not. (`viewer.plans("outputs/NAME-s0")` shows the same of any finished run of yours.)
 
 # %%
 SMALLER = {
@@ -387,39 +387,19 @@ with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
         run / "checkpoints" / "task-1.safetensors", config, torch.device("cpu")
     ).agent
 small = worlds.build(config.env, config.tasks)
-world = small.make(0)
 print(
     f"Its return in room 1 is {trained.performance()[0, 0]:.0%} of the best; "
     f"it looks {config.planner.horizon[0]} steps ahead."
 )
 
 # %%
-tried, memory = viewer.Recorder(), None
-seen, earned = [world.reset(1, draws)], []
-for _ in range(small.episode_length):
-    action, memory = agent.act(seen[-1], memory, explore=False, generator=draws, trace=tried)
-    obs, reward = world.step(action)
-    seen.append(obs)
-    earned.append(float(reward))
-paths = []
-for obs, search in zip(seen, tried.searches, strict=False):
-    iterations, count, horizon, size = search.candidates.shape
-    actions = torch.from_numpy(search.candidates).flatten(0, 1).transpose(0, 1)  # (h, I N, A)
-    dreamt = agent.dynamics.unroll(obs.expand(iterations * count, -1), actions)  # (h + 1, I N, L)
-    dreamt = maps.positions(dreamt.transpose(0, 1), small.table.size)
-    paths.append(dreamt.reshape(iterations, count, horizon + 1, 2))
-viewer.planning(
-    tried.searches,
-    paths,
-    maps.positions(torch.cat(seen), small.table.size),
-    cells=small.table.cells.numpy(),
-    marks={"G": small.tasks[0].goal},
-    title="The trained agent's searches, step by step",
-)
+watched = viewer.watch(agent, small.make(0), draws)
+viewer.planning_of(watched, agent, small)
 
 # %%
-hoped = [float(search.scores[-1].max()) for search in tried.searches]
+hoped = [float(search.scores[-1].max()) for search in watched.searches]
 gamma = config.learning.discount
+earned = watched.reward.tolist()
 got = [sum(gamma**k * r for k, r in enumerate(earned[t:])) for t in range(len(earned))]
 figure, ax = plt.subplots(figsize=(5.6, 3.0), layout="constrained")
 ax.plot(hoped, "o-", color=plots.BLUE, label="score of the best candidate")

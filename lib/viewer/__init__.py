@@ -7,6 +7,7 @@ viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
 from lib.viewer.base import SPEEDS, Dial, View, in_words
 from lib.viewer.film import Scrubber, scrub
 from lib.viewer.planner import Planning, Recorder, planning
+from lib.viewer.searching import planning_of, plans, watch
 
 __all__ = [
     "SPEEDS",
@@ -17,5 +18,8 @@ __all__ = [
     "View",
     "in_words",
     "planning",
+    "planning_of",
+    "plans",
     "scrub",
+    "watch",
 ]

@@ -8,7 +8,7 @@ Letters: T decisions, I iterations of a search, N candidates, K elites, h steps 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -202,9 +202,9 @@ class Planning(View):
 
 
 @in_words
-def planning(*args: object, **kwargs: object) -> Planning:
+def planning(*args: Any, **kwargs: Any) -> Planning:
     """A `Planning` for the last line of a cell."""
-    return Planning(*args, **kwargs)  # type: ignore[arg-type]
+    return Planning(*args, **kwargs)
 
 
 def _legend(figure: Figure) -> None:
