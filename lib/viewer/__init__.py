@@ -6,17 +6,20 @@ viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
 
 from lib.viewer.base import SPEEDS, Dial, View, in_words
 from lib.viewer.film import Scrubber, scrub
+from lib.viewer.memory import Memory, memory
 from lib.viewer.planner import Planning, Recorder, planning
 from lib.viewer.searching import planning_of, plans, watch
 
 __all__ = [
     "SPEEDS",
     "Dial",
+    "Memory",
     "Planning",
     "Recorder",
     "Scrubber",
     "View",
     "in_words",
+    "memory",
     "planning",
     "planning_of",
     "plans",
