@@ -135,28 +135,42 @@ def reward_map(
     return grid_map(cells, reward, label, title, norm=Normalize(-1, 1), cmap="PuOr_r", ax=ax)
 
 
+COVERAGE = {  # of a cell: what is said of it, and its colour
+    "neither": "#F2F2F2",
+    "met, not dreamt": ORANGE,
+    "dreamt, not met": PURPLE,
+    "met and dreamt": BLUE,
+}
+
+
 def coverage_map(
-    cells: ArrayLike, met: ArrayLike, dreamt: ArrayLike, title: str = "", ax: Axes | None = None
+    cells: ArrayLike,
+    met: ArrayLike,
+    dreamt: ArrayLike,
+    title: str = "",
+    ax: Axes | None = None,
+    legend: bool = True,
 ) -> Axes:
     """Which cells the agent met and which the generator dreams of.
 
     Args:
         met: (cells * 4, A) True where the agent took the action in the state.
         dreamt: (cells * 4, A) number of dreams that landed there.
+        legend: below the map, with the share of each kind.
     """
     cells = np.asarray(cells)
     met, dreamt = per_cell(met) > 0, per_cell(dreamt) > 0
-    kinds = ("neither", "met, not dreamt", "dreamt, not met", "met and dreamt")
-    colors = ("#F2F2F2", ORANGE, PURPLE, BLUE)
     ax = new_axes(ax, (4.0, 4.2))
     norm = Normalize(-0.5, 3.5)
-    cmap = ListedColormap(colors)
+    cmap = ListedColormap(list(COVERAGE.values()))
     grid_map(cells, met + 2.0 * dreamt, "", title, norm, cmap, colorbar=False, ax=ax)
     shares = np.bincount(met + 2 * dreamt, minlength=4) / len(cells)
     patches = [
         Patch(facecolor=c, edgecolor="0.6", label=f"{kind}: {share:.0%}")
-        for c, kind, share in zip(colors, kinds, shares, strict=True)
+        for (kind, c), share in zip(COVERAGE.items(), shares, strict=True)
     ]
+    if not legend:
+        return ax
     where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 2}
     ax.legend(handles=patches, fontsize=9, frameon=False, **where)
     return ax

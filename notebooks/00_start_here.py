@@ -38,6 +38,7 @@
 # | 03 Imagination | learning to act without acting; your own environment |
 # | 04 Planning | how an agent searches in its own imagination |
 # | 05 Replay and forgetting | what a memory keeps, and what an agent then forgets |
+# | 06 Generative replay | dreams that stand for data, generation after generation |
 # | 10 Transfer | gives new tasks to the world models of finished runs |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |
 # | 21 Compare | puts finished runs side by side, with intervals over seeds |

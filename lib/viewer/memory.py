@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike
 
 from lib import maps, results
@@ -114,29 +114,35 @@ class Memory(View):
         )
         for row, kind in zip(axes, kinds, strict=True):
             for k, ax in enumerate(row[:-1]):
-                self._map(ax, k, kind, bar=k == count - 1)
+                self._map(ax, k, kind, alone=False)
             row[-1].axis("off")
         axes[0, -1].axis("on")
         self._table(axes[0, -1], None)
+        if "dreams" in kinds:
+            patches = [
+                Patch(facecolor=c, edgecolor="0.6", label=k) for k, c in maps.COVERAGE.items()
+            ]
+            where = {"loc": "outside lower center", "ncols": len(patches), "frameon": False}
+            figure.legend(handles=patches, fontsize=9, **where)
         if self.title:
             figure.suptitle(self.title, fontsize=11)
         return axes.ravel()
 
-    def _map(self, ax: Axes, after: int, kind: str, bar: bool = True) -> None:
+    def _map(self, ax: Axes, after: int, kind: str, alone: bool = True) -> None:
+        """A map; one of several in a figure leaves out what is said once for all of them."""
         values, title = self.maps[kind][after], f"after {self.tasks[after]}"
         if kind == "dreams":
-            maps.coverage_map(self.cells, self.met[: after + 1].any(0), values, title, ax=ax)
-            ax.get_legend().set(bbox_to_anchor=(0.5, -0.02))
-            for text in ax.get_legend().get_texts():
+            known = self.met[: after + 1].any(0)
+            maps.coverage_map(self.cells, known, values, f"dreamt {title}", ax, legend=alone)
+            for text in ax.get_legend().get_texts() if alone else ():
                 text.set_fontsize(7)
         elif kind == "error":
             cell = np.maximum(maps.per_cell(values), FLOOR)
             high = max(float(self.maps[kind].max()), 10 * FLOOR)
             maps.grid_map(self.cells, cell, ERROR.axis, title, LogNorm(FLOOR, high), ax=ax)
         else:
-            scale = Normalize(0, 1)
-            label = MAPS[kind]
-            maps.grid_map(self.cells, values, label, title, scale, colorbar=bar, ax=ax)
+            scale, label = Normalize(0, 1), MAPS[kind]
+            maps.grid_map(self.cells, values, label, title, scale, colorbar=alone, ax=ax)
 
     def _table(self, ax: Axes, after: int | None) -> None:
         """[k, j] as colours and numbers; the row looked at is framed."""
