@@ -5,24 +5,29 @@ viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
 """
 
 from lib.viewer.base import SPEEDS, Dial, View, in_words
+from lib.viewer.browser import Browser, browse
 from lib.viewer.film import Scrubber, scrub
-from lib.viewer.memory import Memory, memory
+from lib.viewer.memories import Memory, memory
 from lib.viewer.planner import Planning, Recorder, planning
+from lib.viewer.rollouts import rollout
 from lib.viewer.searching import planning_of, plans, watch
 
 __all__ = [
     "SPEEDS",
+    "Browser",
     "Dial",
     "Memory",
     "Planning",
     "Recorder",
     "Scrubber",
     "View",
+    "browse",
     "in_words",
     "memory",
     "planning",
     "planning_of",
     "plans",
+    "rollout",
     "scrub",
     "watch",
 ]

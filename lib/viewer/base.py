@@ -18,7 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,6 +30,7 @@ from lib.runner.files import atomic_write
 
 SPEEDS = {"slow": 1000, "normal": 500, "fast": 200, "very fast": 80}  # milliseconds a picture
 DPI = 80  # of pictures on the screen
+T = TypeVar("T", bound="Shown")
 COLOURS = 128  # of pictures that are written into pages
 
 
@@ -45,13 +46,60 @@ class Dial:
         return len(self.labels)
 
 
-class View(ABC):
+class Shown(ABC):
+    """Something to touch on a page, and a still figure where nobody is there to touch it."""
+
+    def __init__(self) -> None:
+        self._widget: Any = None
+
+    @abstractmethod
+    def static(self) -> np.ndarray:
+        """A new figure of matplotlib's for paper, with all that can be shown at once: its axes."""
+
+    @abstractmethod
+    def words(self) -> str:
+        """What is shown at first."""
+
+    @abstractmethod
+    def _controls(self) -> Any:
+        """A new widget."""
+
+    def film(self) -> dict[str, Any] | None:
+        """What a page without a kernel needs to be touched, too; None: it shows the still."""
+        return None
+
+    @property
+    def widget(self) -> Any:
+        """What there is to touch; the same every time."""
+        if self._widget is None:
+            self._widget = self._controls()
+        return self._widget
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        unattended = bool(os.environ.get(UNATTENDED))
+        data: dict[str, Any] = {"text/plain": self.words()}
+        metadata: dict[str, Any] = {}
+        if not unattended:
+            try:
+                data |= self.widget._repr_mimebundle_()
+            except ImportError:
+                print("ipywidgets is not installed, so this is a still: pip install ipywidgets")
+        data["image/png"] = _png_of(self.static)
+        folder = os.environ.get(FILMS)
+        if unattended and folder and (film := self.film()):
+            metadata["workbook"] = {"film": _keep(film, Path(folder))}
+        display(data, metadata=metadata, raw=True)
+
+
+class View(Shown):
     """Pictures along one or two dials; the first of them can be played like a film."""
 
     def __init__(self, *dials: Dial):
+        super().__init__()
         self.dials = dials
         self._drawn: dict[tuple[int, ...], bytes] = {}
-        self._widget: Any = None
 
     # --- what a view is ------------------------------------------------------------------
 
@@ -62,10 +110,6 @@ class View(ABC):
     @abstractmethod
     def caption(self, *at: int) -> str:
         """What that picture shows, in words."""
-
-    @abstractmethod
-    def static(self) -> np.ndarray:
-        """A new figure of matplotlib's for paper, with all that can be shown at once: its axes."""
 
     # --- what follows --------------------------------------------------------------------
 
@@ -80,12 +124,9 @@ class View(ABC):
         """The position shown first."""
         return tuple(dial.start for dial in self.dials)
 
-    @property
-    def widget(self) -> Any:
-        """Picture and controls; the same ones every time."""
-        if self._widget is None:
-            self._widget = self._controls()
-        return self._widget
+    def words(self) -> str:
+        """The caption of the position shown first."""
+        return self.caption(*self.start)
 
     def film(self) -> dict[str, Any]:
         """All pictures and words, for a page without a kernel: JSON, see `lib.viewer.player`.
@@ -122,28 +163,12 @@ class View(ABC):
             [image, widgets.HBox(buttons, layout={"flex_flow": "wrap"}), words],
         )
 
-    def _ipython_display_(self) -> None:
-        from IPython.display import display
 
-        unattended = bool(os.environ.get(UNATTENDED))
-        data: dict[str, Any] = {"text/plain": self.caption(*self.start)}
-        metadata: dict[str, Any] = {}
-        if not unattended:
-            try:
-                data |= self.widget._repr_mimebundle_()
-            except ImportError:
-                print("ipywidgets is not installed, so this is a still: pip install ipywidgets")
-        data["image/png"] = _png_of(self.static)
-        if unattended and (folder := os.environ.get(FILMS)):
-            metadata["workbook"] = {"film": _keep(self.film(), Path(folder))}
-        display(data, metadata=metadata, raw=True)
-
-
-def in_words(make: Callable[..., View]) -> Callable[..., View | None]:
+def in_words(make: Callable[..., T]) -> Callable[..., T | None]:
     """For the last line of a cell: what does not fit is said there in one line."""
 
     @functools.wraps(make)
-    def made(*args: Any, **kwargs: Any) -> View | None:
+    def made(*args: Any, **kwargs: Any) -> T | None:
         try:
             return make(*args, **kwargs)
         except UserError as error:

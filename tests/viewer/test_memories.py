@@ -6,7 +6,7 @@ from PIL import Image
 
 from lib import viewer
 from lib.errors import UserError
-from lib.viewer.memory import Memory, of_run
+from lib.viewer.memories import Memory, of_run
 from tests.synthetic import BODY_TASKS, TASKS, make_body_run, make_run
 
 pytestmark = pytest.mark.usefixtures("figures")
