@@ -150,7 +150,7 @@ class Memory(View):
         norm = Normalize(0, 1)
         if self.measure.log and shown.count():
             low = max(float(shown.min()), FLOOR)
-            norm = LogNorm(low, max(float(shown.max()), 1.01 * low))
+            norm = LogNorm(low, max(float(shown.max()), 10 * low))  # so that nothing looks dramatic
         better = "cividis" if self.measure.higher_is_better else "cividis_r"
         ax.imshow(shown, cmap=better, norm=norm, aspect="auto")
         for (k, j), value in np.ndenumerate(self.known):

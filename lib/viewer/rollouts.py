@@ -84,7 +84,8 @@ def rollout(folder: str | Path, task: str = "", seed: int = 0) -> Scrubber:
     if cfg.family != "tdmpc":
         raise UserError(
             f"'{folder}' is a run of method '{cfg.method_name}', whose latents are no "
-            "observations; take a run of TD-MPC or DRAGO (chapter 03 scrubs the daydreams of such an agent)"
+            "observations; take a run of TD-MPC or DRAGO (chapter 03 scrubs the daydreams of such "
+            "an agent)"
         )
     actor = sources.FirstActor(path, cfg, torch.device("cpu"))
     domain = worlds.build(cfg.env, cfg.tasks)
