@@ -37,6 +37,7 @@ GROUPS = {
     "dreamer updates": "dreamers",
     "dreamer decisions": "dreamers",
     "dreamer seeds": "dreamers",
+    "viewer steps": "viewer",
 }
 ENVIRONMENTS = "environments"
 PARTS = {
@@ -51,6 +52,7 @@ PARTS = {
     "growth": "growth",
     "hours": "hours",
     "dreamers": "dreamer",
+    "viewer": "viewer",
 }
 MACHINES = ("nvidia", "geforce", "tesla")  # words of a device's name that tell nothing apart
 
@@ -130,6 +132,7 @@ AIMS = (
         for how, words in (("tf32", "5 Dreamers at once"), ("bf16", "5 in half precision"))
     ),
     Aim("dreamer updates, minigrid3-quick", "fast", 70, False, "cpu", "Dreamer's update [ms]"),
+    Aim("viewer steps, 250 pictures", "fast", 100, False, "cpu", "a scrubbed step [ms]"),
 )
 
 

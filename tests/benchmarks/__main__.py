@@ -12,6 +12,7 @@ form take turns; ratios above 1 are in favour of the fast form. The parts are
     growth        milliseconds of one plan and one update as E, S, horizon and width grow
     hours         projected hours of whole sequences, from the rates above
     dreamer       milliseconds of a Dreamer's update and decision, and of five seeds at once
+    viewer        milliseconds until a scrubbed rollout shows its next picture
 
 On two CPU cores all of it takes about seven minutes and --quick two; several more where nothing was
 compiled before.
@@ -32,7 +33,7 @@ from lib import bench
 from lib.errors import UserError, unknown
 from lib.families import choose_device
 from lib.places import shown
-from tests.benchmarks import dreamer, engine, environments, starts, whole
+from tests.benchmarks import dreamer, engine, environments, starts, viewing, whole
 from tests.benchmarks.engine import Engine, Scale
 from tests.benchmarks.learners import Size
 from tests.benchmarks.measure import QUICK, THOROUGH, Line, heading, peaks, text, write
@@ -47,6 +48,7 @@ PARTS: dict[str, Callable[[Engine, float], Iterator[Line]]] = {
     "growth": engine.growing,
     "hours": whole.projecting,
     "dreamer": dreamer.dreaming,
+    "viewer": viewing.viewing,
 }
 PART = bench.LATEST.with_name("part.json")  # some parts only: the file of all parts stays
 
