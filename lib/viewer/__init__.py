@@ -10,6 +10,7 @@ from lib.viewer.film import Scrubber, scrub
 from lib.viewer.memories import Memory, memory
 from lib.viewer.planner import Planning, Recorder, planning
 from lib.viewer.rollouts import rollout
+from lib.viewer.reviewer import Reviewing, review
 from lib.viewer.searching import planning_of, plans, watch
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Memory",
     "Planning",
     "Recorder",
+    "Reviewing",
     "Scrubber",
     "View",
     "browse",
@@ -28,6 +30,7 @@ __all__ = [
     "planning_of",
     "plans",
     "rollout",
+    "review",
     "scrub",
     "watch",
 ]
