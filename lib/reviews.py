@@ -20,6 +20,7 @@ from lib.envs.table import GridTable
 from lib.errors import UserError, unknown
 from lib.runner import checkpoint, sources
 from lib.seeding import Streams
+from lib.tdmpc.model import Dynamics
 from lib.tdmpc.settings import ReviewerConfig, TdmpcRun
 
 ROLES = ("learner", "reviewer")
@@ -86,6 +87,42 @@ def visits_of(table: GridTable, obs: Tensor) -> np.ndarray:
     return torch.bincount(cell, minlength=table.states // HEADINGS).cpu().numpy()
 
 
+def model_of(folder: str | Path, learnt: int) -> tuple[Dynamics, float]:
+    """A TD-MPC run's world model when so many tasks had been learnt, and the next threshold.
+
+    Raises:
+        UserError: no such checkpoint, or one of another layout.
+    """
+    path = _path(Path(folder), learnt)
+    state, meta = checkpoint.load(path)
+    cfg = sources.written_by(meta, path)
+    agent, _ = families.build(cfg, Streams(cfg.seed), torch.device("cpu"))
+    wanted = agent.template(False)["world_model"]
+    held = {part: state.get("world_model", {}).get(part, {}) for part in wanted}
+    checkpoint.check_layout(held, wanted, path)
+    agent.load_world_model(held)
+    return agent.dynamics.frozen(), float(held["threshold"])
+
+
+def episodes_of(folder: str | Path) -> tuple[int, dict[str, Tensor]]:
+    """What the last checkpoint of a run still holds in replay, oldest episode first.
+
+    Returns:
+        Which task it is of, 0 for the first, and role -> (episodes, T + 1, L); nothing where the
+        task had no reviewer.
+
+    Raises:
+        UserError: no checkpoint.
+    """
+    path = Path(folder) / "checkpoints" / "last.safetensors"
+    agent = checkpoint.load(path)[0].get("agent", {})
+    if not agent.get("reviewer"):
+        return agent.get("task", -1), {}
+    buffers = {role: agent[role]["buffer"] for role in ROLES}
+    found = {role: held["obs"].roll(-held["next"], 0) for role, held in buffers.items()}
+    return agent["task"], found
+
+
 def of_run(folder: str | Path, after: str = "") -> list[Review]:
     """Every reviewed task of a finished run, as it began and as it ended.
 
@@ -99,7 +136,8 @@ def of_run(folder: str | Path, after: str = "") -> list[Review]:
         UserError: no finished run, one without a reviewer, or not on the grid.
     """
     run = results.load_run(folder)
-    cfg = sources.written_by(*_meta(run.folder, 1))
+    path = _path(run.folder, 1)
+    cfg = sources.written_by(checkpoint.load_meta(path), path)
     _check_reviewed(folder, cfg)
     domain = worlds.build(cfg.env, cfg.tasks)
     names = [task.name for task in domain.tasks]
@@ -109,8 +147,8 @@ def of_run(folder: str | Path, after: str = "") -> list[Review]:
     for index, name in enumerate(names[1:], 1):
         if after and name != after:
             continue
-        old, threshold = _model(run.folder, index, cfg)
-        now, _ = _model(run.folder, index + 1, cfg)
+        old, threshold = model_of(run.folder, index)
+        now, _ = model_of(run.folder, index + 1)
         visits = _visits(run.folder, index, domain.table)
         for moment, current in (("as it begins", old), ("at its end", now)):
             said = f"{name}, {moment}"
@@ -142,28 +180,7 @@ def _path(folder: Path, task: int) -> Path:
     return folder / "checkpoints" / f"task-{task}.safetensors"
 
 
-def _meta(folder: Path, task: int) -> tuple[dict[str, Any], Path]:
-    return checkpoint.load_meta(_path(folder, task)), _path(folder, task)
-
-
-def _model(folder: Path, task: int, cfg: TdmpcRun) -> tuple[Predict, float]:
-    """The dynamics when so many tasks had been learnt, and the threshold of the next one."""
-    path = _path(folder, task)
-    state, _ = checkpoint.load(path)
-    agent, _ = families.build(cfg, Streams(cfg.seed), torch.device("cpu"))
-    wanted = agent.template(False)["world_model"]
-    held = {part: state.get("world_model", {}).get(part, {}) for part in wanted}
-    checkpoint.check_layout(held, wanted, path)
-    agent.load_world_model(held)
-    return agent.dynamics.frozen(), float(held["threshold"])
-
-
 def _visits(folder: Path, task: int, table: GridTable) -> dict[str, np.ndarray]:
     """Of a task whose replay the last checkpoint still holds: where each role's episodes went."""
-    path = folder / "checkpoints" / "last.safetensors"
-    if not path.is_file():
-        return {}
-    agent = checkpoint.load(path)[0].get("agent", {})
-    if agent.get("task") != task or not agent.get("reviewer"):
-        return {}
-    return {role: visits_of(table, agent[role]["buffer"]["obs"]) for role in ROLES}
+    held, episodes = episodes_of(folder)
+    return {role: visits_of(table, obs) for role, obs in episodes.items()} if held == task else {}

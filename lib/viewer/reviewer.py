@@ -24,6 +24,7 @@ from lib.viewer.base import DPI, Dial, View, in_words, png
 
 REACH = 5  # nats that the threshold may be turned to each side of the run's own
 LEAST = 1e-3  # share of all steps; cells seen less often look alike
+PAID = "per transition"
 KINDS = ("neither", "paid, never visited", "visited, not paid", "paid and visited")
 COLOURS = ("#F2F2F2", ORANGE, PURPLE, BLUE)
 
@@ -63,7 +64,7 @@ class Reviewing(View):
             Dial("threshold", tuple(f"{value:.1f}" for value in self.thresholds), self.own),
             Dial("moment", tuple(one.name for one in self.found), len(self.found) - 1),
         )
-        self._stage: tuple[FigureCanvasAgg, list[Axes]] | None = None
+        self._stage: _Stage | None = None
 
     def caption(self, threshold: int, moment: int) -> str:
         """What a picture shows, in words."""
@@ -78,25 +79,9 @@ class Reviewing(View):
 
     def draw(self, threshold: int, moment: int) -> bytes:
         """Six maps."""
-        one, tau = self.found[moment], self.thresholds[threshold]
-        if self._stage is None:
-            figure = Figure(figsize=(8.6, 5.7), dpi=DPI, layout="constrained")
-            canvas = FigureCanvasAgg(figure)
-            axes = list(figure.subplots(2, 3).ravel())
-            self._maps(axes, one, tau)
-            figure.suptitle(" ", fontsize=11)
-            canvas.draw()
-            figure.set_layout_engine("none")  # what stays where it is need not be laid out again
-            self._stage = canvas, axes
-        canvas, axes = self._stage
-        size = int(one.cells.max()) + 2
-        for ax, values in zip(axes, _values(one, tau), strict=True):
-            picture = np.full((size, size), np.nan)
-            picture[one.cells[:, 1], one.cells[:, 0]] = values
-            ax.images[-1].set_data(np.ma.masked_invalid(picture))
-        canvas.figure.suptitle(self._headline(threshold, moment), fontsize=11)
-        canvas.draw()
-        return png(np.asarray(canvas.buffer_rgba()))
+        self._stage = self._stage or _Stage(self)
+        values = _values(self.found[moment], self.thresholds[threshold])
+        return self._stage.draw(values, self.headline(threshold, moment))
 
     def static(self) -> np.ndarray:
         """The six maps at the run's own threshold, and the reward at three others."""
@@ -104,45 +89,83 @@ class Reviewing(View):
 
         at = self.start
         figure, axes = plt.subplots(3, 3, figsize=(8.6, 8.4), layout="constrained")
-        self._maps(list(axes[:2].ravel()), self.found[at[1]], self.thresholds[at[0]])
+        self.maps(list(axes[:2].ravel()), self.found[at[1]], self.thresholds[at[0]])
         others = np.delete(self.thresholds, self.own)
         others = others if len(others) else self.thresholds
         chosen = others[np.linspace(0, len(others) - 1, 5).round().astype(int)[1:4]]
+        one, scale = self.found[at[1]], {"norm": Normalize(-1, 1), "cmap": "PuOr_r"}
         for ax, tau in zip(axes[2], chosen, strict=True):
-            one = self.found[at[1]]
-            title = f"reward at threshold {tau:.1f}"
-            maps.reward_map(one.cells, maps.per_cell(one.reward(tau)), title, ax=ax)
+            title, last = f"reward at threshold {tau:.1f}", ax is axes[2, -1]
+            maps.grid_map(one.cells, one.reward(tau), PAID, title, colorbar=last, ax=ax, **scale)
             _small(ax)
-        figure.suptitle(self._headline(*at), fontsize=11)
+        _legend(figure)
+        figure.suptitle(self.headline(*at), fontsize=11)
         return axes
 
-    def _headline(self, threshold: int, moment: int) -> str:
+    def headline(self, threshold: int, moment: int) -> str:
+        """What stands above the maps."""
         own = " (the run's own)" if threshold == self.own else ""
         words = f"{self.found[moment].name}; threshold {self.thresholds[threshold]:.1f}{own}"
         return f"{self.title}: {words}" if self.title else words
 
-    def _maps(self, axes: list[Axes], one: Review, tau: float) -> None:
+    def maps(self, axes: list[Axes], one: Review, tau: float) -> None:
         """Gain, cost, reward; the learner's visits, the reviewer's, and a summary."""
         share, seen = Normalize(0, 1), LogNorm(LEAST, 1)
         gain, cost, reward, learner, reviewer, kinds = _values(one, tau)
         cells, marks = one.cells, self.marks
         maps.grid_map(cells, gain, "", "gain: the old model knew it", share, ax=axes[0])
         maps.grid_map(cells, cost, "", "cost: it is still known", share, ax=axes[1])
-        maps.reward_map(cells, reward, "reward: gain - cost", ax=axes[2])
+        title, scale = "reward: gain - cost", {"norm": Normalize(-1, 1), "cmap": "PuOr_r"}
+        maps.grid_map(cells, reward, PAID, title, ax=axes[2], **scale)
         for ax, role, values in zip(axes[3:5], reviews.ROLES, (learner, reviewer), strict=True):
             label = "share of its steps"
             maps.grid_map(cells, values, label, f"where the {role} was", seen, marks=marks, ax=ax)
         look = {"cmap": ListedColormap(COLOURS), "norm": Normalize(-0.5, 3.5)}
         title = "paid, and the reviewer's visits"
         maps.grid_map(cells, kinds, "", title, colorbar=False, marks=marks, ax=axes[5], **look)
-        patches = [
-            Patch(facecolor=color, edgecolor="0.6", label=kind)
-            for kind, color in zip(KINDS, COLOURS, strict=True)
-        ]
-        where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 2}
-        axes[5].legend(handles=patches, fontsize=7, frameon=False, **where)
         for ax in axes:
             _small(ax)
+
+
+class _Stage:
+    """What never changes, drawn once, and the colours of a moment laid over it."""
+
+    def __init__(self, view: Reviewing):
+        figure = Figure(figsize=(8.6, 5.4), dpi=DPI, layout="constrained")
+        self.canvas, self.cells = FigureCanvasAgg(figure), view.found[0].cells
+        self.axes = list(figure.subplots(2, 3).ravel())
+        view.maps(self.axes, view.found[0], view.thresholds[0])
+        _legend(figure)
+        self.headline = figure.suptitle("A headline", fontsize=11)
+        self.moving = [(ax, artist) for ax in self.axes for artist in (ax.images[-1], *ax.texts)]
+        for _, artist in self.moving:
+            artist.set_animated(True)
+        self.headline.set_animated(True)
+        self.canvas.draw()
+        self.still = self.canvas.copy_from_bbox(figure.bbox)
+        figure.set_layout_engine("none")
+
+    def draw(self, values: Sequence[np.ndarray], headline: str) -> bytes:
+        self.canvas.restore_region(self.still)
+        size = int(self.cells.max()) + 2
+        for ax, numbers in zip(self.axes, values, strict=True):
+            picture = np.full((size, size), np.nan)
+            picture[self.cells[:, 1], self.cells[:, 0]] = numbers
+            ax.images[-1].set_data(np.ma.masked_invalid(picture))
+        for ax, artist in self.moving:
+            ax.draw_artist(artist)
+        self.headline.set_text(headline)
+        self.canvas.figure.draw_artist(self.headline)
+        return png(np.asarray(self.canvas.buffer_rgba()))
+
+
+def _legend(figure: Figure) -> None:
+    patches = [
+        Patch(facecolor=color, edgecolor="0.6", label=kind)
+        for kind, color in zip(KINDS, COLOURS, strict=True)
+    ]
+    where = {"loc": "outside lower right", "ncols": len(KINDS), "frameon": False}
+    figure.legend(handles=patches, fontsize=8, **where)
 
 
 def _values(one: Review, tau: float) -> list[np.ndarray]:
