@@ -182,5 +182,7 @@ def _path(folder: Path, task: int) -> Path:
 
 def _visits(folder: Path, task: int, table: GridTable) -> dict[str, np.ndarray]:
     """Of a task whose replay the last checkpoint still holds: where each role's episodes went."""
+    if not (folder / "checkpoints" / "last.safetensors").is_file():
+        return {}
     held, episodes = episodes_of(folder)
     return {role: visits_of(table, obs) for role, obs in episodes.items()} if held == task else {}

@@ -23,6 +23,7 @@ from lib.reviews import Review
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 REACH = 5  # nats that the threshold may be turned to each side of the run's own
+NEAR = 0.1  # whole numbers closer to it would be called the same
 LEAST = 1e-3  # share of all steps; cells seen less often look alike
 PAID = "per transition"
 KINDS = ("neither", "paid, never visited", "visited, not paid", "paid and visited")
@@ -55,6 +56,7 @@ class Reviewing(View):
             raise UserError("no review was given; `lib.reviews` makes them from models or a run")
         own = self.found[-1].threshold
         around = np.round(own) + np.arange(-REACH, REACH + 1)
+        around = around[np.abs(around - own) >= NEAR]
         given = around if thresholds is None else np.atleast_1d(np.asarray(thresholds, float))
         if not given.size or not np.isfinite(given).all():
             raise UserError(f"thresholds {given.tolist()}; give one number at least, all finite")
