@@ -9,8 +9,8 @@ from lib.viewer.browser import Browser, browse
 from lib.viewer.film import Scrubber, scrub
 from lib.viewer.memories import Memory, memory
 from lib.viewer.planner import Planning, Recorder, planning
-from lib.viewer.rollouts import rollout
 from lib.viewer.reviewer import Reviewing, review
+from lib.viewer.rollouts import rollout
 from lib.viewer.searching import planning_of, plans, watch
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "planning",
     "planning_of",
     "plans",
-    "rollout",
     "review",
+    "rollout",
     "scrub",
     "watch",
 ]
