@@ -18,8 +18,9 @@ from lib.envs.optimum import finite_horizon_values, policy_values
 from lib.errors import unknown
 from lib.replay.retention import Reservoir
 from lib.replay.sampling import Sampler, Table
+from lib.tdmpc.counts import visit_bonus
 from lib.tdmpc.model import Dynamics
-from lib.tdmpc.planner import elite_weights
+from lib.tdmpc.planner import elite_weights, rated
 from lib.tdmpc.update import rehearsal_loss
 from lib.teach import Case, Exercise, Mistake
 
@@ -358,6 +359,24 @@ def _summed(dynamics: Dynamics, obs: Tensor, action: Tensor, target: Tensor, mat
     return rehearsal_loss(dynamics, obs, action, target, match) * target.shape[-1]
 
 
+# Review ---------------------------------------------------------------------------------------
+
+
+def planned_reward(reward: Tensor, visits: Tensor) -> Tensor:
+    """What the reviewer counts in its plans for rewards earned in states seen N times before."""
+    return rated(reward, visits, visit_bonus)
+
+
+def _planned_cases(generator: Generator) -> list[Case]:
+    reward = _normal(generator, H, B)
+    visits = torch.randint(0, 9, (H, B), generator=generator).float()
+    return [
+        Case((reward, visits)),
+        Case((reward, torch.zeros(H, B))),  # nothing was seen before
+        Case((torch.tensor([1.0, 0.0, -0.5]), torch.full((3,), 400.0))),
+    ]
+
+
 EXERCISES = (
     Exercise(
         losses.prediction_score,
@@ -421,6 +440,32 @@ EXERCISES = (
                     now, old, threshold, **rest
                 ),
                 "Old and current are exchanged: what the old model knew is rewarded.",
+            ),
+        ),
+    ),
+    Exercise(
+        planned_reward,
+        _planned_cases,
+        (
+            Mistake(
+                lambda reward, visits: reward * visit_bonus(visits),
+                "Losses are weakened too, so that bad places would seem better with every visit.",
+            ),
+            Mistake(
+                lambda reward, visits: reward + visit_bonus(visits),
+                "The bonus is a factor here, not something added: it never pays by itself.",
+            ),
+            Mistake(
+                lambda reward, visits: torch.where(
+                    reward > 0, reward * (1 / (visits + 0.99999) - 1 / 99999), reward
+                ),
+                "This falls like 1/N; the bonus is one over the square root.",
+            ),
+            Mistake(
+                lambda reward, visits: torch.where(
+                    reward < 0, reward * visit_bonus(visits), reward
+                ),
+                "The cases are exchanged: it is positive rewards that visits weaken.",
             ),
         ),
     ),

@@ -38,11 +38,19 @@ class CountBonus(Protocol):
     def load_state_dict(self, state: dict) -> None: ...
 
 
+def visit_bonus(visits: Tensor) -> Tensor:
+    """b = (N + 0.99999)**-1/2 - 1/99999 after N visits, any shape: about 1 for none, then less.
+
+    Source: DRAGO's published code.
+    """
+    return (visits + 0.99999).rsqrt() - 1 / 99999
+
+
 class GridCounts:
     """Exact counts in a table of cells and headings.
 
-    b = (N + 0.99999)**-1/2 - 1/99999. Predictions are rounded to the nearest cell and kept
-    inside the table; the published code truncates, which merges some cells.
+    Predictions are rounded to the nearest cell and kept inside the table; the published code
+    truncates, which merges some cells.
     """
 
     def __init__(self, size: int, device: torch.device | str):
@@ -64,7 +72,7 @@ class GridCounts:
         return {"table": self.table}
 
     def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
-        return (tensors["table"][self.index(latent)] + 0.99999).rsqrt() - 1 / 99999
+        return visit_bonus(tensors["table"][self.index(latent)])
 
     def state_dict(self) -> dict:
         return {"table": self.table}

@@ -137,12 +137,12 @@ def prefixes(
         start = latents.repeat_interleave(action_dim, 1)  # (E, A**(step+1), L)
         action = moves.repeat(parents, 1).expand(states, -1, -1)
         latents = dynamics(start, action)
-        reward = _rated(heads.reward(torch.cat((start, action), -1)), latents, bonus)
+        reward = rated(heads.reward(torch.cat((start, action), -1)), latents, bonus)
         returns = returns.repeat_interleave(action_dim, 1) + discount**step * reward
     return Prefixes(returns, latents)
 
 
-def _rated(reward: Tensor, reached: Tensor, bonus: Bonus | None) -> Tensor:
+def rated(reward: Tensor, reached: Tensor, bonus: Bonus | None) -> Tensor:
     """Positive rewards times the bonus of where they are earned."""
     return reward if bonus is None else torch.where(reward > 0, reward * bonus(reached), reward)
 
@@ -189,7 +189,7 @@ def trajectory_value(
     value = before.flatten()
     if depth < horizon:
         reward = heads.reward(torch.cat((latents[:-1], steps), -1))  # (h-d, E*N)
-        reward = _rated(reward, latents[1:], bonus)
+        reward = rated(reward, latents[1:], bonus)
         gammas = discount ** torch.arange(depth, horizon, device=z.device, dtype=z.dtype)
         value = value + (gammas.unsqueeze(1) * reward).sum(0)
     if use_q:

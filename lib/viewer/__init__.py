@@ -9,6 +9,7 @@ from lib.viewer.browser import Browser, browse
 from lib.viewer.film import Scrubber, scrub
 from lib.viewer.memories import Memory, memory
 from lib.viewer.planner import Planning, Recorder, planning
+from lib.viewer.reviewer import Reviewing, review
 from lib.viewer.rollouts import rollout
 from lib.viewer.searching import planning_of, plans, watch
 
@@ -19,6 +20,7 @@ __all__ = [
     "Memory",
     "Planning",
     "Recorder",
+    "Reviewing",
     "Scrubber",
     "View",
     "browse",
@@ -27,6 +29,7 @@ __all__ = [
     "planning",
     "planning_of",
     "plans",
+    "review",
     "rollout",
     "scrub",
     "watch",
