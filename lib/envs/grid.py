@@ -30,7 +30,6 @@ from lib.errors import UserError, unknown
 ENV_ID = "MiniGrid-FourRooms-New"
 HEADINGS = 4  # 0 right (+x), 1 down (+y), 2 left (-x), 3 up (-y)
 ACTIONS = 3  # 0 turn left, 1 turn right, 2 forward
-ACTION_NAMES = ("turn left", "turn right", "forward")
 OBS_DIM = 3
 REWARDS = ("dense", "sparse")
 

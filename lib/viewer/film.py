@@ -32,7 +32,7 @@ class Scrubber(View):
 
     Args:
         frames: name -> (T, height, width, 3) pictures, uint8 or between 0 and 1, shown side by
-            side; or one such array.
+            side; or one such array; or nothing, where there are series.
         series: name -> (T,) numbers, each drawn in a panel below; NaN leaves a gap.
         captions: a line of text for each picture, T of them or none.
         title: above everything.
@@ -55,10 +55,10 @@ class Scrubber(View):
     ):
         films = frames if isinstance(frames, Mapping) else {"": frames}
         self.films = {str(name): _pictures(name, film) for name, film in films.items()}
-        if not self.films:
-            raise UserError("no pictures were given; hand at least one film of (T, h, w, 3)")
-        self.count = len(next(iter(self.films.values())))
         self.series = {str(name): _numbers(name, row) for name, row in (series or {}).items()}
+        if not (self.films or self.series):
+            raise UserError("no pictures were given; hand at least one film of (T, h, w, 3)")
+        self.count = len(next(iter({**self.films, **self.series}.values())))
         self.captions = [str(line) for line in captions]
         self.title, self.xlabel, self.shown = title, xlabel, stills
         for name, row in {**self.films, **self.series, "captions": self.captions}.items():
@@ -79,7 +79,11 @@ class Scrubber(View):
 
     def caption(self, index: int) -> str:
         """Everything that picture `index` shows, in words."""
-        values = [f"{name} {row[index]:.3g}" for name, row in self.series.items()]
+        values = [
+            f"{name} {row[index]:.3g}"
+            for name, row in self.series.items()
+            if row[index] == row[index]
+        ]
         told = [f"{self.xlabel} {index}", *self.captions[index : index + 1], *values]
         return ", ".join(part for part in told if part)
 
@@ -89,8 +93,8 @@ class Scrubber(View):
         """Some pictures of every film, evenly spaced, and the whole series: axes, films first."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
-        shape = next(iter(self.films.values())).shape
         shown = max(1, min(self.shown, self.count))
+        shape = next((film.shape for film in self.films.values()), (0, 1, 1))
         strip = WIDTH / shown * shape[1] / shape[2] + 0.35
         ratios = [strip] * len(self.films) + [PANEL] * len(self.series)
         figure, axes = plt.subplots(
@@ -138,14 +142,17 @@ class _Stage:
 
     def __init__(self, film: Scrubber):
         films, series = film.films, film.series
-        height, width = (max(row.shape[i] for row in films.values()) for i in (1, 2))
-        tall = min(PICTURE, WIDTH / len(films) * height / width)
+        tall = 0.0  # numbers alone have no pictures above them
+        if films:
+            height, width = (max(row.shape[i] for row in films.values()) for i in (1, 2))
+            tall = min(PICTURE, WIDTH / len(films) * height / width)
         head = 0.75 if film.title else 0.5
         size = (WIDTH, head + tall + PANEL * len(series) + (0.45 if series else 0.0))
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         self.canvas = FigureCanvasAgg(figure)
-        ratios = [tall + head] + [PANEL] * len(series)
-        grid = figure.add_gridspec(len(ratios), len(films), height_ratios=ratios)
+        first = int(bool(films))  # row of the first panel
+        ratios = [tall + head] * first + [PANEL] * len(series)
+        grid = figure.add_gridspec(len(ratios), max(1, len(films)), height_ratios=ratios)
         if film.title:
             figure.suptitle(film.title, fontsize=11)
         self.moving: list[tuple[Axes, Artist]] = []
@@ -158,7 +165,7 @@ class _Stage:
             image = ax.imshow(row[0], animated=True)
             self.images.append((image, row))
             self.moving.append((ax, image))
-        panels = [figure.add_subplot(grid[row + 1, :]) for row in range(len(series))]
+        panels = [figure.add_subplot(grid[row + first, :]) for row in range(len(series))]
         for ax, (name, row), color in zip(panels, series.items(), CYCLE * 9, strict=False):
             _panel(ax, row, color)
             line = ax.axvline(0, color=BLACK, linestyle="--", linewidth=1, animated=True)
@@ -179,7 +186,7 @@ class _Stage:
         for name, row, line, dot, text in self.dots:
             line.set_xdata([index, index])
             dot.set_data([index], row[index : index + 1])
-            text.set_text(f"{name}: {row[index]:.3g}")
+            text.set_text(name if np.isnan(row[index]) else f"{name}: {row[index]:.3g}")
         for ax, artist in self.moving:
             ax.draw_artist(artist)
         return png(np.asarray(self.canvas.buffer_rgba()))

@@ -1,155 +1,255 @@
-"""An episode of a finished run's agent, step by step: what happens beside what it imagined.
+"""An episode of a run's agent, and what its world model expected of it: real beside imagined.
 
-    viewer.rollout("outputs/drago-grid-quick-s0", task="room-1")
+    viewer.rollout("outputs/drago-grid-quick-s0", task="room-1", after="room-2")
 
-Letters: T decisions, L numbers in an observation, A numbers in an action.
+The model is told the actions but not what comes of them. After as many decisions as a plan or a
+dream has, it starts from the truth again.
+
+Letters: T decisions, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from torch import Tensor
 
-from lib import imagine
+from lib import families, imagine
+from lib.config import RunConfig
+from lib.dreamer import audit
+from lib.dreamer.parts import TASK
+from lib.dreamer.rssm import State
 from lib.envs import worlds
-from lib.envs.api import Domain
-from lib.envs.grid import ACTION_NAMES
+from lib.envs.api import Domain, Scene
 from lib.errors import UserError
+from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, sources
-from lib.seeding import generator
+from lib.runner.evaluate import play
+from lib.seeding import Streams, generator
 from lib.viewer.base import in_words
 from lib.viewer.film import LONGEST, Scrubber
 
-PICTURE = (160, 160)  # pixels of a body's or a grid's picture
-BAR = (10, 160)  # pixels of one number where no picture can be drawn
+CPU = torch.device("cpu")
+SIDE = 192  # [pixels] of a picture, about what the screen shows of it
+WRONG = {"cells": "share of cells foretold wrongly", "pixels": "mean squared error of the colours"}
+SQUARED = "mean squared error of the observation"
 
 
-@torch.no_grad()
-def play(actor: Any, domain: Domain, task: int, draws: torch.Generator) -> dict[str, Any]:
-    """An episode as in an evaluation, with everything that is known of it.
+class Imagined(NamedTuple):
+    """What an agent makes of an episode."""
 
-    Returns:
-        obs (T + 1, L), action (T, A), reward (T,) and value (T,), what the critics expect from
-        each observation on; and T + 1 poses.
+    poses: np.ndarray | None  # (T+1, Q) that it expected, the first one real
+    pictures: np.ndarray | None  # (T+1, height, width, 3) where it foretells these themselves
+    value: np.ndarray  # (T,) what its critic expects from every decision on
+    error: np.ndarray  # (T+1,) of what it expected
+    wrong: str  # what that error is
+
+
+class Player(NamedTuple):
+    """An agent from a run folder, with the world model of a moment of that run."""
+
+    agent: Any
+    cfg: RunConfig
+    domain: Domain
+    task: int  # which it plays
+    after: str  # when its world model was kept
+    every: int  # decisions that are imagined before the truth is looked at again
+
+
+def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) -> Player:
+    """The agent that learnt a task, with the world model of another moment.
+
+    See `rollout`.
+
+    Raises:
+        UserError: no checkpoint of such a task, or one that is damaged or of another layout.
     """
-    world, agent = domain.make(task), actor.agent
-    obs, memory = world.reset(1, draws), None
-    seen, poses, rows = [obs], [world.pose()[0]], []
-    heads = agent.learner.heads
-    for _ in range(world.episode_length):
-        action, memory = actor.act(obs, memory, draws)
-        value = heads.twin(heads.q, obs, action).amin(0)
-        obs, reward = world.step(action)
-        seen.append(obs)
-        poses.append(world.pose()[0])
-        rows.append((action, reward, value))
-    action, reward, value = (torch.cat(part) for part in zip(*rows, strict=True))
-    return {
-        "obs": torch.cat(seen),
-        "action": action,
-        "reward": reward,
-        "value": value,
-        "poses": np.stack(poses),
-    }
-
-
-@torch.no_grad()
-def imagined(agent: Any, obs: Tensor, action: Tensor, every: int) -> Tensor:
-    """(T + 1, L): what the world model makes of the actions, told what is real every so often."""
-    pieces = imagine.restarted(agent.dynamics, obs, action, every)
-    return torch.cat([obs[:1], *(piece[1:] for piece in pieces)])
-
-
-@in_words
-def rollout(folder: str | Path, task: str = "", seed: int = 0) -> Scrubber:
-    """A film of a run's agent: real beside imagined, and reward, value and model error below.
-
-    The imagined film is the world model's own: it is told the actions that were really taken, and
-    what is real only once in every planning horizon.
-
-    Args:
-        folder: of a run that has finished a task.
-        task: its name; left out, the last one that was finished.
-        seed: of the episode.
-
-    A folder that holds no such agent is said in one line. Where nothing can draw a body the numbers
-    of its observations are shown as colours.
-    """
-    path = sources.checkpoint_of(str(folder), task)
+    folder = str(folder)
+    path = sources.checkpoint_of(folder, task or after)
     meta = checkpoint.load_meta(path)
     cfg = sources.written_by(meta, path)
-    if cfg.family != "tdmpc":
+    domain = worlds.build(cfg.env, cfg.tasks, CPU)
+    names, learnt = [one.name for one in domain.tasks], str(meta.get("finished") or "")
+    if task and task != learnt:  # a file was given, not a folder
         raise UserError(
-            f"'{folder}' is a run of method '{cfg.method_name}', whose latents are no "
-            "observations; take a run of TD-MPC or DRAGO (chapter 03 scrubs the daydreams of such "
-            "an agent)"
+            f"'{path}' learnt '{learnt or 'no whole task'}', not '{task}'; give its run's folder"
         )
-    actor = sources.FirstActor(path, cfg, torch.device("cpu"))
-    domain = worlds.build(cfg.env, cfg.tasks)
-    index = [one.name for one in domain.tasks].index(actor.name)
-    episode = play(actor, domain, index, generator(seed, "env"))
-    every = actor.agent.horizon
-    ghost = imagined(actor.agent, episode["obs"], episode["action"], every)
-    error = (ghost - episode["obs"]).square().mean(1)  # (T + 1,)
-    films = _pictures(domain, index, episode, ghost, every)
-    stride = -(-len(error) // LONGEST)  # a film of more pictures would take long to go through
-    nothing = np.array([np.nan])
-    series = {
-        "reward": np.concatenate([nothing, episode["reward"].numpy()]),
-        "value expected": np.concatenate([episode["value"].numpy(), nothing]),
-        "model error [observation units²]": error.numpy(),
-    }
-    pressed = [""]
-    if domain.actions.discrete:
-        pressed += [ACTION_NAMES[i] for i in episode["action"].argmax(-1).tolist()]
-    else:
-        pressed += [""] * len(episode["action"])
-    return Scrubber(
-        {name: film[::stride] for name, film in films.items()},
-        {name: row[::stride] for name, row in series.items()},
-        pressed[::stride],
-        title=f"{actor.name}, imagined {every} decisions ahead at a time",
-        xlabel="decision" if stride == 1 else f"picture, one in {stride} decisions",
-    )
+    reached = min(int((meta.get("place") or [len(names)])[0]), len(names) - 1)  # of an early save
+    if every < 0:
+        raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
+    index = names.index(learnt) if learnt in names else reached
+    agent = _planning(path, cfg) if cfg.family == "tdmpc" else _dreaming(path, cfg, domain)
+    if after and after != learnt:
+        other = sources.checkpoint_of(folder, after)
+        agent.load_world_model(sources.load(agent, other, with_heads=False)[0]["world_model"])
+    horizon = agent.horizon if cfg.family == "tdmpc" else cfg.behaviour.horizon
+    moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
+    return Player(agent, cfg, domain, index, moment, every or horizon)
 
 
-def _pictures(
-    domain: Domain, task: int, episode: dict[str, Any], ghost: Tensor, every: int
-) -> dict[str, np.ndarray]:
-    """Both films; of observations as colours where nothing can draw."""
-    poses = episode["poses"]
+def _planning(path: Path, cfg: RunConfig) -> Any:
+    return sources.FirstActor(path, cfg, CPU).agent
+
+
+def _dreaming(path: Path, cfg: RunConfig, domain: Domain) -> Any:
+    """A Dreamer that acts, with a replay of no size to speak of."""
+    small = replace(cfg, replay=replace(cfg.replay, capacity=cfg.env.episode_length))
+    agent = families.build_agent(small, domain, Streams(0, CPU), CPU)
+    state, _ = sources.load(agent, path, with_heads=True)
+    agent.load_world_model(state["world_model"])
+    agent.load_agents(state)
+    return agent
+
+
+# What was expected --------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def foretold(who: Player, episode: Episodes, poses: np.ndarray, seed: int = 0) -> Imagined:
+    """What an agent expected of a single episode, from its own actions.
+
+    Args:
+        episode: one, of T decisions.
+        poses: (T+1, Q) real ones.
+        seed: of a model that draws what it imagines.
+    """
+    known = _planned if who.cfg.family == "tdmpc" else _dreamt
+    return known(who, episode.obs[0], episode.action[0], poses, seed)
+
+
+def _planned(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
+    """TD-MPC: a latent is an observation. obs (T+1, L), action (T, A)."""
+    heads, predict = who.agent.learner.heads, who.agent.world(torch.Generator()).predict
+    pieces = list(imagine.restarted(predict, obs, action, who.every))
+    seen = torch.cat([obs[:1], *(piece[1:] for piece in pieces)])
+    ghosts = [
+        who.domain.pose_of(piece, poses[start * who.every])[1:]
+        for start, piece in enumerate(pieces)
+    ]
+    value = heads.twin(heads.q, obs[:-1], action).amin(0)
+    error = (seen - obs).square().mean(-1)
+    expected = np.concatenate([poses[:1], *ghosts])
+    return Imagined(expected, None, value.numpy(), error.numpy(), SQUARED)
+
+
+def _dreamt(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
+    """A Dreamer: its latent goes on from what it saw; obs (T+1, *shape), action (T, A)."""
+    model, critic = who.agent.module("model"), who.agent.module(TASK[1])
+    draws, kind = generator(seed, "imagined"), who.domain.obs_space.kind
+    states, _, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), draws)
+    views, errors = [], [torch.zeros(1)]
+    for start in range(0, len(action), who.every):
+        led = action[start : start + who.every].unsqueeze(1)
+        begin = State(*(part[start] for part in states))
+        features = audit.open_loop(model, begin, led, draws)  # (k, 1, F)
+        real = obs[start + 1 : start + 1 + len(led)].unsqueeze(1)
+        errors.append(model.decoder.error(features, real)[:, 0])
+        views.append(model.decoder.predict(features)[:, 0])
+    seen = torch.cat(views)
+    value, error = critic(model.rssm.features(states))[:-1, 0].numpy(), torch.cat(errors).numpy()
+    wrong = WRONG.get(audit.ERRORS[kind], SQUARED)
+    if kind == "image":
+        colours = (255 * seen).round().to(torch.uint8)
+        first = model.encoder.picture(obs[:1])
+        return Imagined(None, torch.cat([first, colours]).numpy(), value, error, wrong)
+    expected = who.domain.pose_of(torch.cat([obs[:1], seen.to(obs)]), poses[0])
+    return Imagined(expected, None, value, error, wrong)
+
+
+# Pictures -----------------------------------------------------------------------------------
+
+
+def _films(who: Player, poses: np.ndarray, found: Imagined) -> dict[str, np.ndarray]:
+    """Real beside imagined, as the world can be drawn here."""
+    scene = who.domain.scene(who.task)
     try:
-        scene = domain.scene(task)
-    except UserError as error:
-        print(f"No pictures of the body, so its observations are shown as colours: {error}")
-        scale = max(float(episode["obs"].abs().max()), 1e-6)
-        both = {"real": episode["obs"], "imagined": ghost}
-        return {name: _bars(rows.numpy() / scale) for name, rows in both.items()}
-    believed = [poses[0]]
-    for start in range(0, len(poses) - 1, every):
-        piece = torch.cat((episode["obs"][start : start + 1], ghost[start + 1 : start + every + 1]))
-        believed.extend(domain.pose_of(piece, poses[start])[1:])
-    try:
-        pairs = list(zip(poses, believed, strict=True))
-        return {
-            "real": np.stack([_small(scene.frame(pose)) for pose, _ in pairs]),
-            "imagined, in blue": np.stack([_small(scene.frame(*pair)) for pair in pairs]),
-        }
+        films = {"real": _drawn(scene, poses, None)}
+        if found.pictures is not None:
+            return films | {"imagined": found.pictures}
+        if who.cfg.family == "tdmpc":  # a body is missed best where both are seen
+            return films | {"imagined (blue)": _drawn(scene, poses, found.poses)}
+        return films | {"imagined": _drawn(scene, found.poses, None)}
     finally:
         scene.close()
 
 
-def _small(frame: np.ndarray) -> np.ndarray:
-    """A picture with every n-th pixel, about as large as PICTURE."""
-    step = max(1, min(frame.shape[0] // PICTURE[0], frame.shape[1] // PICTURE[1]))
-    return frame[::step, ::step]
+def _drawn(scene: Scene, poses: np.ndarray, ghosts: np.ndarray | None) -> np.ndarray:
+    """(T+1, height, width, 3) uint8, no larger than a screen shows."""
+    ghosts = [None] * len(poses) if ghosts is None else ghosts
+    return np.stack(
+        [_smaller(scene.frame(pose, ghost)) for pose, ghost in zip(poses, ghosts, strict=True)]
+    )
 
 
-def _bars(rows: np.ndarray) -> np.ndarray:
-    """(T, L) numbers in [-1, 1] as pictures: a stripe for each."""
-    colours = (255 * colormaps["PuOr"]((rows + 1) / 2)[..., :3]).astype(np.uint8)  # (T, L, 3)
-    stripes = colours.repeat(BAR[0], 1)[:, :, None]
-    return np.broadcast_to(stripes, (*stripes.shape[:2], BAR[1], 3)).copy()
+def _smaller(frame: np.ndarray) -> np.ndarray:
+    """The mean of as many pixels as fit SIDE, so that a long film takes little memory."""
+    times = min(frame.shape[:2]) // SIDE
+    if times < 2:
+        return frame
+    height, width = (side // times * times for side in frame.shape[:2])
+    parts = frame[:height, :width].reshape(height // times, times, width // times, times, 3)
+    return parts.mean((1, 3)).round().astype(np.uint8)
+
+
+# The view -----------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def of_player(who: Player, seed: int = 0) -> Scrubber:
+    """One evaluation episode, scrubbed. Where nothing can be drawn the series stand alone.
+
+    Args:
+        seed: of the episode.
+    """
+    draws, poses = generator(seed, "rollout"), []
+    world, name = who.domain.make(who.task), who.domain.tasks[who.task].name
+    options = {"explore": False, "act_generator": draws, "poses": poses}
+    episode = play(who.agent, world, 1, draws, **options)
+    steps = episode.reward.shape[1] if episode.length is None else int(episode.length[0])
+    steps = min(steps, LONGEST - 1)
+    episode = Episodes(
+        obs=episode.obs[:, : steps + 1],
+        action=episode.action[:, :steps],
+        reward=episode.reward[:, :steps],
+    )
+    poses = np.stack(poses[: steps + 1])
+    found = foretold(who, episode, poses, seed)
+    try:
+        films = _films(who, poses, found)
+    except UserError as error:
+        print(f"No pictures, only the numbers: {error}")
+        films = {}
+    ahead = [0, *(1 + t % who.every for t in range(steps))]
+    return Scrubber(
+        films,
+        {
+            "reward of the decision": np.append(episode.reward[0].numpy(), np.nan),
+            "value: the return expected from here on": np.append(found.value, np.nan),
+            f"model error: {found.wrong}": found.error,
+        },
+        [f"imagined {k} ahead" if k else "the start" for k in ahead],
+        title=f"{name}, with the world model as it was {who.after}",
+        xlabel="decision",
+    )
+
+
+@in_words
+def rollout(
+    folder: str | Path, task: str = "", after: str = "", seed: int = 0, every: int = 0
+) -> Scrubber:
+    """An episode of a run's agent to step through, real beside imagined.
+
+    Args:
+        folder: of a run that has written a checkpoint.
+        task: which to play; left out, the last one that was finished (or `after`'s own). Reward,
+            value and policy networks are those kept when it had been learnt.
+        after: take the world model as it was when this task had been learnt; left out, `task`.
+        seed: of the episode.
+        every: decisions that are imagined before the truth is looked at again; 0 for those of a
+            plan, or of a Dreamer's imagination.
+
+    A folder that holds no such agent is said in one line.
+    """
+    return of_player(player(folder, task, after, every), seed)

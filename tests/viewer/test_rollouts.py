@@ -1,15 +1,21 @@
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lib import viewer
-from lib.errors import UserError
+from lib.runner.evaluate import play
 from lib.runner.loop import train
-from lib.viewer import rollouts
+from lib.seeding import generator
+from lib.viewer.film import Scrubber
+from lib.viewer.rollouts import player
 from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.tiny import control, tiny
 
 pytestmark = pytest.mark.usefixtures("figures")
+REWARD, VALUE, ERROR = range(3)  # series in this order
 
 
 @pytest.fixture(scope="module")
@@ -19,58 +25,141 @@ def grid(tmp_path_factory):
     return folder
 
 
-def test_an_episode_is_shown_real_beside_imagined_with_numbers_below(grid):
-    film = viewer.rollout(grid)
-    real, imagined = film.films.values()
-    steps = len(real) - 1
-    assert list(film.films) == ["real", "imagined, in blue"] and len(imagined) == steps + 1
-    reward, value, error = film.series.values()
-    assert np.isnan(reward[0]) and np.isnan(value[-1])  # nothing earned yet; nothing more to come
-    assert error[0] == 0 and np.isfinite(error).all()  # it begins with what is real
-    assert film.captions[0] == "" and film.captions[1] in ("turn left", "turn right", "forward")
+@pytest.fixture(scope="module")
+def cheetah(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "cheetah"
+    train(control("tdmpc"), folder, tensorboard=False, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dreamer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "dreamer"
+    train(tiny_dreamer(), folder, tensorboard=False, progress=False)
+    return folder
+
+
+def series(view):
+    return list(view.series.values())
+
+
+def test_real_and_imagined_stand_beside_each_other(grid):
+    view = viewer.rollout(grid)
+    assert isinstance(view, Scrubber)
+    assert list(view.films) == ["real", "imagined (blue)"] and view.count == 8  # 7 decisions
+    assert view.title == "room-2, with the world model as it was after room-2"
+    real, imagined = view.films.values()
+    assert np.abs(real[0].astype(int) - imagined[0]).mean() < 0.1  # the ghost hides at the start
+    assert series(view)[ERROR][0] == 0 and (series(view)[ERROR][1:] > 0).all()
+    assert np.isnan(series(view)[REWARD][-1]) and np.isfinite(series(view)[REWARD][:-1]).all()
+    assert "reward" not in view.caption(7) and "model error" in view.caption(7)
+    assert view.picture(0) != view.picture(5)
+
+
+def test_imagination_starts_again_from_the_truth(grid):
+    who = player(grid)
+    assert who.every == who.agent.horizon == 3
+    ahead = [line.split()[1] for line in viewer.rollout(grid).captions[1:]]
+    assert ahead == ["1", "2", "3", "1", "2", "3", "1"]
+    # With a piece of one decision everything imagined is one step of the model.
+    view = viewer.rollout(grid, every=1)
+    draws, poses = generator(0, "rollout"), []
+    world = who.domain.make(who.task)
+    played = play(who.agent, world, 1, draws, explore=False, act_generator=draws, poses=poses)
+    step = who.agent.world(torch.Generator()).predict(played.obs[0, :-1], played.action[0])
+    wanted = (step - played.obs[0, 1:]).square().mean(-1).numpy()
+    np.testing.assert_allclose(series(view)[ERROR][1:], wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_the_same_seed_is_the_same_episode(grid):
-    one, other = (viewer.rollout(grid, seed=5) for _ in range(2))
-    assert np.array_equal(one.films["real"], other.films["real"])
+    one, other = (viewer.rollout(grid, seed=3) for _ in range(2))
+    assert one.picture(5) == other.picture(5)
 
 
-def test_what_is_imagined_starts_anew_from_what_is_real():
-    class Agent:
-        @staticmethod
-        def dynamics(obs, action):
-            return obs + 1  # a model that always adds one
-
-    obs = torch.arange(6.0)[:, None] * 10  # really it is ten
-    found = rollouts.imagined(Agent, obs, torch.zeros(5, 1), every=2)[:, 0]
-    # 0, 1, 2 | from 20: 21, 22 | from 40: 41
-    assert found.tolist() == [0, 1, 2, 21, 22, 41]
+def test_an_old_task_is_played_with_a_later_world_model(grid):
+    then, now = viewer.rollout(grid, task="room-1"), viewer.rollout(grid, "room-1", "room-2")
+    assert now.title == "room-1, with the world model as it was after room-2"
+    assert then.title.endswith("after room-1") and then.title.startswith("room-1")
+    assert not np.array_equal(series(then)[ERROR], series(now)[ERROR])
+    old, late = player(grid, "room-1"), player(grid, "room-1", "room-2")
+    for name, kept in old.agent.learner.heads.state_dict().items():
+        assert torch.equal(kept, late.agent.learner.heads.state_dict()[name])
 
 
-def test_a_body_that_cannot_be_drawn_is_shown_as_colours(tmp_path, monkeypatch, capsys):
-    train(control("tdmpc"), tmp_path / "run", tensorboard=False, progress=False)
-
-    def refuse(*_):
-        raise UserError("no OpenGL")
-
-    monkeypatch.setattr("lib.envs.control.domain.ControlDomain.scene", refuse)
-    film = viewer.rollout(tmp_path / "run")
-    assert capsys.readouterr().out.count("\n") == 1
-    real = film.films["real"]
-    assert real.dtype == np.uint8 and real.shape[1] == rollouts.BAR[0] * 17  # the cheetah's numbers
-    assert (real[0] == film.films["imagined"][0]).all()
+def test_a_body_is_drawn_with_its_ghost(cheetah):
+    view = viewer.rollout(cheetah)
+    if not view.films:
+        pytest.skip("nothing can draw here")
+    real, imagined = view.films.values()
+    assert real.shape == imagined.shape == (8, 192, 192, 3)
+    assert not np.array_equal(real[3], imagined[3])
 
 
-def test_a_folder_without_such_an_agent_is_one_line(tmp_path, grid, capsys):
-    train(tiny_dreamer(), tmp_path / "dreamer", tensorboard=False, progress=False)
+def test_without_opengl_the_numbers_stand_alone(cheetah, monkeypatch, capsys):
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    view = viewer.rollout(cheetah)
+    said = capsys.readouterr().out
+    assert said.startswith("No pictures, only the numbers: drawing is switched off")
+    assert said.count("\n") == 1
+    assert not view.films and len(view.series) == 3
+    assert view.picture(0) != view.picture(4) and len(view.static()) == 3
+
+
+def test_what_a_dreamer_imagines_is_decoded(dreamer):
+    view = viewer.rollout(dreamer, every=4)
+    assert list(view.films) == ["real", "imagined"]
+    error = series(view)[ERROR]
+    assert error[0] == 0 and ((error >= 0) & (error <= 1)).all()
+    assert view.captions[5] == "imagined 1 ahead"
+
+
+def test_pixels_are_compared_in_colours(tmp_path):
+    train(
+        tiny_dreamer(env__observation="pixels"),
+        tmp_path / "run",
+        tensorboard=False,
+        progress=False,
+    )
+    view = viewer.rollout(tmp_path / "run")
+    assert view.films["imagined"].shape[1:] == (64, 64, 3)
+    assert "mean squared error of the colours" in list(view.series)[ERROR]
+
+
+def test_a_run_that_was_killed_early_shows_its_last_save(grid, tmp_path):
+    copy = tmp_path / "killed"
+    shutil.copytree(grid, copy)
+    for path in (*(copy / "checkpoints").glob("task-*"), copy / "summary.json"):
+        path.unlink()
+    view = viewer.rollout(copy)
+    assert view.title.startswith("room-2") and "before its first task" in view.title
+
+
+def test_a_folder_without_such_an_agent_is_one_line(grid, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    (tmp_path / "other.safetensors").write_bytes(b"no checkpoint")
-    for folder, task, says in (
-        (tmp_path / "empty", "", "no checkpoint in"),
-        (tmp_path / "other.safetensors", "", "other.safetensors"),
-        (grid, "room-9", "no agent that learnt 'room-9'"),
-        (tmp_path / "dreamer", "", "chapter 03"),
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("mine")
+    other = tmp_path / "other"
+    shutil.copytree(grid, other)
+    wrong = replace(tiny("tdmpc"), model=replace(tiny("tdmpc").model, width=17))
+    train(wrong, tmp_path / "wider", tensorboard=False, progress=False)
+    name = "task-1.safetensors"
+    shutil.copy(tmp_path / "wider" / "checkpoints" / name, other / "checkpoints" / name)
+    torn = tmp_path / "torn"
+    shutil.copytree(grid, torn)
+    newest = torn / "checkpoints" / "task-2.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-9])
+    capsys.readouterr()
+    for folder, options, says in (
+        (tmp_path / "empty", {}, "no checkpoint in"),
+        (tmp_path / "foreign", {}, "no checkpoint in"),
+        (tmp_path / "nowhere", {}, "nowhere"),
+        (grid, {"task": "room-9"}, "no agent that learnt 'room-9'"),
+        (grid, {"after": "room-9"}, "no agent that learnt 'room-9'"),
+        (grid, {"every": -1}, "every -1"),
+        (grid / "checkpoints" / name, {"task": "room-2"}, "give its run's folder"),
+        (other, {"task": "room-2", "after": "room-1"}, "has another layout"),
+        (torn, {}, "is truncated"),
     ):
-        assert viewer.rollout(folder, task) is None
+        assert viewer.rollout(folder, **options) is None
         said = capsys.readouterr().out
         assert said.startswith("Nothing to show: ") and said.count("\n") == 1 and says in said
