@@ -39,6 +39,7 @@
 # | 04 Planning | how an agent searches in its own imagination |
 # | 05 Replay and forgetting | what a memory keeps, and what an agent then forgets |
 # | 06 Generative replay | dreams that stand for data, generation after generation |
+# | 07 Reviewer | a second agent that walks back to what was known |
 # | 10 Transfer | gives new tasks to the world models of finished runs |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |
 # | 21 Compare | puts finished runs side by side, with intervals over seeds |
