@@ -403,29 +403,29 @@ for without, reviewing in (("tdmpc", "drago-no-rehearsal"), ("drago-no-review", 
 
 # %% [markdown]
 # **What we saw.** The reviewer does what it is paid for: in the second third of its episodes it
-# goes through the door, and in the last it spends three quarters of its steps in the old room, where
-# the learner no longer sets foot. Nobody told it where that room is; two models and a threshold were
-# enough. The maps say that there is little left to do once dreams are at work: the cost of room 1
-# stays where it was, and is lower only in the run with nothing.
+# goes through the door, and in the last it spends three quarters of its steps in the old room,
+# where the learner no longer sets foot. Nobody told it where that room is; two models and a
+# threshold were enough. The maps say that there is little left to do once dreams are at work: the
+# cost of room 1 stays where it was, and is lower only in the run with nothing.
 #
 # Whether walking back helps is another question, which three seeds answer in part. Alone, against
-# nothing, the reviewer leaves the world model with a better score in room 1 for every seed, but with
-# more right cells for two of three only: with seed 0 the unprotected model stayed as good by that
-# measure, against what we predicted. (It lost the task all the same, from 98 % to 8 %: a plan fails
-# at one wrong step.) Beside dreams it adds nothing that we can see: no seed has more right cells with
-# it than without, to two digits. And the new task pays for it, with one seed more than a quarter of
-# its return.
+# nothing, the reviewer leaves the world model with a better score in room 1 for every seed, but
+# with more right cells for two of three only: with seed 0 the unprotected model stayed as good by
+# that measure, against what we predicted. (It lost the task all the same, from 98 % to 8 %: a
+# plan fails at one wrong step.) Beside dreams it adds nothing that we can see: no seed has more
+# right cells with it than without, to two digits. And the new task pays for it, with one seed
+# more than a quarter of its return.
 #
-# **Where it fails.** We made its way short. From the start of chapter 00's second room the door is
-# five cells away, and in a run from there (seed 0) the reviewer spent 3 % of its steps in room 1:
-# what it does not come across by chance it cannot learn to look for. It can only lead to what the old
-# model was *right* about, it takes half of the steps, and in a room of nine cells dreams reach
-# everything anyway. DRAGO's case for it are larger worlds and more tasks, where dreams of dreams
-# fade; nothing here speaks for that or against it.
+# **Where it fails.** We made its way short. From the start of chapter 00's second room the door
+# is five cells away, and in a run from there (seed 0) the reviewer spent 3 % of its steps in room
+# 1: what it does not come across by chance it cannot learn to look for. It can only lead to what
+# the old model was *right* about, it takes half of the steps, and in a room of nine cells dreams
+# reach everything anyway. DRAGO's case for it are larger worlds and more tasks, where dreams of
+# dreams fade; nothing here speaks for that or against it.
 #
 # **What to try.** `SMALLER` with `"reviewer.count_bonus": "none"`: does it stand still?
-# `"reviewer.shape": "paper"` takes threshold and slope away. Start the second task at (7, 1) and let
-# episodes last 40 steps. And four rooms, where the question is open, with more seeds:
+# `"reviewer.shape": "paper"` takes threshold and slope away. Start the second task at (7, 1) and
+# let episodes last 40 steps. And four rooms, where the question is open, with more seeds:
 #
 #     python -m lib run drago-grid-quick -p seeds=0,1,2
 #     python -m lib run drago-no-review-grid-quick -p seeds=0,1,2
