@@ -270,7 +270,7 @@ def _render() -> None:
     pages = site.render()
     still = sum(page.missing_films for page in pages)
     if still:
-        print(f"{still} views are stills, as their films are not there: 'make book' makes them")
+        print(f"views shown as stills, since 'make book' has not made their films: {still}")
     print(f"{len(pages)} chapters: open {shown(site.BOOK / 'index.html')}")
 
 
