@@ -441,6 +441,22 @@ if drawn and any(key.startswith("eval_obs") for key in last):
     plots.save(axes[0, 0], figures / "trajectories.png")
 
 # %% [markdown]
+# ## Touch it
+#
+# Lines for a notebook of your own; each shows a picture with sliders.
+
+# %%
+first = plan.folders[0]
+lines = [f'viewer.rollout("{first}")  # an episode: what happens beside what the model believes']
+if tdmpc:
+    lines += [f'viewer.plans("{first}")  # what the planner tries and keeps, at every step']
+    lines += [f'viewer.memory("{first}")  # what the world model knows after every task']
+if reviews and env.domain == "grid" and len(stream) > 1:
+    lines += [f'viewer.review("{first}")  # where the reviewer is drawn to']
+lines += [f'viewer.browse("{first.parent}")  # curves of all runs there, also while they go on']
+print("from lib import viewer", *lines, sep="\n")
+
+# %% [markdown]
 # ## What we saw
 #
 # Of several seeds, means; of the world model's measures, interquartile means.

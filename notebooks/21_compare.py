@@ -469,6 +469,9 @@ for title, figures, members in each_world():
 # ## The same as data
 #
 # Estimates, and what every seed measured, with hardware, commit and command.
+#
+# To overlay any curves of any runs, also of some still going on, end a cell with
+# `viewer.browse("outputs")` after `from lib import viewer`.
 
 # %%
 folder.mkdir(parents=True, exist_ok=True)
