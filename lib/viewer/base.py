@@ -10,6 +10,7 @@ next.
 import base64
 import functools
 import hashlib
+import html as markup
 import io
 import itertools
 import json
@@ -149,12 +150,13 @@ class View(Shown):
         import ipywidgets as widgets
 
         image = widgets.Image(value=self.picture(*self.start), format="png")
-        words = widgets.Label(self.caption(*self.start))
+        # Unlike a label, this breaks lines that are too long.
+        words = widgets.HTML(markup.escape(self.caption(*self.start)))
         sliders = [_slider(dial) for dial in self.dials]
 
         def move(_: Any) -> None:
             at = tuple(slider.value for slider in sliders)
-            image.value, words.value = self.picture(*at), self.caption(*at)
+            image.value, words.value = self.picture(*at), markup.escape(self.caption(*at))
 
         for slider in sliders:
             slider.observe(move, "value")

@@ -5,6 +5,7 @@
 Nothing is trained or loaded. A run's log is read once and then only what was added to it.
 """
 
+import html as markup
 import io
 import json
 import math
@@ -179,7 +180,7 @@ class Browser(Shown):
 
         def say() -> None:
             lines = [*self.status().split("\n"), *(f"{n}: {w}" for n, w in self.others.items())]
-            words.value = "<br>".join(_escaped(line) for line in lines)
+            words.value = "<br>".join(markup.escape(line) for line in lines)
 
         def draw(_: Any = None) -> None:
             self.picked, self.metric = list(runs.value), metric.value
@@ -223,7 +224,3 @@ def _label(metric: str) -> str:
         return describe(metric).label
     except UserError:
         return metric
-
-
-def _escaped(line: str) -> str:
-    return line.replace("&", "&amp;").replace("<", "&lt;")
