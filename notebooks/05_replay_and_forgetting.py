@@ -65,7 +65,7 @@ SMALLER = {
     "latent.hidden": 64,
     "update.model_lr": 2e-3,
     # What the preset changes for the sake of a policy is of no use here, where nobody has one.
-    "objective.kl_scale": 1.0,
+    "latent.norm": "none",
     "objective.reward_scale": 1.0,
     "explore.bonus": "none",
 }

@@ -176,7 +176,7 @@ def of_run(folder: str | Path) -> Memory:
     Raises:
         UserError: no finished run, or one without such measurements.
     """
-    run = results.load_run(folder)
+    run = results.load_run(str(folder))
     if not run.audit or not run.measures:
         raise UserError(f"run '{folder}' measured nothing about its world model")
     measure = run.measures[0]

@@ -211,4 +211,9 @@ def review(
     """
     if isinstance(source, str | Path):
         source = reviews.of_run(source, after)
+    elif not (isinstance(source, Sequence) and all(isinstance(one, Review) for one in source)):
+        raise UserError(
+            f"no reviewer in {source!r}; give a run's folder, or a list of what "
+            "lib.reviews.compare returns"
+        )
     return Reviewing(source, thresholds=thresholds, marks=marks, title=title)

@@ -47,7 +47,7 @@ def test_a_body_has_a_table_of_errors_and_no_map(tmp_path):
 
 def test_what_cannot_be_shown_is_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for folder in (tmp_path / "empty", tmp_path / "nowhere"):
+    for folder in (tmp_path / "empty", tmp_path / "nowhere", 3, None):
         assert viewer.memory(folder) is None
         said = capsys.readouterr().out
         assert said.startswith("Nothing to show: ") and said.count("\n") == 1

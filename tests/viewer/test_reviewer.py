@@ -108,3 +108,6 @@ def test_what_does_not_fit_is_one_line(capsys):
     assert viewer.review([]) is None
     said = capsys.readouterr().out
     assert said.startswith("Nothing to show: no review") and said.count("\n") == 1
+    for wrong in (3, None, [3]):
+        assert viewer.review(wrong) is None
+        assert "give a run's folder, or a list" in capsys.readouterr().out

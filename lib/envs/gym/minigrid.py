@@ -48,7 +48,7 @@ SPECIAL = {
 }
 ALIASES = {"doorkey-9x9": "doorkey-8x8", "fourrooms": "fourrooms-random"}
 CONTINUAL = ("doorkey-8x8", "lavacrossing-s9n1", "simplecrossing-s9n1")  # the paper's three
-QUICK = ("doorkey-5x5", "simplecrossing-s9n1", "lavagap-s5")  # smaller, for a laptop
+QUICK = ("doorkey-5x5", "lavagap-s5", "empty-random-5x5")  # smaller, for a laptop
 
 
 def short_name(env_id: str) -> str:
