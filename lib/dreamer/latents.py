@@ -28,15 +28,11 @@ from lib.lanes import Draw
 class Categorical:
     """V one-hot variables of C classes, with the straight-through gradient.
 
-    With a `uniform` share every class keeps at least that chance divided by C. A variable that is
-    certain passes hardly any gradient, and so can never learn to say anything else.
-
-    Source: DreamerV2, section 2; the uniform share is DreamerV3's.
+    Source: DreamerV2, section 2.
     """
 
     variables: int  # V
     classes: int  # C
-    uniform: float = 0.0
 
     @property
     def size(self) -> int:
@@ -53,13 +49,7 @@ class Categorical:
         return Draw("uniform", (*lead, self.variables))
 
     def logits(self, stats: Tensor) -> Tensor:
-        """(..., P) to (..., V, C), logarithms of chances where a uniform share is mixed in."""
-        if not self.uniform:
-            return self._raw(stats)
-        mixed = (1 - self.uniform) * softmax(self._raw(stats)) + self.uniform / self.classes
-        return mixed.log()
-
-    def _raw(self, stats: Tensor) -> Tensor:
+        """(..., P) to (..., V, C)."""
         return stats.float().unflatten(-1, (self.variables, self.classes))
 
     def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
@@ -68,11 +58,11 @@ class Categorical:
 
     def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
         """What `pull` needs to know of samples: (..., V, C)."""
-        return softmax(self._raw(stats))
+        return softmax(self.logits(stats))
 
     def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
         """The gradient of samples (..., Z) as one of their statistics (..., P)."""
-        grad = (1 - self.uniform) * grad.unflatten(-1, (self.variables, self.classes))
+        grad = grad.unflatten(-1, (self.variables, self.classes))
         return torch._softmax_backward_data(grad, slope, -1, slope.dtype).flatten(-2)
 
     def mode(self, stats: Tensor) -> Tensor:
@@ -150,5 +140,5 @@ Latent = Categorical | Gaussian
 def build_latent(cfg: LatentConfig) -> Latent:
     """The kind that the settings name."""
     if cfg.kind == "categorical":
-        return Categorical(cfg.variables, cfg.classes, cfg.uniform)
+        return Categorical(cfg.variables, cfg.classes)
     return Gaussian(cfg.variables, cfg.min_std)

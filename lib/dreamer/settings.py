@@ -16,7 +16,6 @@ class LatentConfig:
     kind: str = one_of("categorical", "gaussian")
     variables: int = at_least(1, 32)  # categorical: variables; gaussian: dimensions
     classes: int = at_least(2, 32)  # categorical only: values of each variable
-    uniform: float = share(0.0)  # categorical only: share of chance mixed in (DreamerV3: 0.01)
     min_std: float = at_least(0, 0.1)  # gaussian only: floor of the standard deviation
     deter: int = at_least(1, 1024)  # D, width of h
     hidden: int = at_least(1, 1024)  # width of the layers around the recurrent cell
