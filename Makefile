@@ -4,14 +4,17 @@
 PYTHON ?= python3
 PARAMS ?= params/drago-grid-quick.yaml
 ARGS ?=
+WORKERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-# Every chapter at its own settings in a new kernel, two at a time. Those from 10 on are templates.
+# Tests of one file stay together, as they share what they trained.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# Every chapter at its own settings in a new kernel. Those from 10 on are templates.
 CHAPTERS := OMP_NUM_THREADS=1 JUPYTER_PLATFORM_DIRS=1 JUPYTER_PATH=$(CURDIR)/$(VENV)/share/jupyter \
-    $(BIN)/python -m pytest -n 2 --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb)
+    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb)
 
 # Set in the surroundings it would keep packages from being compiled, and every import is slow.
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,8 +38,8 @@ help:  ## show this list
 run: $(STAMP)  ## execute one run into outputs/ (PARAMS=params/NAME.yaml, ARGS='-p seed=3')
 	$(BIN)/python -m lib run $(PARAMS) $(ARGS)
 
-test: $(STAMP)  ## run the tests, then every chapter (ARGS='tests/runner -x' runs these tests alone)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run all tests and chapters, WORKERS=2 at a time (ARGS='tests/runner -x' runs these tests alone)
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(TESTS))
 	$(if $(ARGS),,$(CHAPTERS))
 
 lab: $(STAMP)  ## open the workbook in JupyterLab (ARGS='05_replay_and_forgetting --port 9000')

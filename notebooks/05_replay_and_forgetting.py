@@ -428,8 +428,8 @@ xlabel = axes[-1].set_xlabel("record of the episode", fontsize=10)
 # So far no policy. Whole agents collect their own episodes, learn three tasks one after the other,
 # and are evaluated on all three all the time. That takes far longer than this page, which therefore
 # reads the numbers of runs that were made before, as `python -m lib compare` writes them. The tasks
-# last equally long, and the replay holds as much as one of them: while the third is learnt, fifo has
-# nothing left of the first.
+# last equally long, and the replay holds as much as one of them: while the third is learnt, fifo
+# has nothing left of the first.
 #
 # Read a *return matrix* column by column: after each task (rows) the agent plays every task that
 # it has met (columns). 1 is the most that an episode can pay, which nobody reaches, since
@@ -545,10 +545,10 @@ if told:
 # loses a task soon after the last episode of it has left, and then sees the new task wherever it
 # looks. Keeping some of the old task costs little on the new one, and lets the model go on learning
 # the old one. Whole agents end as their replays do: under fifo the model has forgotten the first
-# task and the policy with it, under the reservoir both are there, and the last task is learnt as well
-# by either. But look along the curve, not at its end alone, and at every seed, as an interval over
-# three is no more than their range: policies are unsteady after a change of task, and one seed of the
-# reservoir's earned nothing in DoorKey for most of the third.
+# task and the policy with it, under the reservoir both are there, and the last task is learnt as
+# well by either. But look along the curve, not at its end alone, and at every seed, as an interval
+# over three is no more than their range: policies are unsteady after a change of task, and one seed
+# of the reservoir's earned nothing in DoorKey for most of the third.
 #
 # **Where it fails.** A reservoir dilutes: after a hundred tasks each has a hundredth of the
 # memory, and what is rare but important is kept no better than anything else. One seed, random
