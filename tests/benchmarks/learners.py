@@ -20,6 +20,7 @@ from lib import bench, families, machine
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
 from lib.replay.buffer import Episodes
+from lib.runner.evaluate import unbroken
 from lib.seeding import Streams
 from lib.tdmpc.drago import ContinualAgent
 from lib.tdmpc.settings import TdmpcRun
@@ -183,6 +184,4 @@ def random_episodes(env: VectorEnv, count: int, generator: torch.Generator) -> E
         seen.append(obs)
         rewards.append(reward)
     episodes = Episodes(*(torch.stack(part, 1) for part in (seen, actions, rewards)))
-    if env.broken is None:
-        return episodes
-    return Episodes(*(part[~env.broken.to(part.device)] for part in episodes))
+    return unbroken(episodes, env)

@@ -5,12 +5,14 @@ import re
 import pytest
 import torch
 
-from lib import bench
+from lib import bench, families
+from lib.envs import worlds
+from lib.seeding import generator
 from tests.benchmarks import __main__ as program
 from tests.benchmarks import starts
 from tests.benchmarks.dreamer import Dream, Dreamers
 from tests.benchmarks.engine import Engine, Scale
-from tests.benchmarks.learners import Learners, Size
+from tests.benchmarks.learners import Learners, Size, random_episodes
 from tests.benchmarks.measure import Effort
 from tests.dreamer_tiny import SETTINGS as DREAMER_SETTINGS
 from tests.tiny import SETTINGS
@@ -155,3 +157,10 @@ def test_the_fast_form_is_faster(capsys):
     ratios = {line.row.name: line.row.ratio for line in lines}
     assert ratios["27 x 27 cells, 4,096 copies"] > 100
     assert ratios["updates, reviewed, grid-quick"] > 1
+
+
+def test_bodies_give_episodes_to_measure_with():
+    config = families.resolve({"preset": "cheetah-quick", "method": "drago"})
+    domain = worlds.build(config.env, config.tasks)
+    episodes = random_episodes(domain.make(0), 2, generator(0, "episodes"))
+    assert len(episodes.obs) == 2 and bool(episodes.reward.isfinite().all())
