@@ -18,7 +18,7 @@
 #
 # Dreams of old experience (chapter 00) keep a world model from forgetting, as far as the dreams
 # reach. DRAGO sends somebody as well: a second agent, the *reviewer*, that walks in the world of
-# today and looks for places that the model of yesterday knew. About three minutes on one quiet CPU
+# today and looks for places that the model of yesterday knew. About five minutes on one quiet CPU
 # core, half an hour to read. Chapter 00 is assumed.
 #
 # You will see
