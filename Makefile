@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
 # Tests of one file stay together, as they share what they trained.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Every chapter at its own settings in a new kernel. Those from 10 on are templates.
 CHAPTERS := OMP_NUM_THREADS=1 JUPYTER_PLATFORM_DIRS=1 JUPYTER_PATH=$(CURDIR)/$(VENV)/share/jupyter \
     $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb)

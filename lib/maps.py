@@ -5,6 +5,7 @@ A grid has `cells` (cells, 2), the x and y of every free cell, and 4 * cells sta
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -135,12 +136,21 @@ def reward_map(
     return grid_map(cells, reward, label, title, norm=Normalize(-1, 1), cmap="PuOr_r", ax=ax)
 
 
-COVERAGE = {  # of a cell: what is said of it, and its colour
-    "neither": "#F2F2F2",
-    "met, not dreamt": ORANGE,
-    "dreamt, not met": PURPLE,
-    "met and dreamt": BLUE,
-}
+# What two yes-or-no answers about a cell come to: neither, the first, the second, both.
+KINDS = ("#F2F2F2", ORANGE, PURPLE, BLUE)
+COVERAGE = ("neither", "met, not dreamt", "dreamt, not met", "met and dreamt")
+
+
+def kind_map(cells: ArrayLike, kinds: ArrayLike, title: str, ax: Axes, **options: Any) -> Axes:
+    """Numbers (cells,) of 0 to 3 in the colours of `KINDS`."""
+    look = {"norm": Normalize(-0.5, 3.5), "cmap": ListedColormap(KINDS), "colorbar": False}
+    return grid_map(cells, kinds, "", title, ax=ax, **look, **options)
+
+
+def kind_patches(words: Sequence[str]) -> list[Patch]:
+    """What a legend of `KINDS` shows beside four texts."""
+    pairs = zip(KINDS, words, strict=True)
+    return [Patch(facecolor=color, edgecolor="0.6", label=text) for color, text in pairs]
 
 
 def coverage_map(
@@ -161,16 +171,12 @@ def coverage_map(
     cells = np.asarray(cells)
     met, dreamt = per_cell(met) > 0, per_cell(dreamt) > 0
     ax = new_axes(ax, (4.0, 4.2))
-    norm = Normalize(-0.5, 3.5)
-    cmap = ListedColormap(list(COVERAGE.values()))
-    grid_map(cells, met + 2.0 * dreamt, "", title, norm, cmap, colorbar=False, ax=ax)
-    shares = np.bincount(met + 2 * dreamt, minlength=4) / len(cells)
-    patches = [
-        Patch(facecolor=c, edgecolor="0.6", label=f"{kind}: {share:.0%}")
-        for (kind, c), share in zip(COVERAGE.items(), shares, strict=True)
-    ]
+    kinds = met + 2 * dreamt
+    kind_map(cells, kinds, title, ax)
     if not legend:
         return ax
+    shares = np.bincount(kinds, minlength=4) / len(cells)
+    patches = kind_patches([f"{k}: {share:.0%}" for k, share in zip(COVERAGE, shares, strict=True)])
     where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 2}
     ax.legend(handles=patches, fontsize=9, frameon=False, **where)
     return ax

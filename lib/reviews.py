@@ -94,12 +94,9 @@ def model_of(folder: str | Path, learnt: int) -> tuple[Dynamics, float]:
         UserError: no such checkpoint, or one of another layout.
     """
     path = _path(Path(folder), learnt)
-    state, meta = checkpoint.load(path)
-    cfg = sources.written_by(meta, path)
+    cfg = sources.written_by(checkpoint.load_meta(path), path)
     agent, _ = families.build(cfg, Streams(cfg.seed), torch.device("cpu"))
-    wanted = agent.template(False)["world_model"]
-    held = {part: state.get("world_model", {}).get(part, {}) for part in wanted}
-    checkpoint.check_layout(held, wanted, path)
+    held = sources.load(agent, path, with_heads=False)[0]["world_model"]
     agent.load_world_model(held)
     return agent.dynamics.frozen(), float(held["threshold"])
 

@@ -29,3 +29,20 @@ def figures():
     yield
     plt.close("all")
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.fixture(scope="module")
+def needs_gl():
+    """Skips, with the line that installs OpenGL, where nothing can draw."""
+    from lib.envs import gl
+    from lib.errors import UserError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(gl.CHOICE, "")
+        patch.setenv(gl.DRIVER, "")
+        patch.delenv(gl.DRIVER)
+        try:
+            gl.choose_gl()
+        except UserError as error:
+            pytest.skip(str(error))
+        yield

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from lib import maps, results
@@ -119,9 +119,7 @@ class Memory(View):
         axes[0, -1].axis("on")
         self._table(axes[0, -1], None)
         if "dreams" in kinds:
-            patches = [
-                Patch(facecolor=c, edgecolor="0.6", label=k) for k, c in maps.COVERAGE.items()
-            ]
+            patches = maps.kind_patches(maps.COVERAGE)
             where = {"loc": "outside lower center", "ncols": len(patches), "frameon": False}
             figure.legend(handles=patches, fontsize=9, **where)
         if self.title:

@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import ListedColormap, LogNorm, Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
 
 from lib import maps, reviews
 from lib.errors import UserError
-from lib.plots import BLUE, ORANGE, PURPLE
 from lib.reviews import Review
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
@@ -27,7 +25,6 @@ NEAR = 0.1  # whole numbers closer to it would be called the same
 LEAST = 1e-3  # share of all steps; cells seen less often look alike
 PAID = "per transition"
 KINDS = ("neither", "paid, never visited", "visited, not paid", "paid and visited")
-COLOURS = ("#F2F2F2", ORANGE, PURPLE, BLUE)
 
 
 class Reviewing(View):
@@ -122,9 +119,8 @@ class Reviewing(View):
         for ax, role, values in zip(axes[3:5], reviews.ROLES, (learner, reviewer), strict=True):
             label = "share of its steps"
             maps.grid_map(cells, values, label, f"where the {role} was", seen, marks=marks, ax=ax)
-        look = {"cmap": ListedColormap(COLOURS), "norm": Normalize(-0.5, 3.5)}
         title = "paid, and the reviewer's visits"
-        maps.grid_map(cells, kinds, "", title, colorbar=False, marks=marks, ax=axes[5], **look)
+        maps.kind_map(cells, kinds, title, axes[5], marks=marks)
         for ax in axes:
             _small(ax)
 
@@ -162,12 +158,8 @@ class _Stage:
 
 
 def _legend(figure: Figure) -> None:
-    patches = [
-        Patch(facecolor=color, edgecolor="0.6", label=kind)
-        for kind, color in zip(KINDS, COLOURS, strict=True)
-    ]
     where = {"loc": "outside lower right", "ncols": len(KINDS), "frameon": False}
-    figure.legend(handles=patches, fontsize=8, **where)
+    figure.legend(handles=maps.kind_patches(KINDS), fontsize=8, **where)
 
 
 def _values(one: Review, tau: float) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ dream has, it starts from the truth again.
 Letters: T decisions, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ class Imagined(NamedTuple):
     value: np.ndarray  # (T,) what its critic expects from every decision on
     error: np.ndarray  # (T+1,) of what it expected
     wrong: str  # what that error is
+    ghost: bool = False  # drawn over the real one: a body is missed best where both are seen
 
 
 class Player(NamedTuple):
@@ -56,6 +58,7 @@ class Player(NamedTuple):
     task: int  # which it plays
     after: str  # when its world model was kept
     every: int  # decisions that are imagined before the truth is looked at again
+    foretold: Callable[..., Imagined]  # of an episode: `_planned` or `_dreamt`
 
 
 def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) -> Player:
@@ -80,13 +83,17 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
     if every < 0:
         raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
     index = names.index(learnt) if learnt in names else reached
-    agent = _planning(path, cfg) if cfg.family == "tdmpc" else _dreaming(path, cfg, domain)
+    if cfg.family == "tdmpc":
+        agent, known = _planning(path, cfg), _planned
+        horizon = agent.horizon
+    else:
+        agent, known = _dreaming(path, cfg, domain), _dreamt
+        horizon = cfg.behaviour.horizon
     if after and after != learnt:
         other = sources.checkpoint_of(folder, after)
         agent.load_world_model(sources.load(agent, other, with_heads=False)[0]["world_model"])
-    horizon = agent.horizon if cfg.family == "tdmpc" else cfg.behaviour.horizon
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
-    return Player(agent, cfg, domain, index, moment, every or horizon)
+    return Player(agent, cfg, domain, index, moment, every or horizon, known)
 
 
 def _planning(path: Path, cfg: RunConfig) -> Any:
@@ -106,19 +113,6 @@ def _dreaming(path: Path, cfg: RunConfig, domain: Domain) -> Any:
 # What was expected --------------------------------------------------------------------------
 
 
-@torch.no_grad()
-def foretold(who: Player, episode: Episodes, poses: np.ndarray, seed: int = 0) -> Imagined:
-    """What an agent expected of a single episode, from its own actions.
-
-    Args:
-        episode: one, of T decisions.
-        poses: (T+1, Q) real ones.
-        seed: of a model that draws what it imagines.
-    """
-    known = _planned if who.cfg.family == "tdmpc" else _dreamt
-    return known(who, episode.obs[0], episode.action[0], poses, seed)
-
-
 def _planned(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
     """TD-MPC: a latent is an observation. obs (T+1, L), action (T, A)."""
     heads, predict = who.agent.learner.heads, who.agent.world(torch.Generator()).predict
@@ -131,7 +125,7 @@ def _planned(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: 
     value = heads.twin(heads.q, obs[:-1], action).amin(0)
     error = (seen - obs).square().mean(-1)
     expected = np.concatenate([poses[:1], *ghosts])
-    return Imagined(expected, None, value.numpy(), error.numpy(), SQUARED)
+    return Imagined(expected, None, value.numpy(), error.numpy(), SQUARED, ghost=True)
 
 
 def _dreamt(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
@@ -168,7 +162,7 @@ def _films(who: Player, poses: np.ndarray, found: Imagined) -> dict[str, np.ndar
         films = {"real": _drawn(scene, poses, None)}
         if found.pictures is not None:
             return films | {"imagined": found.pictures}
-        if who.cfg.family == "tdmpc":  # a body is missed best where both are seen
+        if found.ghost:
             return films | {"imagined (blue)": _drawn(scene, poses, found.poses)}
         return films | {"imagined": _drawn(scene, found.poses, None)}
     finally:
@@ -215,7 +209,7 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
         reward=episode.reward[:, :steps],
     )
     poses = np.stack(poses[: steps + 1])
-    found = foretold(who, episode, poses, seed)
+    found = who.foretold(who, episode.obs[0], episode.action[0], poses, seed)
     try:
         films = _films(who, poses, found)
     except UserError as error:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib import viewer
+from lib import maps, viewer
 from lib.errors import UserError
 from lib.plots import CYCLE
 from lib.reviews import Review
@@ -94,9 +94,7 @@ def test_all_of_it_can_be_shown_without_a_kernel(view):
 
 
 def test_colours_are_those_of_all_figures():
-    from lib.viewer import reviewer
-
-    assert set(reviewer.COLOURS[1:]) <= set(CYCLE)
+    assert set(maps.KINDS[1:]) <= set(CYCLE)
 
 
 def test_what_does_not_fit_is_one_line(capsys):

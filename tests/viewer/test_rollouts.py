@@ -86,10 +86,8 @@ def test_an_old_task_is_played_with_a_later_world_model(grid):
         assert torch.equal(kept, late.agent.learner.heads.state_dict()[name])
 
 
-def test_a_body_is_drawn_with_its_ghost(cheetah):
+def test_a_body_is_drawn_with_its_ghost(cheetah, needs_gl):
     view = viewer.rollout(cheetah)
-    if not view.films:
-        pytest.skip("nothing can draw here")
     real, imagined = view.films.values()
     assert real.shape == imagined.shape == (8, 192, 192, 3)
     assert not np.array_equal(real[3], imagined[3])

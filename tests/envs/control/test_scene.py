@@ -17,20 +17,6 @@ ROOT_X = {"cheetah": 0, "walker": 1}
 SIZE = (98, 134)
 
 
-@pytest.fixture(scope="module")
-def needs_gl():
-    """Skips, with the line that installs OpenGL, where nothing can draw."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(gl.CHOICE, "")
-        patch.setenv(gl.DRIVER, "")
-        patch.delenv(gl.DRIVER)
-        try:
-            gl.choose_gl()
-        except UserError as error:
-            pytest.skip(str(error))
-        yield
-
-
 @pytest.fixture(scope="module", params=["cheetah", "walker"])
 def scene(request, needs_gl):
     with Scene(request.param, SIZE) as scene:
