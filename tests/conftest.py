@@ -1,6 +1,7 @@
 """Settings for every test: one thread, no network, no window."""
 
 import os
+import signal
 
 # Before any import that reads them: small tensors lose time on a second thread, figures need no
 # window, and W&B must never ask for the network.
@@ -11,6 +12,9 @@ os.environ["JUPYTER_PLATFORM_DIRS"] = "1"
 
 import pytest
 import torch
+
+# A shell's background jobs ignore Ctrl-C, and so would all that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
