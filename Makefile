@@ -43,12 +43,12 @@ test: $(STAMP)  ## run all tests and chapters, WORKERS=2 at a time (ARGS='tests/
 	$(if $(ARGS),,$(CHAPTERS))
 
 lab: $(STAMP)  ## open the workbook in JupyterLab (ARGS='05_replay_and_forgetting --port 9000')
-	$(BIN)/python -m lib.lab $(ARGS)
+	$(BIN)/python -m lib.workbook.lab $(ARGS)
 
 book: $(STAMP)  ## execute the chapters again and make pages of them (ARGS='02_world_models')
-	$(BIN)/python -m lib.book build $(ARGS)
-	$(BIN)/python -m lib.book check $(ARGS)
-	$(BIN)/python -m lib.book site
+	$(BIN)/python -m lib.workbook.book build $(ARGS)
+	$(BIN)/python -m lib.workbook.book check $(ARGS)
+	$(BIN)/python -m lib.workbook.book site
 
 bench: $(STAMP)  ## measure the fast path beside the plain one, minutes long (ARGS='--quick')
 	$(BIN)/python -m tests.benchmarks $(ARGS)

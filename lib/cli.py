@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.errors import RunInterrupted, UserError
-from lib.places import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
+from lib.core.errors import RunInterrupted, UserError
+from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
 
 if TYPE_CHECKING:
-    from lib import runs
-    from lib.config import RunConfig
+    from lib.core.config import RunConfig
+    from lib.experiments import runs
 
 # The commands import what they need themselves: help should not wait for PyTorch.
 
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 the notebook failed, 2 something that the message tells how to mend, 130 stopped.
     """
     given = _parser().parse_args(arguments)
-    from lib.launch import NotebookFailed
+    from lib.experiments.launch import NotebookFailed
 
     try:
         given.command(given)
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib import folders, params, runs
+    from lib.experiments import folders, params, runs
 
     parameters = params.read(given.params, PARAMS)
     for text in given.overrides:
@@ -201,7 +201,7 @@ def run(given: argparse.Namespace) -> None:
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib import folders, params, runs
+    from lib.experiments import folders, params, runs
 
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, folders.TRANSFER):
@@ -221,7 +221,7 @@ def resume(given: argparse.Namespace) -> None:
 
 def _go_on(plan: "runs.Plan", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib import folders, launch, runs
+    from lib.experiments import folders, launch, runs
 
     there = [_is_there(plan, config, folder) for config, folder in plan.each()]
     done = [folders.summary(folder).get("status") == "complete" for folder in plan.folders]
@@ -245,7 +245,7 @@ def _go_on(plan: "runs.Plan", notebook: Path) -> None:
 
 def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
     """Whether a folder holds this very run already; raises UserError if it holds another."""
-    from lib import folders, params
+    from lib.experiments import folders, params
     from lib.runner.summary import differences
 
     held = folders.held(folder)
@@ -262,7 +262,7 @@ def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
 
 def list_runs(given: argparse.Namespace) -> None:
     """Shows params files with what they are for, and runs with how far they are."""
-    from lib import folders, params
+    from lib.experiments import folders, params
 
     files = sorted(PARAMS.glob("*.yaml"))
     first = max((len(path.stem) for path in files), default=0)
@@ -282,7 +282,9 @@ def compare(given: argparse.Namespace) -> None:
     """Executes 21_compare over finished runs."""
     from papermill.exceptions import PapermillExecutionError
 
-    from lib import book, folders, launch, results
+    from lib.analysis import results
+    from lib.experiments import folders, launch
+    from lib.workbook import book
 
     asked = [folders.find_run(name, OUTPUTS) for name in given.runs]
     runs = _runs_of(asked)
@@ -303,7 +305,7 @@ def compare(given: argparse.Namespace) -> None:
 
 def _runs_of(asked: Sequence[Path]) -> list[Path]:
     """Run folders, those of several seeds for the folder that stands for them, each once."""
-    from lib import folders
+    from lib.experiments import folders
 
     found = [run for path in asked for run in folders.runs_of(path)]
     return list({run.absolute(): run for run in found}.values())
@@ -311,7 +313,7 @@ def _runs_of(asked: Sequence[Path]) -> list[Path]:
 
 def transfer(given: argparse.Namespace) -> None:
     """Executes 10_transfer over finished runs and new tasks, or goes on with it."""
-    from lib import folders, params
+    from lib.experiments import folders, params
 
     sources = _runs_of([folders.find_run(name, OUTPUTS) for name in given.sources])
     parameters: dict[str, Any] = {
@@ -341,8 +343,8 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     """Takes a comparison on new tasks to its end from wherever its folder is."""
     from functools import partial
 
-    from lib import folders, launch
-    from lib import transfer as comparison
+    from lib.experiments import folders, launch
+    from lib.experiments import transfer as comparison
 
     plan = comparison.plan(parameters, OUTPUTS)
     comparison.claim(plan)
@@ -362,7 +364,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 
 def clean(given: argparse.Namespace) -> None:
     """Removes folders, after asking."""
-    from lib import folders
+    from lib.experiments import folders
 
     paths = [folders.find_run(name, OUTPUTS) for name in given.runs]
     for path in paths:

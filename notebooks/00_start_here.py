@@ -61,7 +61,7 @@ env_steps_per_task: int = 1920  # environment steps in each room, a multiple of 
 out_dir: str = ""  # where the two runs are kept, empty for a temporary folder
 
 # %% [markdown]
-# The run card. `families.resolve` turns a few parameters into the complete configuration: the
+# The run card. `run_config.resolve` turns a few parameters into the complete configuration: the
 # *preset* gives sizes and budgets, the *method* a handful of switches, and here `overrides`
 # shrinks the quick preset further. A misspelt name would stop on the spot.
 
@@ -73,15 +73,19 @@ import matplotlib.pyplot as plt
 import torch
 from IPython.display import Markdown, display
 
-from lib import families, losses, maps, metrics, plots, results
-from lib.envs import stream
+from lib.algos import registry
+from lib.algos.tdmpc import update
+from lib.algos.tdmpc.model import Dynamics
+from lib.algos.tdmpc.presets import ABOUT
+from lib.analysis import results
+from lib.core import losses, metrics
+from lib.core.seeding import Streams
+from lib.envs.grid import domain
+from lib.experiments import run_config
+from lib.plotting import charts, maps
 from lib.runner import checkpoint
-from lib.runner.loop import train
-from lib.seeding import Streams
-from lib.tdmpc import update
-from lib.tdmpc.model import Dynamics
-from lib.tdmpc.presets import ABOUT
-from lib.teach import check, show, solution
+from lib.runner.training import train
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -102,7 +106,7 @@ SMALLER = {
 }
 METHODS = ("tdmpc", "drago-no-review")
 configs = {
-    method: families.resolve(
+    method: run_config.resolve(
         {
             "method": method,
             "preset": "grid-quick",
@@ -139,7 +143,7 @@ Markdown(results.markdown_table(["run", "start here"], card.items(), numbers=Fal
 # That is the dashed 100 % line in every figure of returns.
 
 # %%
-domain = stream.build(config.env, config.tasks)
+domain = domain.build(config.env, config.tasks)
 cells = domain.table.cells.numpy()
 figure, axes = plt.subplots(1, 2, figsize=(6.4, 3.3), layout="constrained")
 for index, (ax, task) in enumerate(zip(axes, domain.tasks, strict=True)):
@@ -233,7 +237,7 @@ for method, settings in configs.items():
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
 for ax, task, best in zip(axes, runs["tdmpc"].tasks, runs["tdmpc"].optimum, strict=True):
     curves = {method: run.curves[task] for method, run in runs.items()}
-    plots.learning_curves(curves, best, title=task, ax=ax)
+    charts.learning_curves(curves, best, title=task, ax=ax)
 
 # %% [markdown]
 # ## Do they remember?
@@ -245,7 +249,7 @@ for ax, task, best in zip(axes, runs["tdmpc"].tasks, runs["tdmpc"].optimum, stri
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.8), layout="constrained")
 for ax, (method, run) in zip(axes, runs.items(), strict=True):
-    plots.return_matrix(run.performance(), run.tasks, method, colorbar=False, ax=ax)
+    charts.return_matrix(run.performance(), run.tasks, method, colorbar=False, ax=ax)
 
 # %% [markdown]
 # ## Looking inside
@@ -274,7 +278,7 @@ for method, run in runs.items():
 def world_model(method, after):
     """The world model as it was when a task had been learnt."""
     path = folder / f"{method}-s{seed}" / "checkpoints" / f"task-{after + 1}.safetensors"
-    agent, _ = families.build(configs[method], Streams(seed), torch.device("cpu"))
+    agent, _ = registry.build(configs[method], Streams(seed), torch.device("cpu"))
     agent.load_world_model(checkpoint.load(path)[0]["world_model"])
     return agent.dynamics
 

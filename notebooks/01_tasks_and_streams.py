@@ -41,14 +41,19 @@ import torch
 from IPython.display import Markdown
 from matplotlib.colors import Normalize
 
-from lib import imagine, maps, metrics, plots, results, viewer
-from lib.config import EnvConfig
-from lib.distributions import one_hot
-from lib.envs import grid, optimum, worlds
-from lib.envs.rooms import CONTINUAL
-from lib.errors import UserError
-from lib.seeding import generator
-from lib.teach import check, show, solution
+from lib import viewer
+from lib.analysis import open_loop, results
+from lib.core import metrics
+from lib.core.config import EnvConfig
+from lib.core.distributions import one_hot
+from lib.core.errors import UserError
+from lib.core.seeding import generator
+from lib.envs import worlds
+from lib.envs.grid import env as grid_env
+from lib.envs.grid import optimum
+from lib.envs.grid.rooms import CONTINUAL
+from lib.plotting import charts, maps
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -96,7 +101,7 @@ Markdown(results.markdown_table(["task", "start (x, y)", "goal (x, y)"], rows, n
 # network of one task is useless for the next, a world model is not.
 
 # %%
-show(grid.task_reward)
+show(grid_env.task_reward)
 pays = [table.reward(task).numpy() for task in domain.tasks]  # (S, A) each
 differs = np.array([[(a != b).mean() for b in pays] for a in pays])
 names = [task.name for task in domain.tasks]
@@ -248,13 +253,13 @@ Markdown(results.markdown_table(["return in 250 steps", *BODY_TASKS], rows))
 try:
     drawn = body.scene(0)
     film = np.stack([drawn.frame(pose[best[0]]) for pose in poses[::10]])
-    imagine.filmstrip(film, np.arange(len(film)) * 10, title="the best runner among them")
+    open_loop.filmstrip(film, np.arange(len(film)) * 10, title="the best runner among them")
 except UserError as error:  # no OpenGL on this machine: everything else works without
     print(f"No pictures of the body: {error}")
 
 # %% [markdown]
 # A third kind of world comes from Minigrid (and MiniHack): keys, doors, lava, seen in part and
-# ending early. Chapters 02, 03 and 05 live there. And `lib.own` takes any gymnasium environment.
+# ending early. Chapters 02, 03 and 05 live there. And `lib.experiments.custom_env` takes any gymnasium environment.
 #
 # ## A stream, and its return matrix
 #
@@ -285,7 +290,7 @@ matrices = {
 }
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.4), layout="constrained")
 for ax, (name, matrix) in zip(axes, matrices.items(), strict=True):
-    plots.return_matrix(np.clip(matrix, 0, 1), CONTINUAL, name, colorbar=False, ax=ax)
+    charts.return_matrix(np.clip(matrix, 0, 1), CONTINUAL, name, colorbar=False, ax=ax)
 
 # %% [markdown]
 # ## Numbers read off the matrix
@@ -353,7 +358,7 @@ curves = {"continual run": [0.4, 0.6, 0.8, 1.0], "from nothing": [0.0, 0.25, 0.5
 areas = {name: metrics.area_under_curve(steps, curve) for name, curve in curves.items()}
 run, reference = areas.values()
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.2), layout="constrained")
-for (name, curve), color in zip(curves.items(), (plots.BLUE, plots.ORANGE), strict=True):
+for (name, curve), color in zip(curves.items(), (charts.BLUE, charts.ORANGE), strict=True):
     axes[0].plot(steps, curve, "o-", color=color, label=f"{name}, area {areas[name]:.2f}")
     axes[0].fill_between(steps, curve, color=color, alpha=0.15)
 axes[0].set_xlabel("environment steps of the task [thousands]")
@@ -362,7 +367,7 @@ axes[0].legend(fontsize=9, frameon=False)
 better = np.linspace(0.0, 0.98, 50)
 for divide_by, label, dash in (("reference", "by 1 − reference", "-"), ("run", "by 1 − run", "--")):
     found = metrics.forward_transfer(better, np.full(50, reference), divide_by)
-    axes[1].plot(better, found, dash, color=plots.BLACK, label=f"divided {label}")
+    axes[1].plot(better, found, dash, color=charts.BLACK, label=f"divided {label}")
 axes[1].axvline(run, color="0.7", linewidth=1)
 axes[1].set_ylim(-1.5, 6)
 axes[1].set_xlabel("area of the continual run")

@@ -46,19 +46,23 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from lib import families, losses, plots, results
-from lib.distributions import straight_through
-from lib.dreamer import audit, practice
-from lib.dreamer.rssm import Rssm, State
+from lib.algos import registry
+from lib.algos.dreamer import audit, practice
+from lib.algos.dreamer.rssm import Rssm, State
+from lib.analysis import results
+from lib.core import losses
+from lib.core.distributions import straight_through
+from lib.core.noise import draw_noise
+from lib.core.seeding import Streams, generator
 from lib.envs import worlds
-from lib.lanes import drawn
+from lib.experiments import run_config
+from lib.plotting import charts
 from lib.runner.evaluate import play
-from lib.seeding import Streams, generator
-from lib.teach import check, show, solution
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
-config = families.resolve(
+config = run_config.resolve(
     {
         "preset": "minigrid3-quick",
         "tasks": ["doorkey-5x5"],
@@ -76,7 +80,7 @@ config = families.resolve(
 latent = config.latent
 domain = worlds.build(config.env, config.tasks)
 streams = Streams(seed)
-agent = families.build_agent(config, domain, streams, torch.device("cpu"))
+agent = registry.build_agent(config, domain, streams, torch.device("cpu"))
 agent.begin_task(0)
 card = {
     "world": f"{config.tasks[0]}, seen as symbols",
@@ -136,7 +140,7 @@ chosen = next((i for i, t in enumerate(moments) if 12 <= t <= len(obs) - 12), 0)
 episode, opening = (which[chosen], moments[chosen]) if moments else (0, 20)
 window = slice(opening - 5, opening + 7)
 labels = [ACTIONS[i] for i in pressed[opening - 6 : opening + 6, episode]]
-plots.film_rows(
+charts.film_rows(
     {"view": pictures(obs[window, episode])}, labels, "What it sees, and what led there"
 )
 print(
@@ -215,7 +219,7 @@ solution(losses.balanced_kl)
 #
 # $z_t$ is drawn, and a draw has no derivative. DreamerV2 goes *straight through*: forwards a
 # one-hot sample, backwards as if the probabilities themselves had been passed on (algorithm 1).
-# `lib.distributions.categorical_index(probs, uniform)` chooses the class; the rest is one line.
+# `lib.core.distributions.categorical_index(probs, uniform)` chooses the class; the rest is one line.
 
 
 # %%
@@ -285,22 +289,22 @@ def running(values):
     return steps[9:], np.convolve(values, smooth, "valid")
 
 
-plots.series(
+charts.series(
     {"reconstruction": running(log["reconstruction"])}, "updates", "nats", log=True, ax=axes[0]
 )
 axes[0].set_title("reconstruction", fontsize=11)
-axes[0].axhline(expected["reconstruction"], color=plots.GREY, linestyle=":")
-plots.series({"discount": running(log["discount"])}, "updates", "", "discount", ax=axes[1])
+axes[0].axhline(expected["reconstruction"], color=charts.GREY, linestyle=":")
+charts.series({"discount": running(log["discount"])}, "updates", "", "discount", ax=axes[1])
 gamma = config.behaviour.discount
 floor = -gamma * math.log(gamma) - (1 - gamma) * math.log(1 - gamma)
-axes[1].axhline(floor, color=plots.BLACK, linestyle="--", linewidth=1, label="entropy of γ")
+axes[1].axhline(floor, color=charts.BLACK, linestyle="--", linewidth=1, label="entropy of γ")
 axes[1].legend(fontsize=9, frameon=False)
 curves = {
     "KL": running(log["kl"]),
     "prior's entropy": running(log["prior_entropy"]),
     "posterior's entropy": running(log["posterior_entropy"]),
 }
-plots.series(curves, "updates", "nats", "latent", ax=axes[2])
+charts.series(curves, "updates", "nats", "latent", ax=axes[2])
 axes[2].set_xscale("log")
 last = {name: values[-20:].mean() for name, values in log.items()}
 print(
@@ -320,13 +324,15 @@ draws = generator(seed, "chapter")
 state, posterior, prior = audit.observe(model, obs, action, draws)
 count = min(8, held_out)
 kind = model.rssm.latent
-noise = drawn({"z": kind.noise(count)}, draws)["z"]
+noise = draw_noise({"z": kind.noise(count)}, draws)["z"]
 guesses = State(kind.sample(prior[0, :count], noise), state.h[0, :count])
 rooms = {
     "real": pictures(obs[0, :count]),
     "guessed": pictures(model.decoder.predict(model.rssm.features(guesses))),
 }
-axes = plots.film_rows(rooms, [""] * count, "How episodes begin, really and according to the prior")
+axes = charts.film_rows(
+    rooms, [""] * count, "How episodes begin, really and according to the prior"
+)
 surprise = kind.kl(posterior, prior)  # (T+1, K)
 print(
     f"Surprise at the first record: {surprise[0].mean():.1f} nats, at later ones "
@@ -370,7 +376,7 @@ wrong = (truth != imagined).any(-1)
 led = pressed[start - context : start + ahead, episode]
 labels = [f"{ACTIONS[a]}\n{int(w)} wrong" for a, w in zip(led, wrong.sum((1, 2)), strict=True)]
 films = {"really": pictures(truth), "imagined": pictures(imagined), "wrong": marked(wrong)}
-axes = plots.film_rows(films, labels, "Seen up to the line, then imagined", divide=context)
+axes = charts.film_rows(films, labels, "Seen up to the line, then imagined", divide=context)
 
 # %% [markdown]
 # ## How far does it see?
@@ -399,7 +405,7 @@ for name, who in {"the model": model, "untrained": untrained}.items():
 real = obs[start + 1 : start + 1 + ahead]
 curves["nothing changes"] = np.arange(1, ahead + 1), share_wrong(obs[start].expand_as(real), real)
 drawn_curves = {name: curve for name, curve in curves.items() if name != "untrained"}
-ax = plots.series(drawn_curves, "steps ahead", "share of cells wrong", "Open loop")
+ax = charts.series(drawn_curves, "steps ahead", "share of cells wrong", "Open loop")
 ax.set_ylim(bottom=0)
 far = {name: (curve[0], curve[-1]) for name, (_, curve) in curves.items()}
 told = "; ".join(f"{name} {a:.0%} → {b:.0%}" for name, (a, b) in far.items())
@@ -423,7 +429,7 @@ front, view = torch.zeros(action.shape[:2]), torch.zeros(action.shape[:2])  # (T
 DRAWN = 10
 with torch.no_grad():
     for _ in range(DRAWN):
-        uniform = drawn({"z": kind.noise(*prior.shape[:2])}, draws)["z"]
+        uniform = draw_noise({"z": kind.noise(*prior.shape[:2])}, draws)["z"]
         guess = model.rssm.features(State(kind.sample(prior, uniform), state.h))
         hit = (model.decoder.predict(guess) == obs).all(-1)[1:]  # (T, K, 7, 7)
         front += hit[:, :, *FRONT] / DRAWN

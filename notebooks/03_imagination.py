@@ -26,7 +26,7 @@
 # - how far-away rewards come back to a decision: λ-returns, and who is blamed for what,
 # - an agent that has learnt a task, beside the best that anybody could do,
 # - its daydreams, picture by picture, with what it expects of them,
-# - a door for environments of your own.
+# - a door for environments of your custom_env.
 
 # %% tags=["parameters"]
 seed: int = 0  # seeds networks, environment, actions and batches
@@ -50,17 +50,21 @@ import torch
 from gymnasium import spaces
 from IPython.display import Markdown
 
-from lib import families, losses, own, plots, results, viewer
-from lib.dreamer import audit, behaviour
-from lib.dreamer.behaviour import Starts
-from lib.dreamer.rssm import State
+from lib import viewer
+from lib.algos.dreamer import audit, behaviour
+from lib.algos.dreamer.behaviour import Starts
+from lib.algos.dreamer.rssm import State
+from lib.analysis import results
+from lib.core import losses
+from lib.core.errors import UserError
+from lib.core.noise import draw_noise
+from lib.core.seeding import generator
 from lib.envs import worlds
-from lib.errors import UserError
-from lib.lanes import drawn
+from lib.experiments import custom_env, run_config
+from lib.plotting import charts
 from lib.runner.evaluate import play
-from lib.runner.loop import train
-from lib.seeding import generator
-from lib.teach import check, show, solution
+from lib.runner.training import train
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -82,7 +86,7 @@ CHANGES = {
     "budget.eval_every": max(env_steps // 9, 4),
     "budget.report_every": max(env_steps // 18, 4),
 }
-config = families.resolve(
+config = run_config.resolve(
     {
         "preset": "minigrid3-quick",
         "method": "dreamer",
@@ -140,7 +144,7 @@ def walked(indices):
 path = [FORWARD, FORWARD, RIGHT, FORWARD, FORWARD]
 views, rewards = walked(path)
 labels = ["start", *(ACTIONS[i] for i in path)]
-axes = plots.film_rows(
+axes = charts.film_rows(
     {"view": pictures(views)}, labels, f"The shortest way earns {rewards.sum():.3f}"
 )
 
@@ -250,17 +254,17 @@ run = results.load_run(folder / f"dreamer-s{seed}")
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), layout="constrained")
 curves = {"evaluation": run.curves["empty-5x5"]}
-plots.learning_curves(curves, BEST, "Return", optimum_name="best possible", ax=axes[0])
+charts.learning_curves(curves, BEST, "Return", optimum_name="best possible", ax=axes[0])
 reconstruction = run.series("train/model/reconstruction")
-plots.series(
+charts.series(
     {"model": reconstruction}, "environment steps", "nats", "Reconstruction", True, ax=axes[1]
 )
 imagined = {
     "imagined return": run.series("train/behaviour/return"),
     "policy's entropy (nats)": run.series("train/behaviour/entropy"),
 }
-plots.series(imagined, "environment steps", "", "In imagination", ax=axes[2])
-axes[2].axhline(BEST, color=plots.BLACK, linestyle="--", linewidth=1)
+charts.series(imagined, "environment steps", "", "In imagination", ax=axes[2])
+axes[2].axhline(BEST, color=charts.BLACK, linestyle="--", linewidth=1)
 axes[2].set_ylim(bottom=0)
 evaluated = run.curves["empty-5x5"][1]
 print(
@@ -282,7 +286,7 @@ print(
 # losses.
 
 # %%
-agent = own.agent_of(config, folder / f"dreamer-s{seed}", domain, torch.device("cpu"))
+agent = custom_env.agent_of(config, folder / f"dreamer-s{seed}", domain, torch.device("cpu"))
 model, actor, critic = (agent.module(name) for name in ("model", "actor", "critic"))
 draws = generator(seed, "chapter")
 HORIZON = 10
@@ -295,7 +299,7 @@ def daydream(count):
     onward = torch.eye(len(ACTIONS))[FORWARD].expand(1, count, -1)
     state, _, _ = audit.observe(model, obs, onward, draws)
     starts = Starts(State(*(part[0] for part in state)), torch.zeros(count, dtype=torch.bool))
-    noise = drawn(behaviour.imagine_noise(model.rssm, actor, HORIZON, count), draws)
+    noise = draw_noise(behaviour.imagine_noise(model.rssm, actor, HORIZON, count), draws)
     rollout = behaviour.imagine(model.rssm, [actor], starts, noise)
     return rollout.features, rollout.action.argmax(-1)
 
@@ -364,7 +368,7 @@ curves = {
     "came of it": (steps, turned_out),
     "at best": (steps, BEST * gamma**steps),
 }
-ax = plots.series(curves, "steps left to the goal", "discounted return", "Value on the way")
+ax = charts.series(curves, "steps left to the goal", "discounted return", "Value on the way")
 ax.set_ylim(bottom=0)
 print(
     f"{int(played.success.sum())} of {len(final)} real episodes reach the goal; mean return "
@@ -374,7 +378,7 @@ print(
 # %% [markdown]
 # ## A door for your own environment
 #
-# Nothing above knows about Minigrid. `own.train(env, config)` takes whatever gymnasium takes: an
+# Nothing above knows about Minigrid. `custom_env.train(env, config)` takes whatever gymnasium takes: an
 # id, an environment, a function that makes one, or a list of these as a stream of tasks. What it
 # shows (vectors, pixels, symbols) and what it takes (discrete or continuous) is found out.
 #
@@ -399,7 +403,7 @@ class Corridor(gymnasium.Env):
         return np.eye(7, dtype=np.float32)[self.place], float(there), there, False, {}
 
 
-trained = own.train(Corridor(), "debug", seed=seed, episode_length=40, progress=False)
+trained = custom_env.train(Corridor(), "debug", seed=seed, episode_length=40, progress=False)
 tried = trained.play(episodes=5)
 print("steps of five episodes:", tried.length.tolist(), "returns:", tried.reward.sum(1).tolist())
 
@@ -407,14 +411,14 @@ print("steps of five episodes:", tried.length.tolist(), "returns:", tried.reward
 # `debug` is the smallest preset: 600 steps, tiny networks. It shows that everything fits together,
 # not that much is learnt. For more, give settings by their dotted names, or another preset:
 #
-#     own.train(Corridor(), {"preset": "minigrid3-quick", "budget.env_steps_per_task": 20_000})
+#     custom_env.train(Corridor(), {"preset": "minigrid3-quick", "budget.env_steps_per_task": 20_000})
 #
 # Two environments that come with gymnasium, a pole on a cart (discrete) and a pendulum (a torque
 # between -2 and 2):
 
 # %%
 for name in ("CartPole-v1", "Pendulum-v1"):
-    trained = own.train(name, "debug", seed=seed, progress=False)
+    trained = custom_env.train(name, "debug", seed=seed, progress=False)
     tried = trained.play(episodes=3)
     space = trained.domain.actions
     kind = "discrete" if space.discrete else "continuous"
@@ -441,7 +445,7 @@ for env, settings in (
     (42, "debug"),
 ):
     try:
-        own.train(env, settings, progress=False)
+        custom_env.train(env, settings, progress=False)
     except UserError as error:
         print(f"- {error}\n")
 
@@ -459,7 +463,7 @@ for env, settings in (
 # rewards are rare the picture changes: a small error of the reward head, added up over 1 / (1 − γ)
 # steps, outweighs the reward itself, and the policy learns to stay alive in a dream rather than to
 # reach anything. On DoorKey-5x5 that happened to us; a smaller γ, a heavier reward loss and a
-# bonus for rare cells mended it (`MINIGRID_QUICK` in `lib/dreamer/presets.py`). And one seed of
+# bonus for rare cells mended it (`MINIGRID_QUICK` in `lib/algos/dreamer/presets.py`). And one seed of
 # one room shows no spread.
 #
 # **What to try.** γ of 0.99 in the parameters above: does the imagined return still tell the

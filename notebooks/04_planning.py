@@ -41,15 +41,20 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from lib import families, losses, plots, results, viewer
-from lib.config import EnvConfig
-from lib.envs import optimum, toys, worlds
-from lib.runner.loop import train
-from lib.runner.sources import FirstActor
-from lib.seeding import generator
-from lib.tdmpc import planner
-from lib.tdmpc.settings import PlannerConfig
-from lib.teach import check, show, solution
+from lib import viewer
+from lib.algos.tdmpc import planner
+from lib.algos.tdmpc.settings import PlannerConfig
+from lib.analysis import results
+from lib.core import losses
+from lib.core.config import EnvConfig
+from lib.core.seeding import generator
+from lib.envs import toys, worlds
+from lib.envs.grid import optimum
+from lib.experiments import run_config
+from lib.plotting import charts
+from lib.runner.training import train
+from lib.runner.warm_start import FirstActor
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 torch.set_grad_enabled(False)  # searching trains nothing
@@ -210,9 +215,11 @@ def note(iteration, candidates, scores, elites):
 plan(score_in(puck), starts, 10, replace(settings, iterations=ROUNDS), trace=note)
 figure, ax = plt.subplots(figsize=(5.2, 3.2), layout="constrained")
 iterations = np.arange(1, ROUNDS + 1)
-ax.semilogy(iterations, spread, "o-", color=plots.BLUE, label="spread of the elites")
-ax.semilogy(iterations, error, "s--", color=plots.VERMILION, label="error of their mean")
-ax.axhline(settings.min_std, color=plots.BLACK, linewidth=1, linestyle=":", label="floor (min_std)")
+ax.semilogy(iterations, spread, "o-", color=charts.BLUE, label="spread of the elites")
+ax.semilogy(iterations, error, "s--", color=charts.VERMILION, label="error of their mean")
+ax.axhline(
+    settings.min_std, color=charts.BLACK, linewidth=1, linestyle=":", label="floor (min_std)"
+)
 ax.set_xlabel("iteration")
 ax.set_ylabel("first force [share of the largest]")
 ax.legend(fontsize=9, frameon=False)
@@ -368,7 +375,7 @@ SMALLER = {
     "learning.ema_every": 2,
     "learning.seed_steps": 320,
 }
-config = families.resolve(
+config = run_config.resolve(
     {
         "method": "tdmpc",
         "preset": "grid-quick",
@@ -402,8 +409,8 @@ gamma = config.learning.discount
 earned = watched.reward.tolist()
 got = [sum(gamma**k * r for k, r in enumerate(earned[t:])) for t in range(len(earned))]
 figure, ax = plt.subplots(figsize=(5.6, 3.0), layout="constrained")
-ax.plot(hoped, "o-", color=plots.BLUE, label="score of the best candidate")
-ax.plot(got, "s--", color=plots.BLACK, label="really earned from there on, discounted")
+ax.plot(hoped, "o-", color=charts.BLUE, label="score of the best candidate")
+ax.plot(got, "s--", color=charts.BLACK, label="really earned from there on, discounted")
 ax.set_xlabel("step of the episode")
 ax.set_ylabel("return")
 ax.legend(fontsize=9, frameon=False)

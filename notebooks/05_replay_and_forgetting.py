@@ -45,18 +45,23 @@ import numpy as np
 import torch
 from IPython.display import Markdown, display
 
-from lib import exercises, families, imagine, metrics, plots, results
-from lib.dreamer import audit
-from lib.dreamer.practice import AtRandom, practise
-from lib.dreamer.presets import ABOUT
+from lib.algos import registry
+from lib.algos.dreamer import audit
+from lib.algos.dreamer.practice import AtRandom, practise
+from lib.algos.dreamer.presets import ABOUT
+from lib.analysis import open_loop, results
+from lib.core import metrics
+from lib.core.seeding import Streams, generator
 from lib.envs.gym import minigrid
+from lib.experiments import run_config
+from lib.plotting import charts
 from lib.replay.buffer import Episodes
 from lib.replay.retention import Fifo, RandomEvict, Reservoir
 from lib.replay.sampling import Sampler
 from lib.replay.store import EpisodeStore
 from lib.runner.evaluate import play
-from lib.seeding import Streams, generator
-from lib.teach import check, show, solution
+from lib.workbook import exercises
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -74,7 +79,7 @@ METHODS = {"fifo": "dreamer", "reservoir": "continual-dreamer"}  # retention -> 
 
 def configured(method):
     """The quick preset, with room for one task and networks of half the width."""
-    return families.resolve(
+    return run_config.resolve(
         {
             "method": method,
             "preset": "minigrid3-quick",
@@ -186,7 +191,7 @@ def draw_compositions(found):
     steps, ends = np.arange(1, TASKS * PARTS + 1) * ROOM // PARTS, ROOM * np.arange(1, TASKS)
     for ax, (rule, held) in zip(axes, found.items(), strict=True):
         bands = {f"task {k + 1}": share for k, share in enumerate(held.T)}
-        plots.composition(steps, bands, rule, ends, ax=ax)
+        charts.composition(steps, bands, rule, ends, ax=ax)
         ax.set_xlabel("environment steps", fontsize=10)
         if ax is not axes[-1]:
             ax.get_legend().remove()
@@ -293,7 +298,7 @@ solution(exercises.recent_position)
 # %%
 ABREAST, PORTIONS, SETS = 8, 12, 3  # episodes at once; of task B; sets of 4 episodes held out
 LONGER = 2  # times as long as task A, task B lasts
-first, domain = families.build(config, Streams(seed), torch.device("cpu"))
+first, domain = registry.build(config, Streams(seed), torch.device("cpu"))
 player = AtRandom(domain.actions)
 
 
@@ -332,7 +337,7 @@ print(f"Wrong cells in A: {before[0]:.1%} untrained, {errors(first)[0]:.1%} trai
 learnt = first.state_dict(with_replay=False)["world_model"]
 agents, curves, held = {}, {}, {}
 for retention, settings in configs.items():
-    agent, _ = families.build(settings, Streams(seed), torch.device("cpu"))
+    agent, _ = registry.build(settings, Streams(seed), torch.device("cpu"))
     agent.load_world_model(learnt)
     agent.begin_task(0)
     for part in experience[0]:
@@ -357,7 +362,7 @@ shown = [
 ]
 for ax, (what, lines) in zip(axes, shown, strict=True):
     drawn = {name: (done, line) for name, line in lines.items()}
-    plots.series(drawn, "environment steps in task B", what, ax=ax)
+    charts.series(drawn, "environment steps in task B", what, ax=ax)
     ax.set_ylim(bottom=0)
 
 # %%
@@ -413,7 +418,7 @@ draw = minigrid.drawer(domain.obs_space.shape[:2])
 _, axes = plt.subplots(len(views), 1, figsize=(8.4, 4.2), layout="constrained")
 times = np.arange(window.start, window.stop)
 for ax, (name, symbols) in zip(axes, views.items(), strict=True):
-    imagine.filmstrip(draw(symbols).numpy(), times, SHOWN, ax=ax)
+    open_loop.filmstrip(draw(symbols).numpy(), times, SHOWN, ax=ax)
     wrong = float((symbols != seen).any(-1).float().mean())
     words = name if symbols is seen else f"{name}\n{wrong:.1%} wrong"
     ax.set_ylabel(words, fontsize=9, rotation=0, ha="right", va="center")
@@ -466,7 +471,7 @@ if Path(published).is_file():
         ax.axis("off")
     for ax, (label, found) in zip(np.ravel(axes), matrices.items(), strict=False):
         title = f"{label} ({len(found)} seeds)"
-        plots.return_matrix(found.mean(0), told[label]["tasks"], title, colorbar=False, ax=ax)
+        charts.return_matrix(found.mean(0), told[label]["tasks"], title, colorbar=False, ax=ax)
 else:
     print(f"There is no '{Path(published).name}' yet. To make it, in an hour or two:\n{TO_RUN}")
     print("and build this page again with the parameter `published` naming it.")
@@ -484,7 +489,7 @@ if told:
     name = next(iter(told.values()))["tasks"][0]
     label = "share of the most an episode can pay"
     columns = {method: found[:, :, 0] for method, found in matrices.items()}
-    plots.retention_curves(columns, f"Return in {name}", label, ax=axes[0])
+    charts.retention_curves(columns, f"Return in {name}", label, ax=axes[0])
     along = {}
     for method, group in told.items():
         watched = [(run.get("monitor") or {}).get(name) for run in group["runs"]]
@@ -493,12 +498,12 @@ if told:
             along[method] = watched[0]["env_steps"], height
     if along:
         title = f"Return in {name} at every evaluation"
-        plots.learning_curves(along, title=title, legend=False, ax=axes[1])
+        charts.learning_curves(along, title=title, legend=False, ax=axes[1])
         axes[1].set_xlabel("environment steps of the whole run", fontsize=10)
         axes[1].set_ylabel("")
         lasted = [curve["task_env_steps"][-1] for curve in group["runs"][0]["curves"].values()]
         for boundary in np.cumsum(lasted)[:-1]:
-            axes[1].axvline(boundary, color=plots.GREY, linestyle=":", linewidth=1)
+            axes[1].axvline(boundary, color=charts.GREY, linestyle=":", linewidth=1)
     else:
         axes[1].axis("off")
     rows = []

@@ -41,16 +41,20 @@ import numpy as np
 import torch
 from IPython.display import Markdown
 
-from lib import losses, maps, metrics, plots, results, viewer
-from lib.config import EnvConfig
-from lib.envs import audit, worlds
-from lib.envs.rooms import CONTINUAL, ROOMS
-from lib.measures import ACCURACY
+from lib import viewer
+from lib.algos.tdmpc import update
+from lib.algos.tdmpc.model import Dynamics
+from lib.analysis import results
+from lib.analysis.measures import ACCURACY
+from lib.core import losses, metrics
+from lib.core.config import EnvConfig
+from lib.core.seeding import generator
+from lib.envs import worlds
+from lib.envs.grid import audit
+from lib.envs.grid.rooms import CONTINUAL, ROOMS
+from lib.plotting import charts, maps
 from lib.replay.generative import Vae
-from lib.seeding import generator
-from lib.tdmpc import update
-from lib.tdmpc.model import Dynamics
-from lib.teach import check, show, solution
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -288,7 +292,7 @@ at = np.arange(0, 2 * steps + 1, 100)
 for position, (name, path) in enumerate(paths.items()):
     for ax, room in zip(axes, (0, 1), strict=True):
         whole = np.concatenate([before[:-1, room], path[:, room]])
-        ax.plot(at, whole, label=f"rehearses {name}", **plots.style(name, position))
+        ax.plot(at, whole, label=f"rehearses {name}", **charts.style(name, position))
 for ax, name in zip(axes, CONTINUAL, strict=False):
     ax.axvline(steps, color="0.6", linestyle=":", linewidth=1)
     ax.set_title(f"on what was met in {name}", fontsize=11)
@@ -350,9 +354,9 @@ covered = [[(counts[k][met[j]] > 0).mean() for j in range(4)] for k in range(4)]
 covered = np.where(triangle, covered, np.nan)
 figure, axes = plt.subplots(1, 2, figsize=(9.6, 3.3), layout="constrained")
 for j, name in enumerate(CONTINUAL[:3]):
-    axes[0].plot(range(j + 1, 5), covered[j:, j], label=name, **plots.style(name, j))
+    axes[0].plot(range(j + 1, 5), covered[j:, j], label=name, **charts.style(name, j))
 for position, (name, values) in enumerate(accuracy.items()):
-    look = plots.style(name, position)
+    look = charts.style(name, position)
     axes[1].plot(range(1, 5), values[:, 0], label=f"room 1, rehearses {name}", **look)
 for ax, label in zip(axes, ("share of what was met that is dreamt", "accuracy"), strict=True):
     ax.set_ylim(0, 1.03)

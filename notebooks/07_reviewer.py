@@ -44,12 +44,17 @@ import torch
 from IPython.display import Markdown
 from matplotlib.colors import LogNorm, Normalize
 
-from lib import exercises, families, losses, maps, plots, results, reviews, viewer
+from lib import viewer
+from lib.algos.tdmpc import counts, planner, update
+from lib.algos.tdmpc.presets import ABOUT
+from lib.analysis import results, reviewer_reward
+from lib.core import losses
 from lib.envs import worlds
-from lib.runner.loop import train_seeds
-from lib.tdmpc import counts, planner, update
-from lib.tdmpc.presets import ABOUT
-from lib.teach import check, show, solution
+from lib.experiments import run_config
+from lib.plotting import charts, maps
+from lib.runner.training import train_seeds
+from lib.workbook import exercises
+from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
@@ -71,7 +76,7 @@ SMALLER = {
 BESIDE = {"name": "beside", "start": [5, 3], "goal": [7, 1]}  # in room 2, a step from its door
 METHODS = ("tdmpc", "drago-no-rehearsal", "drago-no-review", "drago")
 configs = {
-    method: families.resolve_seeds(
+    method: run_config.resolve_seeds(
         {
             "method": method,
             "preset": "grid-quick",
@@ -215,15 +220,19 @@ reviewed = runs["drago"][0].folder
 # was in the beginning. That should be so in the last map more than in the others.
 
 # %%
-old, tau = reviews.model_of(reviewed, 1)
+old, tau = reviewer_reward.model_of(reviewed, 1)
 moments = [
-    reviews.compare(f"{names[1]} begins", table, old, old, tau, config.reviewer),
-    reviews.compare("its end", table, old, reviews.model_of(reviewed, 2)[0], tau, config.reviewer),
+    reviewer_reward.compare(f"{names[1]} begins", table, old, old, tau, config.reviewer),
+    reviewer_reward.compare(
+        "its end", table, old, reviewer_reward.model_of(reviewed, 2)[0], tau, config.reviewer
+    ),
 ]
 for method, said in {"drago-no-review": "dreams alone", "tdmpc": "nothing"}.items():
-    (old, tau), (now, _) = (reviews.model_of(runs[method][0].folder, task) for task in (1, 2))
+    (old, tau), (now, _) = (
+        reviewer_reward.model_of(runs[method][0].folder, task) for task in (1, 2)
+    )
     name = f"the end with {said}"
-    moments.append(reviews.compare(name, table, old, now, tau, config.reviewer))
+    moments.append(reviewer_reward.compare(name, table, old, now, tau, config.reviewer))
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
 look = {"norm": Normalize(-1, 1), "cmap": "PuOr_r", "colorbar": False}
 for ax, moment in zip(axes, moments, strict=True):
@@ -271,7 +280,7 @@ viewer.review(reviewed, marks=marks)
 # more of its steps in room 1 than the learner.
 
 # %%
-_, episodes = reviews.episodes_of(reviewed)
+_, episodes = reviewer_reward.episodes_of(reviewed)
 figure, axes = plt.subplots(2, 3, figsize=(9.2, 5.6), layout="constrained")
 inside = {}
 for row, (role, seen) in zip(axes, episodes.items(), strict=True):
@@ -280,7 +289,7 @@ for row, (role, seen) in zip(axes, episodes.items(), strict=True):
     for ax, part, when, share in zip(
         row, thirds, ("first", "second", "last"), inside[role], strict=True
     ):
-        times = reviews.visits_of(table, part)
+        times = reviewer_reward.visits_of(table, part)
         shown = np.where(times > 0, times / times.sum(), np.nan)
         title = f"{role}, {when} third: {share:.0%} in room 1"
         look = {"norm": LogNorm(1e-3, 1), "marks": marks, "colorbar": ax is row[-1]}
@@ -295,7 +304,7 @@ for row, (role, seen) in zip(axes, episodes.items(), strict=True):
 # %%
 parts = {"return": "reward", "known_part": "gain", "cost_part": "cost"}
 drawn = {what: runs["drago"][0].series(f"train/reviewer/{name}") for name, what in parts.items()}
-ax = plots.series(drawn, "environment steps of the whole run", "review reward per episode")
+ax = charts.series(drawn, "environment steps of the whole run", "review reward per episode")
 
 # %% [markdown]
 # ## Not twice the same
@@ -308,7 +317,7 @@ ax = plots.series(drawn, "environment steps of the whole run", "review reward pe
 #
 # where $N$ counts how often the reviewer was in that cell with that heading during this task. What
 # costs is left as it is. (DRAGO's code; we found no counts in the parts of the paper that we could
-# read.) Where states are no table a small network takes their place, see `lib/tdmpc/counts.py`.
+# read.) Where states are no table a small network takes their place, see `lib/algos/tdmpc/counts.py`.
 #
 # ## Exercise 2: the planner's reward
 #
@@ -358,7 +367,7 @@ for ax, (what, number) in zip(axes, asked.items(), strict=True):
     for position, method in enumerate(METHODS):
         values = [number(run) for run in runs[method]]
         at = position + np.linspace(-0.12, 0.12, len(values)) * (len(values) > 1)
-        ax.plot(at, values, "o", color=plots.CYCLE[position], markeredgecolor="black")
+        ax.plot(at, values, "o", color=charts.CYCLE[position], markeredgecolor="black")
         ax.plot([position - 0.25, position + 0.25], [np.mean(values)] * 2, "k-", linewidth=1.5)
     words = [method.replace("-no", "\nno") for method in METHODS]
     ax.set_xticks(range(len(METHODS)), words, fontsize=7)

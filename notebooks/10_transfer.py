@@ -29,7 +29,7 @@
 # three of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
 
 # %% tags=["parameters"]
-preset: str = "cheetah-transfer-quick"  # what every run is, see lib/tdmpc/presets.py
+preset: str = "cheetah-transfer-quick"  # what every run is, see lib/algos/tdmpc/presets.py
 tasks: list = []  # names such as jump2run; empty for the four of the domain
 sources: list = []  # finished run folders to build on; empty for those of TD-MPC and DRAGO
 seeds: list = []  # empty for all that every method has a source of
@@ -55,17 +55,21 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import families, measures, metrics, plots, results, transfer, transferred
+from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.presets import FEW_EPISODES
+from lib.analysis import measures, results, transfer_results
+from lib.core import metrics
+from lib.core.errors import UserError
+from lib.core.files import atomic_write
+from lib.core.paths import shown
+from lib.core.seeding import generator
+from lib.engine import machine
 from lib.envs import worlds
-from lib.errors import UserError
-from lib.places import shown
-from lib.runner import sources as starting_points
-from lib.runner.files import atomic_write
+from lib.experiments import transfer
+from lib.plotting import charts
+from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
-from lib.seeding import generator
-from lib.tdmpc.drago import ContinualAgent
-from lib.tdmpc.presets import FEW_EPISODES
-from lib.teach import show
+from lib.workbook.teach import show
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -94,7 +98,7 @@ card = {
     "starts": ", ".join(plan.starts),
     "seeds": ", ".join(str(seed) for seed in plan.parameters["seeds"]),
     "runs": f"{len(plan.trials)} of {budget:,} environment steps ({budget // episode} episodes)",
-    "device": families.choose_device(device),
+    "device": machine.choose_device(device),
     "overrides": ", ".join(f"{key} {value}" for key, value in overrides.items()) or "none",
     "folder": shown(folder),
     "versions": ", ".join(f"{package} {number}" for package, number in versions().items()),
@@ -165,7 +169,7 @@ led = next((trial for trial in plan.trials if trial.parameters["pre_rollout"]), 
 if led is None:
     print("No task here begins with another agent.")
 else:
-    where = families.choose_device(device)
+    where = machine.choose_device(device)
     domain = worlds.build(led.config.env, led.config.tasks, where)
     actor = starting_points.first_actors(
         led.parameters["pre_rollout"], domain.tasks, led.config, where
@@ -188,7 +192,7 @@ else:
                 ax.set_yticks([])
             row[0].set_ylabel(label)
         figure.suptitle(f"Where episodes of {led.task} begin", fontsize=11)
-        plots.save(axes[0, 0], figures / "beginnings.png")
+        charts.save(axes[0, 0], figures / "beginnings.png")
         scene.close()
     except UserError as error:
         print(f"No pictures: {error}")
@@ -210,7 +214,7 @@ else:
 # way.
 
 # %%
-show(transferred.few_shot, metrics.forward_transfer)
+show(transfer_results.few_shot, metrics.forward_transfer)
 
 # %% [markdown]
 # ## Train, after a prediction
@@ -240,7 +244,7 @@ transfer.run(plan)
 # optimum; for a body nobody knows it, and the most that an episode can pay is far above the frame.
 
 # %%
-found = transferred.load(plan)
+found = transfer_results.load(plan)
 for trial in plan.trials:
     if not transfer.is_finished(trial.folder):
         print("not finished:", trial)
@@ -254,13 +258,13 @@ for ax, (task, groups) in zip(axes.flat, found.items(), strict=False):
     exact = groups[0].first.yardstick is measures.YARDSTICKS["exact"]
     best = float(groups[0].first.optimum[0]) if exact else None
     curves = {group.label: group.curve(task) for group in groups}
-    plots.learning_curves(curves, best, title=task, legend=False, ax=ax)
+    charts.learning_curves(curves, best, title=task, legend=False, ax=ax)
     few = FEW_EPISODES * episode
     if few < budget:
-        ax.axvline(few, color=plots.GREY, linestyle=":", label=f"{FEW_EPISODES} episodes")
+        ax.axvline(few, color=charts.GREY, linestyle=":", label=f"{FEW_EPISODES} episodes")
 handles, labels = axes[0, 0].get_legend_handles_labels()
 figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
-plots.save(axes[0, 0], figures / "learning_curves.png")
+charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %% [markdown]
 # ## The same in numbers
@@ -270,14 +274,17 @@ plots.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
 columns = {
-    "first evaluation": (transferred.table(plan, found, transferred.first_return), ".1f"),
-    f"after {FEW_EPISODES} episodes": (transferred.table(plan, found, transferred.few_shot), ".1f"),
-    "at the end": (transferred.table(plan, found, transferred.last_return), ".1f"),
-    "area under the curve": (transferred.table(plan, found, transferred.area), ".3f"),
+    "first evaluation": (transfer_results.table(plan, found, transfer_results.first_return), ".1f"),
+    f"after {FEW_EPISODES} episodes": (
+        transfer_results.table(plan, found, transfer_results.few_shot),
+        ".1f",
+    ),
+    "at the end": (transfer_results.table(plan, found, transfer_results.last_return), ".1f"),
+    "area under the curve": (transfer_results.table(plan, found, transfer_results.area), ".3f"),
 }
 areas = columns["area under the curve"][0]
 few = columns[f"after {FEW_EPISODES} episodes"][0]
-columns["forward transfer"] = (transferred.gains(areas), "+.3f")
+columns["forward transfer"] = (transfer_results.gains(areas), "+.3f")
 
 
 def cell(values, form):
@@ -304,8 +311,8 @@ display(Markdown("\n\n".join(tables)))
 # %%
 if np.isfinite(list(few.values())).any():
     no_line = np.full(len(plan.tasks), np.nan)
-    ax = plots.return_bars(plan.tasks, few, no_line, f"After {FEW_EPISODES} episodes")
-    plots.save(ax, figures / "few_shot.png")
+    ax = charts.return_bars(plan.tasks, few, no_line, f"After {FEW_EPISODES} episodes")
+    charts.save(ax, figures / "few_shot.png")
 else:
     print(f"These runs are shorter than {FEW_EPISODES} episodes.")
 
@@ -323,13 +330,13 @@ else:
 # have lost the ability to learn.
 
 # %%
-show(transferred.foreknowledge)
+show(transfer_results.foreknowledge)
 known = {}
 for task in plan.tasks:
     for seed in plan.parameters["seeds"]:
-        judge = transferred.best_trial(plan, task, seed)
+        judge = transfer_results.best_trial(plan, task, seed)
         for start in plan.starts if judge else ():
-            answer = transferred.foreknowledge(judge, plan.source(start, seed))
+            answer = transfer_results.foreknowledge(judge, plan.source(start, seed))
             known.setdefault(task, {}).setdefault(start, []).append(answer)
 tables = []
 for task, answers in known.items():
@@ -397,7 +404,7 @@ for j, task in enumerate(plan.tasks):
 
 for what, values in {"area": areas, f"return after {FEW_EPISODES} episodes": few}.items():
     for other, one in itertools.combinations(plan.starts, 2):
-        lead = transferred.over_seeds(values[one]) - transferred.over_seeds(values[other])
+        lead = transfer_results.over_seeds(values[one]) - transfer_results.over_seeds(values[other])
         known = np.isfinite(lead).sum()
         print(f"Mean {what}: {one} ahead of {other} in {(lead > 0).sum()} of {known} tasks.")
 

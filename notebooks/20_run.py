@@ -29,8 +29,8 @@
 
 # %% tags=["parameters"]
 name: str = ""  # name of the run, empty for method and preset joined by a dash
-preset: str = "grid-quick"  # sizes and budgets, see lib/tdmpc/presets.py
-method: str = "drago"  # one of the methods in lib/tdmpc/presets.py
+preset: str = "grid-quick"  # sizes and budgets, see lib/algos/tdmpc/presets.py
+method: str = "drago"  # one of the methods in lib/algos/tdmpc/presets.py
 seed: int = 0  # seeds networks, environment, actions and batches
 seeds: list = []  # several of them, trained together, in the place of seed
 device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", "cuda:1" and so on
@@ -63,15 +63,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import families, maps, metrics, plots, results
-from lib import runs as plans
+from lib.algos import registry
+from lib.analysis import results
+from lib.core import metrics
+from lib.engine import machine
 from lib.envs import worlds
+from lib.experiments import run_config
+from lib.experiments import runs as plans
+from lib.plotting import charts, maps
 from lib.runner.provenance import versions
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
 
-given = {key: globals()[key] for key in families.PARAMETERS}
+given = {key: globals()[key] for key in run_config.PARAMETERS}
 plan = plans.plan(given, Path("outputs"))
 config, folder = plan.configs[0], plan.out
 figures = folder / "figures"
@@ -82,10 +87,10 @@ stream = worlds.resolve(env, config.tasks)  # in a grid also where each task sta
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
 
 card = {
-    "method": f"{config.method_name}: {families.about(config)}",
+    "method": f"{config.method_name}: {registry.about(config)}",
     "preset": config.preset,
     "seeds" if plan.together else "seed": ", ".join(str(one.seed) for one in plan.configs),
-    "device": families.choose_device(config.device),
+    "device": machine.choose_device(config.device),
     "tasks": " → ".join(task.name for task in stream),
     "world": f"{place}, {env.episode_length:,} environment steps an episode",
     "environment steps": f"{config.budget.env_steps_per_task:,} per task",
@@ -137,19 +142,19 @@ figure, axes = plt.subplots(
 )
 for ax, task, best in zip(axes[0], run.tasks, run.optimum, strict=True):
     mine = {run.method: group.curve(task)}
-    plots.learning_curves(mine, best, title=task, ax=ax, optimum_name=yardstick.name)
-plots.save(axes[0, 0], figures / "learning_curves.png")
+    charts.learning_curves(mine, best, title=task, ax=ax, optimum_name=yardstick.name)
+charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
 finals = group.stack("final_return")  # (seeds, tasks)
-ax = plots.return_bars(
+ax = charts.return_bars(
     run.tasks,
     {run.method: finals},
     run.optimum,
     "At the task's end",
     optimum_name=yardstick.name,
 )
-plots.save(ax, figures / "final_returns.png")
+charts.save(ax, figures / "final_returns.png")
 if plan.together:
     rows = [[f"seed {one.seed}", *(f"{value:.1f}" for value in one.final_return)] for one in every]
     rows.append(["all", *(results.table_cell(values, ".1f") for values in finals.T)])
@@ -167,8 +172,8 @@ if plan.together:
 performances = group.stack("performance")  # (seeds, tasks, tasks)
 performance = performances.mean(0)
 heading = f"Return matrix, {run.method}{of_all}"
-ax = plots.return_matrix(performance, run.tasks, heading, label=yardstick.share)
-plots.save(ax, figures / "return_matrix.png")
+ax = charts.return_matrix(performance, run.tasks, heading, label=yardstick.share)
+charts.save(ax, figures / "return_matrix.png")
 shares = {
     "average performance": metrics.average_performance,
     "forgetting": metrics.forgetting,
@@ -198,13 +203,13 @@ Markdown(results.markdown_table([yardstick.share, "value"], rows))
 # %%
 measure, met = run.measures[0], group.stack("met")  # (seeds, tasks, tasks)
 if np.isfinite(met).any():
-    ax = plots.retention_curves(
+    ax = charts.retention_curves(
         {f"{measure.of} {task}": met[:, :, j] for j, task in enumerate(run.tasks)},
         title=f"One-step prediction, {run.method}",
         ylabel=measure.axis,
         log=measure.log,
     )
-    plots.save(ax, figures / "retention_met.png")
+    charts.save(ax, figures / "retention_met.png")
 else:
     print("This world has no audit of the transitions met.")
 
@@ -260,14 +265,14 @@ if drawn:
     ax = maps.boundary_maps(
         cells, [audits[k]["error"] for k in drawn], titles, "squared error", log=True
     )[0]
-    plots.save(ax, figures / "model_error.png")
+    charts.save(ax, figures / "model_error.png")
     ax = maps.boundary_maps(
         cells, [audits[k]["right"] for k in drawn], titles, "right-cell accuracy", low=0, high=1
     )[0]
-    plots.save(ax, figures / "model_accuracy.png")
+    charts.save(ax, figures / "model_accuracy.png")
 if listed:
     first = [audits[k]["error"][0] for k in listed]
-    ax = plots.series(
+    ax = charts.series(
         {
             f"after {run.tasks[k]}": (np.arange(1, len(error) + 1), error)
             for k, error in zip(listed, first, strict=True)
@@ -277,7 +282,7 @@ if listed:
         f"What was held out in {run.tasks[0]}{of_first}",
         log=True,
     )
-    plots.save(ax, figures / "model_error_by_number.png")
+    charts.save(ax, figures / "model_error_by_number.png")
 
 # %% [markdown]
 # ## What does it dream of?
@@ -292,7 +297,7 @@ dreamers = [k for k in drawn if "dream_count" in audits[k]]
 if dreamers:
     last = audits[dreamers[-1]]
     ax = maps.coverage_map(cells, last["met"].any(0), last["dream_count"], f"Dreams {titles[-1]}")
-    plots.save(ax, figures / "dream_coverage.png")
+    charts.save(ax, figures / "dream_coverage.png")
     rows = [
         [run.tasks[k]]
         + [f"{run.audit[k].get(key, np.nan):.2f}" for key in ("dream/valid", "dream/met")]
@@ -314,8 +319,8 @@ if dreamers:
         f"after {run.tasks[k]}": [run.audit[k][f"dream/{room}/share"] for room in places]
         for k in dreamers
     }
-    ax = plots.share_bars(places, shares, "share of all dreams", f"Where the dreams lie{of_first}")
-    plots.save(ax, figures / "dream_rooms.png")
+    ax = charts.share_bars(places, shares, "share of all dreams", f"Where the dreams lie{of_first}")
+    charts.save(ax, figures / "dream_rooms.png")
 
 # %% [markdown]
 # ## Where does the reviewer want to go?
@@ -329,7 +334,7 @@ reviewers = [k for k in drawn if "intrinsic" in audits[k]]
 for k in reviewers:
     heading = f"Review reward, end of {run.tasks[k]}{of_first}"
     ax = maps.reward_map(cells, audits[k]["intrinsic"], heading)
-    plots.save(ax, figures / f"review_reward_{k + 1}.png")
+    charts.save(ax, figures / f"review_reward_{k + 1}.png")
 if not reviewers and reviews and not drawn and (many > 1 or load_mode):
     print(f"Method '{run.method}' has a reviewer, but this world has no map of its rewards.")
 elif not reviewers:
@@ -351,14 +356,14 @@ quantity, name, axis, heading = (
 scores = {f"seed {one.seed}" if plan.together else name: one.series(quantity) for one in every}
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
 if all(len(score) for _, score in scores.values()):
-    ax = plots.series(
+    ax = charts.series(
         scores,
         "environment steps of the whole run",
         axis,
         f"World model on {heading} batches",
         boundaries=ends[:-1],
     )
-    plots.save(ax, figures / "prediction_score.png")
+    charts.save(ax, figures / "prediction_score.png")
 
 # %% [markdown]
 # ## Every task, all the time
@@ -380,10 +385,10 @@ if all(watched):
     }
     heading = f"Evaluation of every task{of_all}"
     label = "mean return of an episode"
-    ax = plots.series(
+    ax = charts.series(
         curves, "environment steps of the whole run", label, heading, boundaries=ends[:-1]
     )
-    plots.save(ax, figures / "every_task.png")
+    charts.save(ax, figures / "every_task.png")
 else:
     print("Only the task being learnt was looked at on the way.")
 
@@ -398,8 +403,8 @@ held = {task: run.series(f"train/replay/share-{j + 1}") for j, task in enumerate
 if all(len(steps) for steps, _ in held.values()):
     steps = held[run.tasks[0]][0]
     shares = {task: share for task, (_, share) in held.items()}
-    ax = plots.composition(steps, shares, f"What the replay holds{of_first}", ends[:-1])
-    plots.save(ax, figures / "composition.png")
+    ax = charts.composition(steps, shares, f"What the replay holds{of_first}", ends[:-1])
+    charts.save(ax, figures / "composition.png")
 else:
     print("Each task had a replay of its own.")
 
@@ -416,7 +421,7 @@ else:
 films = sorted((run.folder / "videos").glob("*[0-9].mp4"))
 newest = {path.stem.rpartition("-")[0]: path for path in films}  # number-task-steps, by task
 if films:
-    from lib.video import embed
+    from lib.plotting.video import embed
 
     for path in newest.values():
         imagined = path.with_stem(f"{path.stem}-imagined")
@@ -438,7 +443,7 @@ if drawn and any(key.startswith("eval_obs") for key in last):
         paths = maps.positions(last[f"eval_obs_{j}"][:4], env.size)
         marks = {"S": task.start, "G": task.goal}
         maps.trajectories(cells, paths, title=task.name, marks=marks, legend=False, ax=ax)
-    plots.save(axes[0, 0], figures / "trajectories.png")
+    charts.save(axes[0, 0], figures / "trajectories.png")
 
 # %% [markdown]
 # ## Touch it

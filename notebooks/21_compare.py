@@ -36,20 +36,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib import (
-    afterwards,
-    components,
-    imagine,
-    maps,
+from lib.analysis import (
+    component_retention,
+    first_task,
     measures,
-    metrics,
-    plots,
-    pooled,
+    open_loop,
     published,
     results,
+    shared_transitions,
 )
-from lib.errors import UserError
-from lib.runner.files import atomic_write
+from lib.core import metrics
+from lib.core.errors import UserError
+from lib.core.files import atomic_write
+from lib.plotting import charts, maps
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -144,17 +143,17 @@ for title, figures, members in each_world():
     for ax, task, best in zip(axes.flat, first.tasks, first.optimum, strict=False):
         curves = {group.label: group.curve(task) for group in members}
         line = {"optimum_name": first.yardstick.name}
-        plots.learning_curves(curves, best, title=task, legend=False, ax=ax, **line)
+        charts.learning_curves(curves, best, title=task, legend=False, ax=ax, **line)
     legend_beside(figure, axes[0, 0], title)
-    plots.save(axes[0, 0], figures / "learning_curves.png")
+    charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
 for title, figures, members in each_world():
     first = members[0].first
     finals = {group.label: group.stack("final_return") for group in members}
     heading, line = "Return when the task's training ended", first.yardstick.name
-    ax = plots.return_bars(first.tasks, finals, first.optimum, heading, optimum_name=line)
-    plots.save(ax, figures / "final_returns.png")
+    ax = charts.return_bars(first.tasks, finals, first.optimum, heading, optimum_name=line)
+    charts.save(ax, figures / "final_returns.png")
     rows = [
         [name, *(results.table_cell(row) for row in (values / first.optimum).T)]
         for name, values in finals.items()
@@ -184,12 +183,12 @@ for title, figures, members in each_world():
         )
     first = watched[0].first
     line = {"optimum_name": first.yardstick.name}
-    ax = plots.learning_curves(curves, first.optimum[0], title=f"{task}, {title}", **line)
+    ax = charts.learning_curves(curves, first.optimum[0], title=f"{task}, {title}", **line)
     ends = np.cumsum([first.curves[name][0][-1] for name in first.tasks])
     for end in ends[:-1]:
         ax.axvline(end, color="grey", linestyle=":", linewidth=1)
     ax.set_xlabel("environment steps of the whole run")
-    plots.save(ax, figures / "first_task.png")
+    charts.save(ax, figures / "first_task.png")
     rows = [
         [label, *(results.table_cell(values[:, -3:].mean(1)) for values in [returns])]
         for label, (_, returns) in curves.items()
@@ -218,10 +217,10 @@ for title, figures, members in each_world():
     for ax, (task, curves) in zip(axes.flat, theirs.items(), strict=False):
         ours = {group.label: group.curve(task) for group in members}
         grey = {f"{c.method}, published": (c.env_steps, c.mean, c.std) for c in curves}
-        plots.beside_published(ours, grey, title=task, ax=ax)
+        charts.beside_published(ours, grey, title=task, ax=ax)
     legend_beside(figure, axes[0, 0], title)
     figure.supxlabel(f"grey: mean and standard deviation over runs, {where}", fontsize=8)
-    plots.save(axes[0, 0], figures / "published.png")
+    charts.save(axes[0, 0], figures / "published.png")
 
     rows = []
     for task, curves in theirs.items():
@@ -259,13 +258,13 @@ for title, figures, members in each_world():
     if not shown:
         print(f"{title}: no audit of the transitions met.")
         continue
-    ax = plots.retention_curves(
+    ax = charts.retention_curves(
         {group.label: group.stack("met")[:, :, 0] for group in shown},
         f"World model on what was {measure.of} {stream[0]}",
         ylabel=measure.axis,
         log=measure.log,
     )
-    plots.save(ax, figures / "retention.png")
+    charts.save(ax, figures / "retention.png")
     tables = []
     for measure in members[0].first.measures:
         rows = []
@@ -284,18 +283,18 @@ for title, figures, members in each_world():
 # %%
 answers = {}
 for title, figures, members in each_world():
-    asked = pooled.pooled_by_group(members)
+    asked = shared_transitions.pooled_by_group(members)
     if not asked:
         continue
     answers |= asked
     stream, many = members[0].first.tasks, sum(len(group.runs) for group in members)
-    ax = plots.retention_curves(
+    ax = charts.retention_curves(
         {label: errors[:, :, 0] for label, errors in asked.items()},
         f"World models on what {many} runs held out in {stream[0]}",
         ylabel=measures.ERROR.axis,
         log=True,
     )
-    plots.save(ax, figures / "retention_pooled.png")
+    charts.save(ax, figures / "retention_pooled.png")
     rows = [
         [label, *(measures.ERROR.cell(errors[:, k, 0]) for k in range(len(stream)))]
         for label, errors in asked.items()
@@ -338,7 +337,7 @@ for title, _, members in each_world():
 
 # %%
 for title, figures, members in each_world():
-    parts = components.of(members[0].first)
+    parts = component_retention.of(members[0].first)
     if len(members[0].first.tasks) < 2:
         print(f"{title}: a single task, so there is nothing to keep.")
         continue
@@ -352,9 +351,9 @@ for title, figures, members in each_world():
         1, len(drawn), figsize=(4.4 * len(drawn), 3.5), layout="constrained", squeeze=False
     )
     for ax, (part, found) in zip(axes[0], drawn.items(), strict=True):
-        plots.retention_curves(found, part.name, part.axis, first=2, ax=ax, log=part.log)
+        charts.retention_curves(found, part.name, part.axis, first=2, ax=ax, log=part.log)
     figure.suptitle(f"Of the tasks before, {title}", fontsize=11)
-    plots.save(axes[0, 0], figures / "components.png")
+    charts.save(axes[0, 0], figures / "components.png")
     rows = []
     for group in members:
         ends = [kept[part].get(group.label, np.full((1, 1), np.nan))[:, -1] for part in parts]
@@ -365,7 +364,7 @@ for title, figures, members in each_world():
 # %% [markdown]
 # ## Forgetting and transfer of returns
 #
-# Shares of the return that counts as 100 %, definitions in `lib/metrics.py`. *Forgetting* is how
+# Shares of the return that counts as 100 %, definitions in `lib/core/metrics.py`. *Forgetting* is how
 # far returns fell between a task's own end and the end of the run. *Forward transfer* compares the
 # area under the learning curve with that of `scratch` runs and needs some of the same preset: 0 is
 # no faster than starting from nothing.
@@ -409,10 +408,10 @@ for _, figures, members in each_world():
     for ax, group in zip(axes.flat, members, strict=False):
         mean = group.stack("performance").mean(axis=0)
         heading = f"{group.label} ({len(group.runs)} seed{'s' * (len(group.runs) > 1)})"
-        plots.return_matrix(mean, group.first.tasks, heading, colorbar=False, ax=ax)
+        charts.return_matrix(mean, group.first.tasks, heading, colorbar=False, ax=ax)
     share = members[0].first.yardstick.share
     figure.suptitle(f"Return matrices, {share}, mean over seeds", fontsize=11)
-    plots.save(axes[0, 0], figures / "return_matrices.png")
+    charts.save(axes[0, 0], figures / "return_matrices.png")
 
 # %% [markdown]
 # ## Retention on the map
@@ -437,7 +436,7 @@ for _, figures, members in each_world():
             low=0,
             high=1,
         )[0]
-        plots.save(ax, figures / f"accuracy_maps_{start // 4 + 1}.png")
+        charts.save(ax, figures / f"accuracy_maps_{start // 4 + 1}.png")
 
 # %% [markdown]
 # ## What the models imagine of the first task, afterwards
@@ -450,10 +449,10 @@ for _, figures, members in each_world():
 # %%
 for title, figures, members in each_world():
     firsts = [group.first for group in members]
-    if len(members[0].first.tasks) < 2 or not all(map(afterwards.kept_checkpoints, firsts)):
+    if len(members[0].first.tasks) < 2 or not all(map(first_task.kept_checkpoints, firsts)):
         continue
     try:
-        strips, times = afterwards.pictures(firsts)
+        strips, times = first_task.pictures(firsts)
     except UserError as error:
         print(f"{title}: no pictures, {error}")
         continue
@@ -462,8 +461,8 @@ for title, figures, members in each_world():
         high, 1, figsize=(10.0, 2.1 * high), layout="constrained", squeeze=False
     )
     for ax, group, strip in zip(axes[:, 0], members, strips, strict=True):
-        imagine.filmstrip(strip, times, len(times), group.label, ax=ax)
-    plots.save(axes[0, 0], figures / "imagined.png")
+        open_loop.filmstrip(strip, times, len(times), group.label, ax=ax)
+    charts.save(axes[0, 0], figures / "imagined.png")
 
 # %% [markdown]
 # ## The same as data

@@ -34,9 +34,10 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 
-from lib import bench, plots, results, speed
-from lib.bench import number
-from lib.errors import UserError
+from lib.analysis import bench, results
+from lib.analysis.bench import number
+from lib.core.errors import UserError
+from lib.plotting import charts, speed
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -55,7 +56,7 @@ except UserError as error:
 # - *plain*: one state planned after another, one seed after another, every time step by itself, one
 #   small operation after the other. It is written to be read and to be right; the tests hold the
 #   fast form to it (`tests/oracle/`).
-# - *fast*: what a run uses (`lib/tdmpc/team.py`, `lib/dreamer/team.py`). Where a size ends in
+# - *fast*: what a run uses (`lib/algos/tdmpc/team.py`, `lib/algos/dreamer/team.py`). Where a size ends in
 #   *-lower*, its searches run in half precision and its products in TF32; where it ends in *-tf32*
 #   or *-bf16*, so do its products alone; everything else is float32 on both sides.
 #
@@ -75,30 +76,30 @@ for one in found:
 #
 # - **Heads in one batch over time.** Only the dynamics need the step before. Reward, critics and
 #   policy read detached latents, so all H steps of a window, or of a candidate plan, are one batch
-#   after the unroll: `trajectory_value` in [planner.py](../lib/tdmpc/planner.py), `td_loss` in
-#   [update.py](../lib/tdmpc/update.py).
+#   after the unroll: `trajectory_value` in [planner.py](../lib/algos/tdmpc/planner.py), `td_loss` in
+#   [update.py](../lib/algos/tdmpc/update.py).
 # - **Beginnings imagined once.** With three actions there are only 81 ways to begin a sequence by
 #   four of them, and hundreds of candidates in every iteration. What follows from each beginning is
-#   computed once and looked up: `prefixes` in [planner.py](../lib/tdmpc/planner.py).
+#   computed once and looked up: `prefixes` in [planner.py](../lib/algos/tdmpc/planner.py).
 # - **All searches as one.** E environments and S seeds ask for S × E plans at once. A search knows
-#   nothing of seeds; its rows are states: [acting.py](../lib/tdmpc/acting.py).
+#   nothing of seeds; its rows are states: [acting.py](../lib/algos/tdmpc/acting.py).
 # - **CUDA graphs.** Tensors stay where they are and random numbers are drawn into place beforehand,
 #   so a whole plan, or a whole update with its sampling, optimisers and priorities, is recorded
-#   once and then launched as one piece. The host reads nothing back: [graphs.py](../lib/graphs.py).
+#   once and then launched as one piece. The host reads nothing back: [graphs.py](../lib/engine/cuda_graphs.py).
 # - **The seeds axis.** Runs that differ in their seed alone are stacked: one batched product for
 #   all of them, clipped and stepped lane by lane. The losses stay written for one seed:
-#   [lanes.py](../lib/lanes.py).
+#   [lanes.py](../lib/engine/seeds.py).
 # - **Compiled pieces.** A CPU has no launches to save, but walks over memory once per operation.
 #   PyTorch's compiler joins those walks. It takes a while, so it is asked only where a run is long
-#   enough to win that back: [compiling.py](../lib/compiling.py).
+#   enough to win that back: [compiling.py](../lib/engine/compiling.py).
 # - **Memory that is kept.** The C library gives large blocks back to the system and asks for them
 #   anew, and the kernel clears every page of them each time. Told to keep what it has, it saves a
-#   sixth of a small network's update: `keep_memory` in [machine.py](../lib/machine.py). Here that
+#   sixth of a small network's update: `keep_memory` in [machine.py](../lib/engine/machine.py). Here that
 #   serves both forms, as they share a process.
 # - **Threads.** A compiled update of a small network can use a second core, the plain form's small
 #   operations gain little by it. But threads wait for each other, and a busy neighbour makes two of
 #   them far slower than one, so a run leaves half of the cores alone unless `engine.threads` says
-#   otherwise: `threads` in [machine.py](../lib/machine.py).
+#   otherwise: `threads` in [machine.py](../lib/engine/machine.py).
 
 # %% [markdown]
 # ## How many times as fast
@@ -112,7 +113,7 @@ for one in found:
     rows = [row for row in one.rows if row.ratio and row.group not in ("growth", "hours")]
     ax = speed.ratio_bars([row.name for row in rows], [row.ratio for row in rows], one.machine)
     ax.set_xlabel("times as good as the plain form")
-    plots.save(ax, Path(out_dir) / one.path.stem / "ratios.png")
+    charts.save(ax, Path(out_dir) / one.path.stem / "ratios.png")
     for group in ("planning", "updates", "stacked seeds", "end to end", "dreamers"):
         if not one.group(group):
             print(one.without(group))
@@ -138,7 +139,7 @@ for one in found:
     }
     names = [row.name for row in rows]
     ax = speed.pair_bars(names, shares, one.machine, "share of the float32 peak")
-    plots.save(ax, Path(out_dir) / one.path.stem / "share_of_peak.png")
+    charts.save(ax, Path(out_dir) / one.path.stem / "share_of_peak.png")
 
 # %% [markdown]
 # ## How cost grows
@@ -170,7 +171,7 @@ for one in found:
             cost, first = f"one {what} [ms]", ax is axes[0, 0]
             speed.growth_curves(forms, letter, cost, legend=first, ax=ax)
     figure.suptitle(f"{curves[0].size}, {one.machine}", fontsize=11)
-    plots.save(axes[0, 0], Path(out_dir) / one.path.stem / "growth.png")
+    charts.save(axes[0, 0], Path(out_dir) / one.path.stem / "growth.png")
 
 # %% [markdown]
 # ## How long until it runs
@@ -192,7 +193,7 @@ for one in found:
     asked = {aim.row: aim.limit for aim, _ in one.aims()}
     aims = {i: asked[row.name] for i, row in enumerate(rows) if row.name in asked}
     ax = speed.pair_bars([row.name for row in rows], forms, one.machine, "seconds", aims)
-    plots.save(ax, Path(out_dir) / one.path.stem / "ready.png")
+    charts.save(ax, Path(out_dir) / one.path.stem / "ready.png")
     if cost := bench.payback(one):
         print(f"With nothing cached the start costs {cost[0]:.1f} s more than the plain form's;")
         print(f"{cost[1]:,.0f} updates of the first task win that back.")
@@ -220,7 +221,7 @@ for one in found:
     asked = {aim.row: aim.limit for aim, _ in one.aims()}
     aims = {i: asked[row.name] for i, row in enumerate(rows) if row.name in asked}
     ax = speed.pair_bars([row.name for row in rows], forms, one.machine, "hours", aims)
-    plots.save(ax, Path(out_dir) / one.path.stem / "hours.png")
+    charts.save(ax, Path(out_dir) / one.path.stem / "hours.png")
 
 # %% [markdown]
 # ## Everything as numbers
@@ -253,4 +254,4 @@ for one in found:
 # episodes are faster and learn from staler data, which no number here shows.
 #
 # **What to try.** `make bench ARGS='--full'` on a CPU, `--threads 2`, or `--only growth` after
-# changing the width in `lib/tdmpc/presets.py`. The command's `--help` names the parts.
+# changing the width in `lib/algos/tdmpc/presets.py`. The command's `--help` names the parts.

@@ -38,8 +38,8 @@ def figures():
 @pytest.fixture(scope="module")
 def needs_gl():
     """Skips, with the line that installs OpenGL, where nothing can draw."""
+    from lib.core.errors import UserError
     from lib.envs import gl
-    from lib.errors import UserError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(gl.CHOICE, "")

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from lib import config, families
+from lib.algos import registry
+from lib.core import config
 from lib.envs.gym.batch import GymBatch
-from lib.runner import loop
+from lib.runner import training
 
 
 def train(settings: dict[str, Any], out: str, die_at: int = 0, seeds: tuple[int, ...] = ()) -> None:
@@ -30,10 +31,10 @@ def train(settings: dict[str, Any], out: str, die_at: int = 0, seeds: tuple[int,
             return original(self, action)
 
         GymBatch.step = step
-    run = families.from_dict(settings)
+    run = registry.from_dict(settings)
     if not seeds:
-        loop.train(run, out, tensorboard=False, progress=False)
+        training.train(run, out, tensorboard=False, progress=False)
         return
     cfgs = [config.merge(run, {"seed": seed}) for seed in seeds]
     folders = [Path(out) / str(seed) for seed in seeds]
-    loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
+    training.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)

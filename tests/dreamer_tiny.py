@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib import config, families
-from lib.dreamer.agent import DreamerAgent
-from lib.dreamer.settings import DreamerRun
-from lib.dreamer.team import Team
-from lib.envs.api import ActionSpace, ObsSpace
+from lib.algos.dreamer.agent import DreamerAgent
+from lib.algos.dreamer.settings import DreamerRun
+from lib.core import config
+from lib.core.seeding import Streams
+from lib.core.spaces import ActionSpace, ObsSpace
+from lib.engine.seed_batch import SeedBatch
+from lib.experiments import run_config
 from lib.replay.buffer import Episodes
-from lib.seeding import Streams
 
 SETTINGS: dict[str, Any] = {
     "env.episode_length": 11,
@@ -59,7 +60,7 @@ def tiny(method: str = "dreamer", **changes: Any) -> DreamerRun:
     tasks = overrides.pop("tasks", TASKS)
     seed = overrides.pop("seed", 0)
     given = {"preset": "debug", "method": method, "tasks": tasks, "seed": seed}
-    return families.resolve(given | {"device": "cpu", "overrides": overrides})
+    return run_config.resolve(given | {"device": "cpu", "overrides": overrides})
 
 
 def new_agent(
@@ -105,20 +106,20 @@ def invented(
 def ready(cfg: DreamerRun, **kwargs: Any) -> DreamerAgent:
     """An agent whose prefill is over, its replay filled with noise and ready to update."""
     agent = new_agent(cfg, **kwargs)
-    agent.team.act(observations(agent.obs_space, 1, 2, draws=torch.Generator()))
+    agent.seed_batch.act(observations(agent.obs_space, 1, 2, draws=torch.Generator()))
     agent.store("learner", invented(agent))
-    agent.stepped(cfg.update.prefill)
-    agent.meter.clear()
+    agent.count_steps(cfg.update.prefill)
+    agent.running_means.clear()
     return agent
 
 
-def team_of(cfg: DreamerRun, seeds: Sequence[int], **kwargs: Any) -> Team:
+def team_of(cfg: DreamerRun, seeds: Sequence[int], **kwargs: Any) -> SeedBatch:
     """Agents that differ by their seed alone, each with experience of its own."""
     agents = [new_agent(of_seed(cfg, seed), **kwargs) for seed in seeds]
     for agent in agents:
         agent.store("learner", invented(agent, seed=agent.cfg.seed))
-        agent.stepped(cfg.update.prefill)
-    return Team(agents)
+        agent.count_steps(cfg.update.prefill)
+    return SeedBatch(agents)
 
 
 def of_seed(cfg: DreamerRun, seed: int) -> DreamerRun:

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from lib import config
-from lib.runner import evaluate, files, loop
+from lib.algos.tdmpc import agent as tdmpc_agent
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core import config, files
+from lib.engine import seed_batch
+from lib.runner import evaluate, training
 from lib.runner.record import Recorder
-from lib.tdmpc import drago
-from lib.tdmpc import team as tdmpc_team
-from lib.tdmpc.settings import TdmpcRun
 
 
 def processes() -> Any:
     """A context whose children start from one process that has everything imported."""
     context = multiprocessing.get_context("forkserver")
-    modules = ["lib.runner.loop", "lib.envs.gym.minigrid", "tests.killing", "torch._dynamo"]
+    modules = ["lib.runner.training", "lib.envs.gym.minigrid", "tests.killing", "torch._dynamo"]
     context.set_forkserver_preload(modules)
     return context
 
@@ -46,11 +46,11 @@ def train(
         _die_at(kill_at)
     run = config.from_dict(TdmpcRun, settings)
     if not seeds:
-        loop.train(run, out, tensorboard=False, progress=False)
+        training.train(run, out, tensorboard=False, progress=False)
         return
     cfgs = [config.merge(run, {"seed": seed}) for seed in seeds]
     folders = [Path(out) / str(seed) for seed in seeds]
-    loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
+    training.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
 
 
 def _die() -> None:
@@ -63,8 +63,8 @@ def _events() -> list[tuple[Any, str]]:
     disk = [(os, name) for name in ("fsync", "replace", "link")]
     work = [
         (evaluate, "play_team"),
-        (tdmpc_team.Team, "update"),
-        (drago.ContinualAgent, "begin_task"),
+        (seed_batch.SeedBatch, "update"),
+        (tdmpc_agent.ContinualAgent, "begin_task"),
     ]
     return [*disk, (Recorder, "write"), *work]
 

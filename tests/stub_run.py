@@ -8,7 +8,7 @@ import signal
 import time
 from pathlib import Path
 
-from lib.errors import NonFiniteError, RunInterrupted, UserError
+from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 
 # %% tags=["parameters"]
 name: str = ""

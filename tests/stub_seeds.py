@@ -4,7 +4,7 @@
 # %%
 from pathlib import Path
 
-from lib import families, runs
+from lib.experiments import run_config, runs
 
 # %% tags=["parameters"]
 name: str = ""
@@ -25,5 +25,5 @@ wandb: str = ""
 out_dir: str = ""
 
 # %%
-given = {key: globals()[key] for key in families.PARAMETERS}
+given = {key: globals()[key] for key in run_config.PARAMETERS}
 runs.train(runs.plan(given, Path("outputs")), tensorboard=False)

@@ -4,7 +4,7 @@
 # %%
 from pathlib import Path
 
-from lib import transfer
+from lib.experiments import transfer
 
 # %% tags=["parameters"]
 preset: str = "cheetah-transfer-quick"

@@ -17,9 +17,11 @@ import nbformat
 import pytest
 import yaml
 
-from lib import cli, config, families, params
-from lib.places import ROOT
-from lib.runner import loop
+from lib import cli
+from lib.core import config
+from lib.core.paths import ROOT
+from lib.experiments import params, run_config
+from lib.runner import training
 from tests.tiny import SETTINGS, tiny
 
 STUB = ROOT / "tests" / "stub_run.py"
@@ -44,8 +46,8 @@ def params_file(folder: Path, **values) -> str:
 
 def made_run(folder: Path, status: str = "", **given) -> Path:
     """A run folder as the training loop leaves it."""
-    parameters = families.PARAMETERS | given
-    config = families.resolve(parameters)
+    parameters = run_config.PARAMETERS | given
+    config = run_config.resolve(parameters)
     out = folder / f"{config.name}-s{config.seed}"
     out.mkdir()
     record = params.record(config, parameters)
@@ -323,11 +325,11 @@ def test_resume_recovers_every_parameter_from_the_folder(outputs):
         "method.ewc": 2.0,
         "learning.lr": 1e-4,
     }
-    assert families.resolve(found) == families.resolve(families.PARAMETERS | given)
+    assert run_config.resolve(found) == run_config.resolve(run_config.PARAMETERS | given)
 
 
 def test_resume_continues_wandb_in_the_same_mode(outputs, monkeypatch):
-    from lib import folders
+    from lib.experiments import folders
 
     out = made_run(outputs, name="mine")
     assert folders.wandb_mode(out) == ""
@@ -381,7 +383,7 @@ def test_several_seeds_are_run_listed_compared_and_cleaned(
     assert shown == [*(f"mine-s{seed}" for seed in range(3)), "mine-seeds-0-1-2"]
 
     asked = []
-    monkeypatch.setattr("lib.book.run", lambda given, *_: asked.append(given))
+    monkeypatch.setattr("lib.workbook.book.run", lambda given, *_: asked.append(given))
     assert cli.main(["compare", "mine-seeds-0-1-2", "mine-s1"]) == 0
     assert asked[0]["runs"] == [str(outputs / f"mine-s{seed}") for seed in range(3)]
     capsys.readouterr()
@@ -583,7 +585,7 @@ def tiny_run(tmp_path_factory) -> Path:
     """A finished run on the grid."""
     out = tmp_path_factory.mktemp("runs") / "drago-grid-quick-s0"
     cfg = config.merge(tiny("drago", tasks=["room-1"]), {"name": "drago-grid-quick"})
-    loop.train(cfg, out, tensorboard=False, progress=False)
+    training.train(cfg, out, tensorboard=False, progress=False)
     return out
 
 

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from lib.tdmpc.presets import METHODS
+from lib.algos.tdmpc.presets import METHODS
 from tests.synthetic import make_run
 
 ROOT = Path(__file__).parents[1]

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib import config, families
-from lib.envs.api import ActionSpace
+from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core import config
+from lib.core.seeding import Streams
+from lib.core.spaces import ActionSpace
+from lib.experiments import run_config
 from lib.replay.buffer import Episodes
-from lib.seeding import Streams
-from lib.tdmpc.drago import ContinualAgent
-from lib.tdmpc.settings import TdmpcRun
 
 SETTINGS: dict[str, Any] = {
     "env.size": 9,
@@ -44,7 +45,7 @@ def tiny(method: str = "drago", **changes: Any) -> TdmpcRun:
     overrides = SETTINGS | {key.replace("__", "."): value for key, value in changes.items()}
     tasks = overrides.pop("tasks", ["room-1", "room-2"])
     seed = overrides.pop("seed", 0)
-    return families.resolve(
+    return run_config.resolve(
         {"method": method, "tasks": tasks, "seed": seed, "device": "cpu", "overrides": overrides}
     )
 
@@ -57,7 +58,7 @@ def control(method: str = "drago", domain: str = "cheetah", **changes: Any) -> T
     overrides |= {key.replace("__", "."): value for key, value in changes.items()}
     tasks = overrides.pop("tasks", [f"{domain}-run", f"{domain}-run-backwards"])
     given = {"preset": f"{domain}-quick", "method": method, "tasks": tasks, "device": "cpu"}
-    return families.resolve(given | {"overrides": overrides, "seed": overrides.pop("seed", 0)})
+    return run_config.resolve(given | {"overrides": overrides, "seed": overrides.pop("seed", 0)})
 
 
 def continuous(method: str = "drago", **changes: Any) -> TdmpcRun:
@@ -98,7 +99,7 @@ def in_task(cfg: TdmpcRun, task: int = 0, **kwargs: Any) -> ContinualAgent:
             agent.store(role, invented(agent, seed=index))
         if index < task:
             agent.update(2)
-    agent.meter.clear()
+    agent.running_means.clear()
     return agent
 
 

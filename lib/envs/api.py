@@ -4,15 +4,13 @@ Letters: n copies, L numbers in an observation, A numbers in an action, S states
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import accumulate
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.distributions import one_hot
+from lib.core.spaces import ActionSpace, ObsSpace
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """A world model: observation (n, L) and action (n, A) to the next observation (n, L)."""
@@ -22,59 +20,6 @@ Sample = Callable[[int], Tensor]
 
 Intrinsic = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A reviewer's reward: observation, action, next observation to (n,)."""
-
-
-@dataclass(frozen=True)
-class ActionSpace:
-    """The actions of an environment.
-
-    Raises:
-        ValueError: `warmup` is not one probability per discrete action.
-    """
-
-    size: int  # A
-    discrete: bool  # True: one-hot vectors; False: [-1, 1]^A
-    warmup: tuple[float, ...] = ()  # chance of each discrete action while acting at random
-
-    def __post_init__(self) -> None:
-        if not self.warmup:
-            return
-        fits = self.discrete and len(self.warmup) == self.size
-        if not fits or min(self.warmup) < 0 or abs(sum(self.warmup) - 1) > 1e-6:
-            raise ValueError(f"warmup {self.warmup} is not {self.size} action probabilities")
-
-    @property
-    def chances(self) -> tuple[float, ...]:
-        """Probability of each discrete action while acting at random; even unless given."""
-        return self.warmup or (1 / self.size,) * self.size
-
-    def random(
-        self, n: int, generator: torch.Generator, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """(n, A) float32 random actions: one-hot, or uniform in [-1, 1]. Reads nothing back."""
-        width = 1 if self.discrete else self.size
-        uniform = torch.rand(n, width, generator=generator, device=generator.device).to(device)
-        if not self.discrete:
-            return 2 * uniform - 1
-        index = torch.zeros(n, dtype=torch.long, device=device)
-        for edge in list(accumulate(self.chances))[:-1]:  # inverse of the cumulative chances
-            index += uniform[:, 0] >= edge
-        return one_hot(index, self.size)
-
-
-@dataclass(frozen=True, eq=False)
-class ObsSpace:
-    """What an observation is, and how it is stored.
-
-    Letters: stored observations are (..., *shape).
-    """
-
-    kind: Literal["vector", "symbols", "image"]
-    shape: tuple[int, ...]
-    dtype: torch.dtype = torch.float32  # as stored and replayed
-    classes: tuple[int, ...] = ()  # symbols: how many values each plane (last axis) may take
-    draw: Callable[[Tensor], Tensor] | None = None
-    """image: stored (..., *shape) to (..., 64, 64, 3) uint8; None where images are stored."""
 
 
 class VectorEnv(Protocol):

@@ -17,8 +17,8 @@ import weakref
 from functools import lru_cache
 from typing import Any
 
+from lib.core.errors import UserError, unknown
 from lib.envs.control.bodies import INSTALL
-from lib.errors import UserError, unknown
 
 CHOICE, DRIVER = "MUJOCO_GL", "PYOPENGL_PLATFORM"  # read by MuJoCo and by PyOpenGL
 HEADLESS = ("egl", "osmesa")

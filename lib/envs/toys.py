@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from lib.distributions import one_hot
-from lib.envs.api import ActionSpace
+from lib.core.distributions import one_hot
+from lib.core.spaces import ActionSpace
 
 
 class LinearQuadratic:

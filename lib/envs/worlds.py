@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lib.envs import stream
 from lib.envs.api import Domain
 from lib.envs.control import tasks
 from lib.envs.control.domain import ControlDomain
+from lib.envs.grid import domain
 from lib.envs.gym import domain as gym
 
 if TYPE_CHECKING:
-    from lib.config import EnvConfig
+    from lib.core.config import EnvConfig
 
 GYM = gym.DOMAINS  # stepped one by one, episodes of any length
 
@@ -24,7 +24,7 @@ def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ..
         UserError: an unknown task, one of another world, one given twice, or none.
     """
     if env.domain == "grid":
-        return stream.resolve(entries, env.size, env.put_blocks)
+        return domain.resolve(entries, env.size, env.put_blocks)
     if env.domain in GYM:
         return gym.resolve(env, entries)
     return tasks.resolve(env.domain, entries)
@@ -39,7 +39,7 @@ def build(
         UserError: what `resolve` says, settings that make no world, or MuJoCo is not installed.
     """
     if env.domain == "grid":
-        return stream.build(env, entries, device)
+        return domain.build(env, entries, device)
     if env.domain in GYM:
         return gym.build(env, entries, device)
     return ControlDomain(env, tasks.resolve(env.domain, entries), device)

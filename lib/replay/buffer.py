@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.errors import UserError
-from lib.lanes import Draw, drawn
+from lib.core.errors import UserError
+from lib.core.noise import NoiseSpec, draw_noise
 
 
 class Episodes(NamedTuple):
@@ -177,14 +177,14 @@ class EpisodeBuffer:
         """The ring's tensors themselves, all places."""
         return Storage(self.obs, self.action, self.reward, self.mass)
 
-    def draw(self, batch: int) -> Draw:
+    def draw(self, batch: int) -> NoiseSpec:
         """The random numbers that so many windows take now, see `draw_windows`."""
         apart = self.full and batch <= self.windows
-        return Draw("uniform", (self.mass.numel() if apart else batch,))
+        return NoiseSpec("uniform", (self.mass.numel() if apart else batch,))
 
     def sample(self, batch: int, generator: torch.Generator) -> Windows:
         """Draws windows by priority."""
-        uniform = drawn({"uniform": self.draw(batch)}, generator)["uniform"]
+        uniform = draw_noise({"uniform": self.draw(batch)}, generator)["uniform"]
         return draw_windows(self.storage, uniform, batch, self.horizon, self.beta)
 
     def set_priorities(self, index: Tensor, priority: Tensor) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 
 SIDE = 16  # pixels a side that images are reduced to
 FILTERS = 64

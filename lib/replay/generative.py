@@ -6,7 +6,7 @@ Source: DRAGO, synthetic experience rehearsal.
 import torch
 from torch import Tensor, nn
 
-from lib.nn import framework_default_
+from lib.core.nn import framework_default_
 
 
 class Vae(nn.Module):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.errors import unknown
+from lib.core.errors import unknown
 
 SAMPLE = 1000  # stored embeddings that a new one is compared with at most
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lib.errors import UserError, unknown
+from lib.core.errors import UserError, unknown
 from lib.replay.retention import uniform
 
 SAMPLINGS = ("uniform", "recent", "reward", "uncertainty")

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.errors import NonFiniteError, UserError
-from lib.lanes import leaf_map
+from lib.core.errors import NonFiniteError, UserError
+from lib.core.trees import leaf_map
 from lib.replay.buffer import Episodes
 from lib.replay.coverage import embedding
 from lib.replay.records import Records

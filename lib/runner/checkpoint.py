@@ -21,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lib.errors import UserError
-from lib.runner.files import atomic_write, partial_path, sync_folder, told_to_the_user
+from lib.core.errors import UserError
+from lib.core.files import atomic_write, partial_path, sync_folder, told_to_the_user
 
 FORMAT = 1  # rises when an older reader could no longer make sense of the file
 KEY = "workbook-checkpoint"  # the header's only entry: a second one would have no fixed order

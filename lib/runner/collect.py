@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lib.core.errors import NonFiniteError
+from lib.core.trees import leaf_map, stack_copies
 from lib.envs.api import VectorEnv
-from lib.errors import NonFiniteError
-from lib.lanes import leaf_map, stacked
 from lib.replay.buffer import Episodes
 from lib.runner import evaluate
 from lib.runner.run import Run
@@ -43,7 +43,7 @@ def collector(team: Any, runs: Sequence[Run], watching: Watching) -> Collector:
     Args:
         watching: a run to what keeps its state should it break.
     """
-    kind = WholeEpisodes if runs[0].agent.whole_episodes else Steps
+    kind = {"episodes": WholeEpisodes, "steps": Steps}[runs[0].agent.collects]
     return kind(team, runs, watching)
 
 
@@ -126,13 +126,13 @@ class Steps:
                 with self.watching(run):
                     for episodes in under.step(action[s], run.streams.env):
                         run.store("learner", episodes)
-                    run.agent.stepped(together)
+                    run.agent.count_steps(together)
                     run.stepped(together)
 
     def _memory(self) -> Any:
         """(S, E, ...) what the agents remember of their episodes, None before they do."""
         each = [under.memory for under in self.plays]
-        return None if each[0] is None else stacked(each)
+        return None if each[0] is None else stack_copies(each)
 
     def close(self) -> None:
         """Stores unfinished episodes as cut, not ended."""

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.core.errors import UserError
 from lib.envs.api import Domain, Predict, Scene
-from lib.errors import UserError
 from lib.replay.buffer import Episodes
 
 PIECE = 25  # decisions that the model imagines before it starts from the truth again
@@ -49,7 +49,8 @@ class Film:
             predict: the world model, one step; None where it does not go from one observation to
                 the next, and so has no film of its own.
         """
-        from lib import imagine, video  # slow to import, and rarely wanted
+        from lib.analysis import open_loop
+        from lib.plotting import video
 
         obs, action, reward = episodes.obs[0], episodes.action[0], episodes.reward[0]
         name, repeat = domain.tasks[task].name, domain.action_repeat
@@ -66,7 +67,7 @@ class Film:
             )
             if predict is None:
                 return
-            pieces = imagine.restarted(predict, obs, action, PIECE)
+            pieces = open_loop.restarted(predict, obs, action, PIECE)
             ghosts = [
                 ghost
                 for start, piece in enumerate(pieces)
@@ -74,7 +75,7 @@ class Film:
             ]
             video.write_mp4(
                 folder / f"{label}-imagined.mp4",
-                imagine.imagined_versus_real(scene, poses, [poses[0], *ghosts]),
+                open_loop.imagined_versus_real(scene, poses, [poses[0], *ghosts]),
                 captions=video.captions(name, reward, repeat, NOTE),
             )
         except UserError as error:

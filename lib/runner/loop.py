@@ -1,249 +1,225 @@
-"""Training, from wherever a run's folder is to its end: one run, or several seeds of one.
+"""The walk through the tasks: episodes, updates, measurements and saves, in lock-step.
 
-Which runs can go on together is decided here; `lib.runner.walk` then takes them through the tasks.
+Runs that differ by their seed alone are walked as one team; a single run is a team of one.
+Whatever a seed draws comes from its own streams, in the order in which it would alone. Work is cut
+into chunks of a few updates; a save between two chunks holds everything, so a killed run repeats
+exactly what it lost and `metrics.jsonl` ends up the same, byte for byte.
 """
 
-import signal
-import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib import config as configs
-from lib import families, machine
-from lib.config import RunConfig
-from lib.envs import worlds
-from lib.envs.api import Domain
-from lib.errors import NonFiniteError, UserError, unknown
-from lib.runner import claim, sources
-from lib.runner.files import told_to_the_user
+import numpy as np
+
+from lib.core.errors import NonFiniteError, RunInterrupted
+from lib.core.seeding import generator
+from lib.engine.seed_batch import SeedBatch
+from lib.replay.buffer import Episodes
+from lib.runner import evaluate
+from lib.runner.collect import collector
 from lib.runner.film import Film
 from lib.runner.progress import Progress
-from lib.runner.run import Run, env_steps_done, places
-from lib.runner.sources import Start
-from lib.runner.summary import differences, is_complete
-from lib.runner.walk import Broke, Walk
+from lib.runner.run import Run
 
-VIDEO = ("", "final", "every")
-
-
-def train(config: RunConfig, out_dir: str | Path, **how: Any) -> Path:
-    """Runs, resumes or just confirms the run in a folder.
-
-    Args:
-        config: the whole run.
-        out_dir: its folder; one that holds the same unfinished run resumes.
-        how: as in `train_seeds`.
-
-    Returns:
-        Path of `summary.json`.
-
-    Raises:
-        UserError: the folder holds another run, somebody else is training in it, a checkpoint
-            does not fit. RunInterrupted: a stop was asked for. NonFiniteError: training broke.
-    """
-    return train_seeds([config], [out_dir], out_dir, **how)[0]
+CHUNK_SECONDS = 1.0  # aim for the time between two looks at the stop file
+SAVE_SECONDS = 60.0  # most work that a kill can lose, besides budget.checkpoint_every ...
+SAVE_SHARE = 0.05  # ... unless saving takes so long that this share of the time would go into it
 
 
-def train_seeds(
-    cfgs: Sequence[RunConfig],
-    folders: Sequence[str | Path],
-    out_dir: str | Path,
-    *,
-    load_mode: str = "",
-    load_from: str = "",
-    pre_rollout: str = "",
-    video: str = "",
-    wandb: str = "",
-    tensorboard: bool = True,
-    progress: bool = True,
-    domain: Domain | None = None,
-) -> list[Path]:
-    """Trains runs that differ by their seed alone at once; every folder ends up as if alone.
+class Broke(Exception):
+    """A run whose numbers stopped being finite, and what was said about it."""
 
-    Finished runs are kept. Unfinished ones go on together from the newest moment that all of
-    them have; those that stand elsewhere, such as a seed added later, follow as a team of their
-    own. A seed whose numbers break is left out, the others go on from their last save.
+    def __init__(self, run: Run, error: NonFiniteError):
+        super().__init__(str(error))
+        self.run, self.error = run, error
+
+
+class TrainingLoop:
+    """Runs at the same place, taken through their tasks in lock-step.
 
     Args:
-        cfgs: the whole runs.
-        folders: one for each; one that holds the same unfinished run resumes.
-        out_dir: where `progress.json` tells of all of them, and where a file named `stop` stops
-            them (one in any of `folders` does so too); the folder itself of a single run.
-        load_mode: "world-model" starts from another run's dynamics, generator and threshold;
-            "agent" also from its heads; "" starts fresh.
-        load_from: checkpoint file, or run folder whose newest task checkpoint is taken; `{seed}`
-            in it is each run's seed.
-        pre_rollout: checkpoint or run folder of an agent that acts before every episode of the
-            learner, in training and evaluation; "" for none. `{seed}` as above.
-        video: film one evaluation episode: "" never, "final" when a task ends, "every" time.
-        wandb: "" for off, "offline" or "online".
-        progress: draw a progress bar.
-        domain: the world, where it cannot be built from a configuration alone.
-
-    Returns:
-        Paths of the `summary.json`.
-
-    Raises:
-        UserError: as `train`, or the runs differ in more than their seed. RunInterrupted.
-        NonFiniteError: training broke, of several seeds after the others have ended.
+        runs: S of them, open. Whatever is the same for all is asked of the first one.
+        home: where to look for the stop file, besides the runs' own folders.
+        board: where several of them stand together.
     """
-    start = Start(load_mode, load_from, pre_rollout)
-    if video not in VIDEO:
-        raise unknown("video", video, VIDEO[1:], "or nothing, for none")
-    _check_alike(cfgs)
-    jobs = [
-        _Job(cfg, Path(folder), start.of_seed(cfg.seed))
-        for cfg, folder in zip(cfgs, folders, strict=True)
-    ]
-    home = Path(out_dir)
-    with ExitStack() as held:
-        for out in dict.fromkeys([home, *(job.out for job in jobs)]):
-            with told_to_the_user(out / "config.yaml"):
-                out.mkdir(parents=True, exist_ok=True)
-            held.enter_context(claim.locked(out))
-        for job in jobs:
-            claim.claim(job.out, job.start.record(job.cfg))
-        _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
-    return [job.out / "summary.json" for job in jobs]
 
+    def __init__(self, runs: Sequence[Run], home: Path, film: Film, board: Progress | None):
+        self.runs, self.first, self.home = runs, runs[0], home
+        self.film, self.board = film, board
+        self.budget = self.first.cfg.budget
+        self.stop_files = [out / "stop" for out in dict.fromkeys([home, *(r.out for r in runs)])]
+        self.team = SeedBatch.of([run.agent for run in self.runs])
+        self.stop_asked = False
+        self.saved, self.pause = time.monotonic(), SAVE_SECONDS
 
-@dataclass(frozen=True)
-class _Job:
-    """A run to be taken to its end."""
+    def go(self, fresh: Sequence[Run]) -> None:
+        """To the end of the last task.
 
-    cfg: RunConfig
-    out: Path
-    start: Start
+        Args:
+            fresh: those of the runs that have never been saved.
+        """
+        for run in fresh:
+            run.begin()
+        if fresh:
+            self._save()
+        while self.first.task < len(self.first.names):
+            self._learn_task()
+            self._finish_task()
+        self._summarise("complete")
+        self._show("done")
 
+    def _learn_task(self) -> None:
+        first, runs = self.first, self.runs
+        steps = self.budget.steps_of(first.task)
+        play = collector(self.team, runs, self._watching)
+        chunk = 1
+        while first.task_env_steps < steps or self.team.pending:
+            self._pause_if_asked()
+            if self.team.pending:
+                began = time.monotonic()
+                self.team.update(min(chunk, self.team.pending))
+                self._check_finite()
+                took = time.monotonic() - began
+                chunk = max(1, min(200, round(chunk * min(4.0, CHUNK_SECONDS / max(took, 1e-3)))))
+                self._show("update")
+                continue
+            self._report()
+            if first.task_env_steps >= first.next_eval:
+                self._evaluate()
+                for run in runs:
+                    run.next_eval += self.budget.eval_every
+            self._show("collect")
+            play.collect()
+        play.close()
+        self._report(final=True)
 
-@dataclass(frozen=True)
-class _Options:
-    """How a process records its work."""
+    def _check_finite(self) -> None:
+        for run in self.runs:
+            with self._watching(run):
+                run.agent.check_finite()
 
-    home: Path
-    video: str
-    wandb: str
-    tensorboard: bool
-    progress: bool
-    domain: Domain | None
+    def _report(self, final: bool = False) -> None:
+        for run in self.runs:
+            with self._watching(run):
+                run.report(final)
 
-
-def _check_alike(cfgs: Sequence[RunConfig]) -> None:
-    """Raises UserError unless every configuration has a seed of its own, and nothing else."""
-    first, *others = [configs.to_dict(cfg) for cfg in cfgs]
-    for other in others:
-        if different := differences(first, other | {"seed": first["seed"]}):
-            raise UserError(
-                f"runs that differ in more than their seed cannot train together "
-                f"({'; '.join(different[:4])}); train them one by one"
-            )
-    seeds = [cfg.seed for cfg in cfgs]
-    if len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds {seeds} hold one twice; name every seed once")
-
-
-def _train(jobs: Sequence[_Job], options: _Options) -> None:
-    """Trains team after team until every run is complete or broke."""
-    broke: dict[int, str] = {}  # words alone: the error itself would keep its agents alive
-    while todo := [j for j in jobs if j.cfg.seed not in broke and not is_complete(j.out)]:
+    @contextmanager
+    def _watching(self, run: Run) -> Iterator[None]:
+        """Keeps the state of a run that breaks, and says which one it is."""
         try:
-            _train_team(jobs, _next_team(todo), options)
-        except Broke as error:
-            if len(jobs) == 1:
-                raise error.error from None
-            broke[error.run.cfg.seed] = str(error)
-    if broke:
-        told = "; ".join(f"seed {seed}: {error}" for seed, error in broke.items())
-        rest = ", ".join(str(job.cfg.seed) for job in jobs if job.cfg.seed not in broke)
-        raise NonFiniteError(told + (f". The other seeds ({rest}) are complete" if rest else ""))
+            yield
+        except NonFiniteError as error:
+            run.save_broken()
+            raise Broke(run, error) from error
 
+    # --- looking ---------------------------------------------------------------------------
 
-def _next_team(jobs: Sequence[_Job]) -> list[tuple[_Job, Path | None]]:
-    """The runs that can go on from the same place, as many as possible, with their checkpoints.
+    def _evaluate(self, final: bool = False) -> list[Episodes]:
+        """Measures the learners on the task that they learn; returns the episodes played."""
+        self._show("evaluate")
+        task, filmed = self.first.task, self.film.wanted(final)
+        poses: list[list[np.ndarray]] | None = [[] for _ in self.runs] if filmed else None
+        played = self._test(task, f"eval/{task}/{self.first.agent.steps}", poses=poses)
+        for run, episodes in zip(self.runs, played, strict=True):
+            run.evaluated(episodes)
+        for other in self._others(task):
+            again = self._test(other, f"eval/{task}/{self.first.agent.steps}/{other}")
+            for run, episodes in zip(self.runs, again, strict=True):
+                run.monitored(other, episodes)
+        if self.board:
+            results = [run.progress.last_return for run in self.runs]
+            self.board.result(sum(results) / len(results), self.first.progress.optimum)
+        if poses:
+            self._show("film")
+            for run, taken, episodes in zip(self.runs, poses, played, strict=True):
+                run.film(self.film, taken, episodes)
+        return played
 
-    Of two places that equally many have, the newer one.
-    """
-    known = [places(job.out) for job in jobs]
-    every = {place for found in known for place in found}
-    best = max(every, key=lambda place: (sum(place in found for found in known), place))
-    return [(job, found[best]) for job, found in zip(jobs, known, strict=True) if best in found]
+    def _others(self, task: int) -> list[int]:
+        """Tasks that are looked at beside the one that is learnt."""
+        many = {"current": 0, "seen": task, "all": len(self.first.names)}[self.budget.eval_tasks]
+        return [other for other in range(many) if other != task]
 
+    def _test(
+        self,
+        task: int,
+        stream: str,
+        heads: Sequence[Any] | None = None,
+        poses: Sequence[list[np.ndarray]] | None = None,
+    ) -> list[Episodes]:
+        """Evaluation episodes of every run on a task; leaves all generators of the runs alone."""
+        draws = [generator(run.cfg.seed, stream, run.device) for run in self.runs]
+        envs = [run.world(task) for run in self.runs]
+        played = evaluate.play_team(
+            *(self.team, envs, self.budget.eval_episodes, draws),
+            explore=False,
+            act_generators=draws,
+            heads=heads,
+            poses=poses,
+        )
+        kept = []
+        for run, env, episodes in zip(self.runs, envs, played, strict=True):
+            with self._watching(run):
+                kept.append(run.tested(task, episodes, env))
+        return kept
 
-def _train_team(
-    jobs: Sequence[_Job],
-    team: Sequence[tuple[_Job, Path | None]],
-    options: _Options,
-) -> None:
-    """Takes runs that stand at the same place to their end.
+    def _finish_task(self) -> None:
+        """Last evaluation, every earlier task again, the audit, the task's own checkpoint."""
+        index = self.first.task
+        for run, played in zip(self.runs, self._evaluate(final=True), strict=True):
+            run.domain.hold_out(
+                run.met, index, played.obs, played.action, played.reward, played.length
+            )
+            run.heads.append(run.agent.skill())
+        self._show("audit")
+        finals = []
+        for earlier in range(index + 1):
+            heads = [run.agent.load_heads(run.heads[earlier]) for run in self.runs]
+            finals.append(self._test(earlier, f"final/{index}/{earlier}", heads))
+        for run, played in zip(self.runs, zip(*finals, strict=True), strict=True):
+            run.finish_task(played)
+        self._save()
+        self._summarise("running")
 
-    Args:
-        jobs: all of them, for the common progress.
-        team: these, with the checkpoints that they go on from.
-    """
-    cfg = team[0][0].cfg
-    device = families.choose_device(cfg.device)
-    domain = options.domain or worlds.build(cfg.env, cfg.tasks, device)
-    acting: dict[str, Any] = {}  # who acts first, shared by seeds that name the same agent
-    runs = []
-    for job, _ in team:
-        place = job.start.pre_rollout
-        if place not in acting:
-            acting[place] = sources.first_actors(place, domain.tasks, job.cfg, device)
-        runs.append(Run(job.cfg, job.out, job.start, device, domain, acting[place]))
-    recording = {"tensorboard": options.tensorboard, "wandb_mode": options.wandb}
-    alone = len(jobs) == 1
-    with ExitStack() as open_files:
-        for run, (_, saved) in zip(runs, team, strict=True):
-            open_files.callback(run.close)
-            run.open(saved, show=alone and options.progress, **recording)
-        board = None
-        if not alone:
-            board = _board(jobs, runs, options)
-            open_files.callback(board.close)
-        film = Film(options.video)
-        open_files.callback(film.close)
-        walk = Walk(runs, options.home, film, board)
-        with machine.settled(cfg, device, walk.team.compile), _interrupts(walk):
-            walk.go([run for run, (_, saved) in zip(runs, team, strict=True) if saved is None])
+    # --- saving and telling --------------------------------------------------------------
 
+    def _pause_if_asked(self) -> None:
+        """Saves when it is time to, and stops cleanly when somebody asks for it."""
+        first, stops = self.first, [path for path in self.stop_files if path.exists()]
+        if self.stop_asked or stops:
+            self._save()
+            for path in stops:
+                path.unlink(missing_ok=True)
+            seeds = ", ".join(str(run.cfg.seed) for run in self.runs)
+            raise RunInterrupted(
+                f"stopped at {first.env_steps} env steps of task '{first.names[first.task]}'"
+                f"{f' in each of seeds {seeds}' if self.board else ''}, saved; "
+                f"resume with: python -m lib resume {self.home}"
+            )
+        if first.task_env_steps >= first.next_save or time.monotonic() - self.saved > self.pause:
+            self._save()
 
-def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Progress:
-    """Progress of all runs as one piece of work, those that others have a turn for included."""
-    here = {run.cfg.seed for run in runs}
-    return Progress(
-        options.home,
-        runs[0].names,
-        runs[0].cfg.budget.steps_before(len(runs[0].names)),
-        show=options.progress,
-        seeds=[job.cfg.seed for job in jobs],
-        elsewhere=sum(_env_steps(job) for job in jobs if job.cfg.seed not in here),
-    )
+    def _save(self) -> None:
+        """Saves every run, and only then forgets what each had saved before."""
+        began = time.monotonic()
+        for run in self.runs:
+            run.save()
+        for run in self.runs:
+            run.rotation.settle()
+        self.saved = time.monotonic()
+        self.pause = max(SAVE_SECONDS, (self.saved - began) / SAVE_SHARE)
 
+    def _summarise(self, status: str) -> None:
+        for run in self.runs:
+            run.summarise(status, len(self.runs))
 
-def _env_steps(job: _Job) -> int:
-    """Env steps of a run that is not being trained just now."""
-    if is_complete(job.out):
-        return job.cfg.budget.steps_before(len(job.cfg.tasks))
-    return env_steps_done(job.cfg, max(places(job.out)))
-
-
-@contextmanager
-def _interrupts(walk: Walk) -> Iterator[None]:
-    """Makes the first Ctrl-C a request to save and stop; the second one acts at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ask(signum: int, frame: Any) -> None:
-        if walk.stop_asked:
-            raise KeyboardInterrupt
-        walk.stop_asked = True
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def _show(self, phase: str) -> None:
+        for run in self.runs:
+            run.show(phase)
+        if self.board:
+            each = [run.standing() for run in self.runs]
+            summed = {name: sum(one[name] for one in each) for name in each[0]}
+            self.board.show(phase, **summed | {"task_index": self.first.task})

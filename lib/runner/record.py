@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from lib.errors import UserError, unknown
-from lib.runner.files import atomic_write, told_to_the_user
+from lib.core.errors import UserError, unknown
+from lib.core.files import atomic_write, told_to_the_user
 
 WANDB_MODES = ("", "offline", "online")
 WANDB_PROJECT = "continual-model-based-rl"

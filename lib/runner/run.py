@@ -1,6 +1,6 @@
 """One run in its folder: where it stands, what it writes down, how it is saved and found again.
 
-`lib.runner.walk` walks one run, or several that differ by their seed in lock-step; what is here
+`lib.runner.loop` walks one run, or several that differ by their seed in lock-step; what is here
 concerns one seed and is the same for both. A run knows its agent by `begin_task`, `roles`,
 `store`, `pending`, `report`, `world`, `heads_copy`, `state_dict` and their loading halves.
 """
@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import config as configs
-from lib import families
-from lib.config import RunConfig
+from lib.algos import registry
+from lib.core import config as configs
+from lib.core.config import RunConfig
+from lib.core.errors import NonFiniteError, UserError
+from lib.core.seeding import Streams, generator
+from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv
-from lib.errors import NonFiniteError, UserError
-from lib.lanes import leaf_map
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, sources
+from lib.runner import checkpoint, warm_start
 from lib.runner.checkpoint import Rotation
 from lib.runner.evaluate import results, returns, unbroken
 from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
-from lib.runner.sources import FirstActor, Start
 from lib.runner.summary import Log, differences, write_arrays, write_summary
-from lib.seeding import Streams, generator
+from lib.runner.warm_start import FirstActor, Start
 
 Place = tuple[int, int, int]  # task, decisions and updates in it: in order, and never twice
 BEGINNING: Place = (0, 0, 0)
@@ -80,7 +80,7 @@ class Run:
         self.cfg, self.out, self.device = cfg, out, device
         self.start, self.domain, self.first_actors = start, domain, first_actors
         self.streams = Streams(cfg.seed, device)
-        self.agent = families.build_agent(cfg, domain, self.streams, device)
+        self.agent = registry.build_agent(cfg, domain, self.streams, device)
         self.names = [task.name for task in domain.tasks]
         self.rotation = Rotation(out / "checkpoints")
         self.recorder: Recorder
@@ -131,7 +131,7 @@ class Run:
 
     def begin(self) -> None:
         """Opens the first task, with another run's world model or agent where asked."""
-        loaded = sources.load_for(self.agent, self.start) if self.start.load_mode else {}
+        loaded = warm_start.load_for(self.agent, self.start) if self.start.load_mode else {}
         if loaded:
             self.agent.load_world_model(loaded["world_model"])
         self._begin_task()
@@ -150,7 +150,7 @@ class Run:
         env, first = self.domain.make(task), self.first_actors.get(task)
         if first is None or role != "learner":
             return env
-        return sources.PreRollout(env, first, self.cfg.budget.pre_rollout)
+        return warm_start.PreRollout(env, first, self.cfg.budget.pre_rollout)
 
     def sound(self, episodes: Episodes, env: VectorEnv) -> Episodes:
         """The episodes just played whose physics stayed finite; counts the others."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib import config as configs
-from lib.config import RunConfig
-from lib.runner.files import atomic_write
+from lib.core import config as configs
+from lib.core.config import RunConfig
+from lib.core.files import atomic_write
 from lib.runner.provenance import commit, hardware, versions
 
 

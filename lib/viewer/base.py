@@ -25,9 +25,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lib.errors import UserError
-from lib.kernel import FILMS, UNATTENDED
-from lib.runner.files import atomic_write
+from lib.core.errors import UserError
+from lib.core.files import atomic_write
+from lib.core.kernel import FILMS, UNATTENDED
 
 SPEEDS = {"slow": 1000, "normal": 500, "fast": 200, "very fast": 80}  # milliseconds a picture
 DPI = 80  # of pictures on the screen

@@ -18,8 +18,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lib import folders, plots
-from lib.errors import UserError
+from lib.core.errors import UserError
+from lib.experiments import folders
+from lib.plotting import charts
 from lib.runner.record import describe
 from lib.viewer.base import DPI, Shown, in_words, png
 
@@ -149,7 +150,7 @@ class Browser(Shown):
     def _draw(self, ax: Axes) -> None:
         curves = {name: self.logs[name].curve(self.metric) for name in self.picked}
         drawn = {name: curve for name, curve in curves.items() if len(curve[0])}
-        plots.series(drawn, "environment steps of the whole run", _label(self.metric), ax=ax)
+        charts.series(drawn, "environment steps of the whole run", _label(self.metric), ax=ax)
         if not drawn:
             ax.text(0.5, 0.5, "nothing logged yet", ha="center", transform=ax.transAxes)
         elif len(drawn) == 1:

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from lib.errors import UserError
-from lib.imagine import filmstrip
-from lib.plots import BLACK, CYCLE
+from lib.analysis.open_loop import filmstrip
+from lib.core.errors import UserError
+from lib.plotting.charts import BLACK, CYCLE
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 LONGEST = 600  # pictures; more would take minutes to prepare and hundreds of MB

@@ -16,10 +16,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from lib import maps, results
-from lib.errors import UserError
-from lib.measures import ACCURACY, ERROR, Measure
-from lib.plots import VERMILION
+from lib.analysis import results
+from lib.analysis.measures import ACCURACY, ERROR, Measure
+from lib.core.errors import UserError
+from lib.plotting import maps
+from lib.plotting.charts import VERMILION
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 MAPS = {"accuracy": "right-cell accuracy", "error": ERROR.axis, "dreams": "what is dreamt of"}

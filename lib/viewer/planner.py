@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from lib.errors import UserError
-from lib.maps import grid_background
-from lib.plots import BLACK, BLUE, ORANGE, VERMILION
+from lib.core.errors import UserError
+from lib.plotting.charts import BLACK, BLUE, ORANGE, VERMILION
+from lib.plotting.maps import grid_background
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 MOST = 120  # candidates drawn of a search; more would hide each other

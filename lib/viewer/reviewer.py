@@ -15,9 +15,10 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from lib import maps, reviews
-from lib.errors import UserError
-from lib.reviews import Review
+from lib.analysis import reviewer_reward
+from lib.analysis.reviewer_reward import Review
+from lib.core.errors import UserError
+from lib.plotting import maps
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 REACH = 5  # nats that the threshold may be turned to each side of the run's own
@@ -50,7 +51,9 @@ class Reviewing(View):
     ):
         self.found, self.marks, self.title = list(found), dict(marks or {}), title
         if not self.found:
-            raise UserError("no review was given; `lib.reviews` makes them from models or a run")
+            raise UserError(
+                "no review was given; `lib.analysis.reviewer_reward` makes them from models or a run"
+            )
         own = self.found[-1].threshold
         around = np.round(own) + np.arange(-REACH, REACH + 1)
         around = around[np.abs(around - own) >= NEAR]
@@ -116,7 +119,9 @@ class Reviewing(View):
         maps.grid_map(cells, cost, "", "cost: it is still known", share, ax=axes[1])
         title, scale = "reward: gain - cost", {"norm": Normalize(-1, 1), "cmap": "PuOr_r"}
         maps.grid_map(cells, reward, PAID, title, ax=axes[2], **scale)
-        for ax, role, values in zip(axes[3:5], reviews.ROLES, (learner, reviewer), strict=True):
+        for ax, role, values in zip(
+            axes[3:5], reviewer_reward.ROLES, (learner, reviewer), strict=True
+        ):
             label = "share of its steps"
             maps.grid_map(cells, values, label, f"where the {role} was", seen, marks=marks, ax=ax)
         title = "paid, and the reviewer's visits"
@@ -167,7 +172,7 @@ def _values(one: Review, tau: float) -> list[np.ndarray]:
     gain, cost = (maps.per_cell(part) for part in one.parts(tau))
     unknown = np.full(len(one.cells), np.nan)
     shares = []
-    for role in reviews.ROLES:
+    for role in reviewer_reward.ROLES:
         times = one.visits.get(role)
         if times is None:
             shares.append(unknown)
@@ -198,14 +203,14 @@ def review(
     """The reviewer of a finished run, or of models compared in a chapter; see `Reviewing`.
 
     Args:
-        source: a run's folder, or what `lib.reviews.compare` gave for some moments.
+        source: a run's folder, or what `lib.analysis.reviewer_reward.compare` gave for some moments.
         after: of a run, one of its tasks; left out, all that had a reviewer.
     """
     if isinstance(source, str | Path):
-        source = reviews.of_run(source, after)
+        source = reviewer_reward.of_run(source, after)
     elif not (isinstance(source, Sequence) and all(isinstance(one, Review) for one in source)):
         raise UserError(
             f"no reviewer in {source!r}; give a run's folder, or a list of what "
-            "lib.reviews.compare returns"
+            "lib.analysis.reviewer_reward.compare returns"
         )
     return Reviewing(source, thresholds=thresholds, marks=marks, title=title)

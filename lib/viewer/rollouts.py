@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import families, imagine
-from lib.config import RunConfig
-from lib.dreamer import audit
-from lib.dreamer.parts import TASK
-from lib.dreamer.rssm import State
+from lib.algos import registry
+from lib.algos.dreamer import audit
+from lib.algos.dreamer.parts import TASK
+from lib.algos.dreamer.rssm import State
+from lib.analysis import open_loop
+from lib.core.config import RunConfig
+from lib.core.errors import UserError
+from lib.core.seeding import Streams, generator
 from lib.envs import worlds
 from lib.envs.api import Domain, Scene
-from lib.errors import UserError
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, sources
+from lib.runner import checkpoint, warm_start
 from lib.runner.evaluate import play
-from lib.seeding import Streams, generator
 from lib.viewer.base import in_words
 from lib.viewer.film import LONGEST, Scrubber
 
@@ -70,9 +71,9 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         UserError: no checkpoint of such a task, or one that is damaged or of another layout.
     """
     folder = str(folder)
-    path = sources.checkpoint_of(folder, task or after)
+    path = warm_start.checkpoint_of(folder, task or after)
     meta = checkpoint.load_meta(path)
-    cfg = sources.written_by(meta, path)
+    cfg = warm_start.written_by(meta, path)
     domain = worlds.build(cfg.env, cfg.tasks, CPU)
     names, learnt = [one.name for one in domain.tasks], str(meta.get("finished") or "")
     if task and task != learnt:  # a file was given, not a folder
@@ -90,21 +91,21 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         agent, known = _dreaming(path, cfg, domain), _dreamt
         horizon = cfg.behaviour.horizon
     if after and after != learnt:
-        other = sources.checkpoint_of(folder, after)
-        agent.load_world_model(sources.load(agent, other, with_heads=False)[0]["world_model"])
+        other = warm_start.checkpoint_of(folder, after)
+        agent.load_world_model(warm_start.load(agent, other, with_heads=False)[0]["world_model"])
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
     return Player(agent, cfg, domain, index, moment, every or horizon, known)
 
 
 def _planning(path: Path, cfg: RunConfig) -> Any:
-    return sources.FirstActor(path, cfg, CPU).agent
+    return warm_start.FirstActor(path, cfg, CPU).agent
 
 
 def _dreaming(path: Path, cfg: RunConfig, domain: Domain) -> Any:
     """A Dreamer that acts, with a replay of no size to speak of."""
     small = replace(cfg, replay=replace(cfg.replay, capacity=cfg.env.episode_length))
-    agent = families.build_agent(small, domain, Streams(0, CPU), CPU)
-    state, _ = sources.load(agent, path, with_heads=True)
+    agent = registry.build_agent(small, domain, Streams(0, CPU), CPU)
+    state, _ = warm_start.load(agent, path, with_heads=True)
     agent.load_world_model(state["world_model"])
     agent.load_agents(state)
     return agent
@@ -116,7 +117,7 @@ def _dreaming(path: Path, cfg: RunConfig, domain: Domain) -> Any:
 def _planned(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
     """TD-MPC: a latent is an observation. obs (T+1, L), action (T, A)."""
     heads, predict = who.agent.learner.heads, who.agent.world(torch.Generator()).predict
-    pieces = list(imagine.restarted(predict, obs, action, who.every))
+    pieces = list(open_loop.restarted(predict, obs, action, who.every))
     seen = torch.cat([obs[:1], *(piece[1:] for piece in pieces)])
     ghosts = [
         who.domain.pose_of(piece, poses[start * who.every])[1:]

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib import maps
+from lib.core.errors import UserError
+from lib.core.seeding import generator
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
-from lib.errors import UserError
-from lib.runner import checkpoint, sources
-from lib.seeding import generator
+from lib.plotting import maps
+from lib.runner import checkpoint, warm_start
 from lib.viewer.base import in_words
 from lib.viewer.planner import Planning, Recorder, Search
 
@@ -110,15 +110,15 @@ def plans(folder: str | Path, task: str = "", seed: int = 0, steps: int = MOST_S
 
     A folder that holds no such agent is said in one line.
     """
-    path = sources.checkpoint_of(str(folder), task)
+    path = warm_start.checkpoint_of(str(folder), task)
     meta = checkpoint.load_meta(path)
-    cfg = sources.written_by(meta, path)
+    cfg = warm_start.written_by(meta, path)
     if cfg.family != "tdmpc":
         raise UserError(
             f"'{folder}' is a run of method '{cfg.method_name}', whose policy acts at once and "
             "searches nothing; take a run of TD-MPC or DRAGO"
         )
-    actor = sources.FirstActor(path, cfg, torch.device("cpu"))
+    actor = warm_start.FirstActor(path, cfg, torch.device("cpu"))
     domain = worlds.build(cfg.env, cfg.tasks)
     names = [one.name for one in domain.tasks]
     index = names.index(actor.name)

@@ -29,10 +29,10 @@ from pathlib import Path
 
 import torch
 
-from lib import bench
-from lib.errors import UserError, unknown
-from lib.families import choose_device
-from lib.places import shown
+from lib.analysis import bench
+from lib.core.errors import UserError, unknown
+from lib.algos.registry import choose_device
+from lib.core.paths import shown
 from tests.benchmarks import dreamer, engine, environments, starts, viewing, whole
 from tests.benchmarks.engine import Engine, Scale
 from tests.benchmarks.learners import Size

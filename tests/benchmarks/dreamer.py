@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lib import families, machine
-from lib.dreamer.agent import DreamerAgent
-from lib.dreamer.settings import DreamerRun
-from lib.dreamer.team import Team
+from lib.algos.dreamer.agent import DreamerAgent
+from lib.algos.dreamer.settings import DreamerRun
+from lib.core.seeding import Streams
+from lib.engine import machine
+from lib.engine.cuda_graphs import WARM_UP
+from lib.engine.seed_batch import SeedBatch
 from lib.envs import worlds
 from lib.envs.api import Domain
-from lib.graphs import WARM_UP
+from lib.experiments import run_config
 from lib.replay.buffer import Episodes
-from lib.seeding import Streams
 from tests.benchmarks.measure import Form, Found, Line, compare
 from tests.oracle.dreamer import PlainDreamer
 
@@ -65,7 +66,7 @@ class Dream:
         # Visits are counted once per episode on the host: no part of an update or a decision.
         unpaid = {"explore.bonus": "none"} if method == "dreamer" else {}
         overrides = dict(self.overrides) | products | unpaid
-        return families.resolve({"preset": self.preset, "method": method, "overrides": overrides})
+        return run_config.resolve({"preset": self.preset, "method": method, "overrides": overrides})
 
 
 def dreams(device: torch.device, quick: bool) -> tuple[Dream, ...]:
@@ -90,14 +91,14 @@ class Dreamers:
         build = DreamerAgent if form == "fast" else PlainDreamer
         self.agents = [self._agent(build, seed, episodes) for seed in range(seeds)]
         self.obs = episodes.obs[:, 0]
-        self.team = Team(self.agents) if form == "fast" else None
+        self.team = SeedBatch(self.agents) if form == "fast" else None
 
     def _agent(self, build: type[DreamerAgent], seed: int, episodes: Episodes) -> DreamerAgent:
         world, streams = self.domain, Streams(seed, self.device)
         agent = build(self.cfg, world.obs_space, world.actions, streams, self.device)
         agent.begin_task(0)
         agent.store("learner", episodes)
-        agent.stepped(self.cfg.update.prefill)  # no longer at random
+        agent.count_steps(self.cfg.update.prefill)  # no longer at random
         return agent
 
     def settled(self) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from lib.graphs import WARM_UP
+from lib.engine.cuda_graphs import WARM_UP
 from tests.benchmarks.dreamer import Dream
 from tests.benchmarks.learners import FORMS, Learners, Size
 from tests.benchmarks.measure import Effort, Form, Found, Line, compare, count_flops

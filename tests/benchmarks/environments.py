@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 
 from lib.envs import worlds
-from lib.envs.grid import FourRooms
-from lib.envs.rooms import named_tasks
-from lib.envs.table import GridBatch, GridTable
+from lib.envs.grid.env import FourRooms
+from lib.envs.grid.rooms import named_tasks
+from lib.envs.grid.table import GridBatch, GridTable
 from tests.benchmarks import control
 from tests.benchmarks.engine import Engine, count
 from tests.benchmarks.learners import Size

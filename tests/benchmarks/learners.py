@@ -1,6 +1,6 @@
 """Learners at work, in the plain form and in the fast one, as the measurements need them.
 
-A *size* is a preset of `lib.tdmpc.presets`. Ramps are off, so every plan has the whole horizon,
+A *size* is a preset of `lib.algos.tdmpc.presets`. Ramps are off, so every plan has the whole horizon,
 and so is random warm-up; replay holds random episodes of the real world. Nothing else differs
 from a run.
 
@@ -16,15 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib import bench, families, machine
+from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.analysis import bench
+from lib.core.seeding import Streams
+from lib.engine import machine
+from lib.engine.seed_batch import SeedBatch
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
+from lib.experiments import run_config
 from lib.replay.buffer import Episodes
 from lib.runner.evaluate import unbroken
-from lib.seeding import Streams
-from lib.tdmpc.drago import ContinualAgent
-from lib.tdmpc.settings import TdmpcRun
-from lib.tdmpc.team import Team
 from tests.oracle.agent import PlainAgent
 
 FORMS = ("reference", "fast")
@@ -64,11 +66,11 @@ class Size:
         dotted = {key.replace("__", "."): value for key, value in changes.items()}
         lower = LOWER if self.lower and form == "fast" else {}
         overrides = STEADY | dict(self.overrides) | lower | dotted
-        return families.resolve({"preset": self.preset, "overrides": overrides})
+        return run_config.resolve({"preset": self.preset, "overrides": overrides})
 
     def published(self) -> TdmpcRun:
         """The preset as a run has it, with ramps and warm-up, to count what a run does."""
-        return families.resolve({"preset": self.preset, "overrides": dict(self.overrides)})
+        return run_config.resolve({"preset": self.preset, "overrides": dict(self.overrides)})
 
 
 class Learners:
@@ -80,11 +82,11 @@ class Learners:
         self.cfg, self.form, self.device = cfg, form, device
         self.domain: Domain = worlds.build(cfg.env, cfg.tasks, device)
         self.agents = [self._agent(seed) for seed in range(seeds)]
-        self.team: Team | None = None
+        self.team: SeedBatch | None = None
         for index in range(task + 1):
             self.begin(index)
         if form == "fast":
-            self.team = Team(self.agents)
+            self.team = SeedBatch(self.agents)
 
     def _agent(self, seed: int) -> Any:
         world = self.domain

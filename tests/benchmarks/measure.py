@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.bench import Row, better, to_dict
-from lib.runner.files import atomic_write
+from lib.analysis.bench import Row, better, to_dict
+from lib.core.files import atomic_write
 from lib.runner.provenance import commit, hardware, versions
 
 GIGA = 1e9

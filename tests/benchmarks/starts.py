@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from lib.places import ROOT
+from lib.core.paths import ROOT
 from tests.benchmarks.engine import Engine, updates_until_settled
 from tests.benchmarks.learners import FORMS, Learners, Size
 from tests.benchmarks.measure import Line, row

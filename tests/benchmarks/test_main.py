@@ -5,9 +5,10 @@ import re
 import pytest
 import torch
 
-from lib import bench, families
+from lib.analysis import bench
+from lib.core.seeding import generator
 from lib.envs import worlds
-from lib.seeding import generator
+from lib.experiments import run_config
 from tests.benchmarks import __main__ as program
 from tests.benchmarks import starts
 from tests.benchmarks.dreamer import Dream, Dreamers
@@ -126,7 +127,7 @@ def test_dreamers_learn_and_decide_for_every_seed(form):
     decide()
     dreamers.update()
     assert [agent.updates for agent in dreamers.agents] == [1, 1]
-    assert not any(agent.at_random for agent in dreamers.agents)
+    assert not any(agent.acts_at_random() for agent in dreamers.agents)
 
 
 @pytest.mark.parametrize("form", ["reference", "fast"])
@@ -160,7 +161,7 @@ def test_the_fast_form_is_faster(capsys):
 
 
 def test_bodies_give_episodes_to_measure_with():
-    config = families.resolve({"preset": "cheetah-quick", "method": "drago"})
+    config = run_config.resolve({"preset": "cheetah-quick", "method": "drago"})
     domain = worlds.build(config.env, config.tasks)
     episodes = random_episodes(domain.make(0), 2, generator(0, "episodes"))
     assert len(episodes.obs) == 2 and bool(episodes.reward.isfinite().all())

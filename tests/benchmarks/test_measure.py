@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from lib import bench
+from lib.analysis import bench
 from tests.benchmarks import measure
 from tests.benchmarks.measure import Effort, Form, Found, Line
 

@@ -17,11 +17,11 @@ def test_without_a_slow_call_one_call_is_enough():
 
 
 def test_memory_is_the_most_that_was_held_since():
-    meter = starts.memory_meter(torch.device("cpu"))
-    before = meter()
+    running_means = starts.memory_meter(torch.device("cpu"))
+    before = running_means()
     block = bytearray(os.urandom(1)) * (256 * 2**20)
     del block
-    assert before < 1 and meter() > 32
+    assert before < 1 and running_means() > 32
 
 
 def test_a_process_that_fails_says_why(monkeypatch):

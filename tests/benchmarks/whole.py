@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import torch
 
-from lib.bench import BARE
-from lib.tdmpc.settings import TdmpcRun
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.analysis.bench import BARE
 from tests.benchmarks import environments, starts
 from tests.benchmarks.engine import Engine, form
 from tests.benchmarks.learners import Size, random_episodes
@@ -41,7 +41,7 @@ class Work:
 
 
 def work(cfg: TdmpcRun, task: int) -> Work:
-    """Counts one task by walking through its rounds of collecting, as `lib.runner.loop` does."""
+    """Counts one task by walking through its rounds of collecting, as `lib.runner.training` does."""
     budget, learning, each = cfg.budget, cfg.learning, cfg.env.decisions
     roles = ("learner", "reviewer") if cfg.method.review and task else ("learner",)
     stored, plans = dict.fromkeys(roles, 0), {"learner": 0, "reviewer": 0}

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from lib.places import NOTEBOOKS
+from lib.core.paths import NOTEBOOKS
 
 CHAPTER = """\
 # %% [markdown]

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from lib import book
-from lib.lab.server import arguments
+from lib.workbook import book
+from lib.workbook.lab.server import arguments
 from tests.browser import pages
 
 UP = 60  # seconds that the server may take
@@ -22,7 +22,7 @@ def address(installed, tmp_path_factory):
     book.build(folder=folder, films=root / "films")
     log = root / "log"
     options = [f"--LabApp.workspaces_dir={root / 'tabs'}", "--no-browser", "--port=0"]
-    serve = "import sys; from lib.lab import server; server.serve(sys.argv[1:])"
+    serve = "import sys; from lib.workbook.lab import server; server.serve(sys.argv[1:])"
     command = [sys.executable, "-c", serve, *arguments("00_short", root), *options]
     with open(log, "w") as file:
         server = subprocess.Popen(command, stdout=file, stderr=file, cwd=root)

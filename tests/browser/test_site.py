@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lib import book, site
+from lib.workbook import book, site
 from tests.browser import pages
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lib.envs.table import GridTable
+from lib.envs.grid.table import GridTable
 
 READS_THE_DEVICE = ("_local_scalar_dense", "nonzero", "equal.default", "is_nonzero", "item")
 

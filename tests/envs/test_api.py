@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.envs.api import ActionSpace
+from lib.core.spaces import ActionSpace
 
 
 def test_random_discrete_actions_are_one_hot_and_follow_the_warmup_chances(generator):

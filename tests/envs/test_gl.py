@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from lib.core.errors import UserError
 from lib.envs import gl
-from lib.errors import UserError
 
 
 @pytest.fixture(autouse=True)

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from lib import families
-from lib.config import merge
+from lib.algos.tdmpc.presets import PRESETS
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core.config import merge
+from lib.core.errors import UserError
 from lib.envs import worlds
 from lib.envs.control.domain import ControlDomain
-from lib.envs.stream import GridDomain
-from lib.errors import UserError
-from lib.tdmpc.presets import PRESETS
-from lib.tdmpc.settings import TdmpcRun
+from lib.envs.grid.domain import GridDomain
+from lib.experiments import run_config
 
 CHEETAH = merge(TdmpcRun(), PRESETS["cheetah-quick"]).env
 
@@ -27,7 +27,7 @@ def test_a_domain_is_chosen_by_name():
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_domain_tells_what_the_runner_asks(preset):
-    run = families.resolve({"preset": preset, "method": "tdmpc"})
+    run = run_config.resolve({"preset": preset, "method": "tdmpc"})
     small = merge(run.env, {"size": 9})
     domain = worlds.build(small, run.tasks)
     assert domain.episode_length * domain.action_repeat == run.env.episode_length
@@ -59,7 +59,7 @@ def test_without_mujoco_the_grid_works_and_the_rest_says_what_to_install(monkeyp
 
 @pytest.mark.parametrize("domain", ["cheetah", "walker"])
 def test_what_a_body_shows_is_enough_to_draw_it(domain):
-    world = worlds.build(families.resolve({"preset": f"{domain}-full"}).env, ["run"])
+    world = worlds.build(run_config.resolve({"preset": f"{domain}-full"}).env, ["run"])
     env, draws = world.make(0), torch.Generator().manual_seed(0)
     obs, poses = [env.reset(1, draws)[0]], [env.pose()[0]]
     for _ in range(20):

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from lib import book
-from lib.places import ROOT
+from lib.core.paths import ROOT
+from lib.workbook import book
 from tests.test_environment import make
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib import book
+from lib.workbook import book
 from tests.notebooks.test_runs import printed
 
 CHAPTERS = ("02_world_models", "03_imagination")

@@ -5,7 +5,7 @@ import re
 import nbformat
 import pytest
 
-from lib import book
+from lib.workbook import book
 
 SOURCES = sorted(book.NOTEBOOKS.glob("*.py"))
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lib import book, families, params
-from lib.dreamer.presets import METHODS as DREAMERS
-from lib.dreamer.presets import PRESETS as DREAMED
+from lib.algos.dreamer.presets import METHODS as DREAMERS
+from lib.algos.dreamer.presets import PRESETS as DREAMED
+from lib.algos.tdmpc.presets import METHODS, TRANSFER
+from lib.core.paths import PARAMS
 from lib.envs import worlds
-from lib.places import PARAMS
-from lib.tdmpc.presets import METHODS, TRANSFER
+from lib.experiments import params, run_config
+from lib.workbook import book
 
 FILES = sorted(PARAMS.glob("*.yaml"))
 OF_DREAMERS = [path for path in FILES if yaml.safe_load(path.read_text())["preset"] in DREAMED]
@@ -23,8 +24,8 @@ def declared():
 
 
 def test_the_notebook_declares_what_families_resolve(declared):
-    assert set(declared) == set(families.PARAMETERS)
-    kinds = {name: type(default).__name__ for name, default in families.PARAMETERS.items()}
+    assert set(declared) == set(run_config.PARAMETERS)
+    kinds = {name: type(default).__name__ for name, default in run_config.PARAMETERS.items()}
     assert declared == kinds
 
 
@@ -32,7 +33,7 @@ def test_the_notebook_declares_what_families_resolve(declared):
 def test_a_params_file_can_start_a_run(path, declared):
     found = yaml.safe_load(path.read_text())
     book.check_parameters(found, declared)
-    config = families.resolve(found)
+    config = run_config.resolve(found)
     assert config.name == path.stem.removesuffix("-seeds")  # the runs are those of single seeds
     rest = found["tasks"][len(found["tasks"]) - len(config.tasks) :]  # begun in mid-sequence
     assert list(config.tasks) == rest, "tasks are listed, not left to the preset"
@@ -99,9 +100,9 @@ def test_every_published_command_of_continual_dreamer_has_a_file(name):
 @pytest.mark.parametrize("preset", ["minigrid3", "minihack4", "minihack8"])
 def test_forward_transfer_has_runs_that_it_is_measured_against(preset):
     found = params.read(f"scratch-{preset}", PARAMS)
-    alone = families.resolve(found)
+    alone = run_config.resolve(found)
     for path in OF_DREAMERS:
-        run = families.resolve(yaml.safe_load(path.read_text()))
+        run = run_config.resolve(yaml.safe_load(path.read_text()))
         if run.preset == alone.preset and run.method_name == "continual-dreamer":
             assert (run.tasks, run.env, run.budget) == (alone.tasks, alone.env, alone.budget)
 
@@ -123,9 +124,9 @@ def test_the_settings_that_a_dreamers_comment_tells_are_real_ones(path):
     found = yaml.safe_load(path.read_text())
     told = re.findall(r"-p ([\w.]+)=(\S+)", path.read_text())
     given = {name: yaml.safe_load(value) for name, value in told}
-    plain = {name: value for name, value in given.items() if name in families.PARAMETERS}
+    plain = {name: value for name, value in given.items() if name in run_config.PARAMETERS}
     dotted = found.get("overrides", {}) | {n: v for n, v in given.items() if n not in plain}
-    families.resolve(found | plain | {"overrides": dotted})
+    run_config.resolve(found | plain | {"overrides": dotted})
 
 
 @pytest.mark.parametrize("domain", ["cheetah", "walker"])
@@ -150,8 +151,8 @@ def test_what_a_file_builds_on_can_be_made_with_another_file(path):
     for place in (found.get("load_from"), found.get("pre_rollout")):
         if place:
             source = re.fullmatch(r"outputs/(.*)-s0(/checkpoints/task-1\.safetensors)?", place)[1]
-            theirs = families.resolve(yaml.safe_load((PARAMS / f"{source}.yaml").read_text()))
-            mine = families.resolve(found)
+            theirs = run_config.resolve(yaml.safe_load((PARAMS / f"{source}.yaml").read_text()))
+            mine = run_config.resolve(found)
             assert (theirs.env, theirs.model, theirs.vae) == (mine.env, mine.model, mine.vae)
 
 
@@ -166,7 +167,7 @@ def test_every_transfer_has_a_quick_and_a_full_file(domain):
 def test_tasks_that_begin_with_another_agent_name_one_that_learnt_to():
     for path in FILES:
         found = yaml.safe_load(path.read_text())
-        env = families.resolve(found).env
+        env = run_config.resolve(found).env
         for task in worlds.resolve(env, found["tasks"]):
             assert bool(task.after) == bool(found.get("pre_rollout")), path.stem
             if task.after:
@@ -195,8 +196,8 @@ def test_the_plain_name_of_a_body_is_the_published_setting(name):
 def test_several_seeds_have_a_file_that_differs_from_that_of_one_in_the_seeds_alone(name):
     found = params.read(f"{name}-seeds", PARAMS)
     one = params.read(name, PARAMS)
-    assert [config.seed for config in families.resolve_seeds(found)] == [0, 1, 2]
-    assert families.resolve_seeds(found)[0] == families.resolve(one)
+    assert [config.seed for config in run_config.resolve_seeds(found)] == [0, 1, 2]
+    assert run_config.resolve_seeds(found)[0] == run_config.resolve(one)
 
 
 def test_a_sequence_can_be_begun_in_the_middle():

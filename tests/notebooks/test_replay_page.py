@@ -6,7 +6,7 @@ import re
 import jupytext
 import pytest
 
-from lib import book
+from lib.workbook import book
 from tests.notebooks.test_runs import printed
 
 CHAPTER = book.NOTEBOOKS / "05_replay_and_forgetting.py"

@@ -6,8 +6,11 @@ import shutil
 
 import pytest
 
-from lib import book, config, families, params, results
-from lib.runner import loop
+from lib.analysis import results
+from lib.core import config
+from lib.experiments import params, run_config
+from lib.runner import training
+from lib.workbook import book
 from tests.test_readme import fields
 from tests.tiny import SETTINGS, control
 
@@ -133,7 +136,7 @@ def cheetahs(tmp_path_factory):
     for method in ("tdmpc", "drago"):
         cfg = control(method, tasks=["jump", "run"], **sizes)
         cfg = config.merge(cfg, {"name": f"{method}-cheetah-quick"})
-        loop.train(cfg, folder / f"{cfg.name}-s0", tensorboard=False, progress=False)
+        training.train(cfg, folder / f"{cfg.name}-s0", tensorboard=False, progress=False)
     return folder
 
 
@@ -144,7 +147,7 @@ def test_transfer_shows_what_came_of_every_start(cheetahs, tmp_path):
     given = {
         "tasks": ["jump2run", "jump-and-run"],
         "sources": [str(path) for path in sorted(cheetahs.iterdir(), reverse=True)],
-        "overrides": params.from_record(params.record(cfg, families.PARAMETERS))["overrides"],
+        "overrides": params.from_record(params.record(cfg, run_config.PARAMETERS))["overrides"],
         "device": "cpu",
         "out_dir": str(tmp_path / "out"),
     }

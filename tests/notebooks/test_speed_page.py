@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from lib import book
+from lib.workbook import book
+from tests.analysis.test_bench import TOLD, row
 from tests.notebooks.test_runs import printed
-from tests.test_bench import TOLD, row
 
 ROWS = [
     row("plans, 8 states, grid-quick"),

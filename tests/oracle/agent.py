@@ -1,4 +1,4 @@
-"""The plain path: what `lib.tdmpc` computes in batches, graphs and stacks, done one by one.
+"""The plain path: what `lib.algos.tdmpc` computes in batches, graphs and stacks, done one by one.
 
 Tests compare the fast path with it, benchmarks measure the fast path against it. It consumes the
 same random numbers in the same order; everything else is written out anew, so that a mistake in
@@ -10,13 +10,13 @@ Shapes: E environments, H steps of a window, B windows, L observation, A action.
 import torch
 from torch import Tensor
 
-from lib.lanes import drawn
-from lib.optim import Adam
+from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.model import Heads
+from lib.algos.tdmpc.planner import PlanNoise, Trace, ramp, scheduled_horizon
+from lib.algos.tdmpc.variants import Variant, layout, variant
+from lib.core.noise import draw_noise
+from lib.engine.optim import Adam
 from lib.replay.buffer import Windows, join
-from lib.tdmpc.drago import ContinualAgent
-from lib.tdmpc.model import Heads
-from lib.tdmpc.planner import PlanNoise, Trace, ramp, scheduled_horizon
-from lib.tdmpc.variants import Variant, layout, variant
 from tests.oracle import networks
 from tests.oracle import update as plain
 from tests.oracle.plan import Search, of_state
@@ -25,7 +25,7 @@ from tests.oracle.plan import Search, of_state
 class PlainAgent(ContinualAgent):
     """A ContinualAgent that plans for one state at a time and learns one time step at a time."""
 
-    _settled = -1  # era that the optimisers belong to
+    _settled = -1  # tensor_version that the optimisers belong to
 
     # --- acting --------------------------------------------------------------------------
 
@@ -46,7 +46,7 @@ class PlainAgent(ContinualAgent):
         generator = generator or self.streams.act
         if explore and own.counts:
             own.counts.visit(obs)
-        if explore and self.at_random(role):
+        if explore and self.acts_at_random(role):
             return self.actions.random(states, generator, obs.device), None
         horizon = scheduled_horizon(self.horizon, cfg.horizon_ramp, self.steps)
         noise = PlanNoise.draw(states, horizon, self.actions, cfg, generator)
@@ -71,7 +71,7 @@ class PlainAgent(ContinualAgent):
 
     def update(self, n: int) -> None:
         """Runs n updates."""
-        self._settle()
+        self._restack()
         done = min(1.0, self.steps / self.cfg.decisions_per_task)
         scale = 1.0 - (1.0 - self.cfg.learning.lr_end) * done
         for name, (optimizer, _) in self.optimizers.items():
@@ -79,15 +79,15 @@ class PlainAgent(ContinualAgent):
             optimizer.param_groups[0]["lr"] = scale * rate
         for _ in range(n):
             kind = variant(self)
-            self._update(kind, drawn(layout(self, kind), self.streams.update))
+            self._update(kind, draw_noise(layout(self, kind), self.streams.update))
             self.updates += 1
-            self.debt -= 1.0
+            self.updates_due -= 1.0
 
-    def _settle(self) -> None:
+    def _restack(self) -> None:
         """Takes up the optimisers of a task that has begun since."""
-        if self._settled == self.era:
+        if self._settled == self.tensor_version:
             return
-        self._settled = self.era
+        self._settled = self.tensor_version
         held = {"dynamics": self.dynamics_adam, "vae": self.retention.vae_adam}
         for role in self.roles:
             held[f"{role}/heads"] = self.actor(role).heads_adam
@@ -110,7 +110,7 @@ class PlainAgent(ContinualAgent):
         if variant.rehearses and cfg.rehearsal.combine == "separate":
             loss = self._rehearsal(noise["rehearsal"])
             plain.descend(loss, [self.optimizers["dynamics"][0]], None)
-            self.meter.add("rehearsal", {"loss": loss})
+            self.running_means.add("rehearsal", {"loss": loss})
 
     def _train(
         self,
@@ -152,7 +152,7 @@ class PlainAgent(ContinualAgent):
             pairs = zip(own.heads.target_q.parameters(), own.heads.q.parameters(), strict=True)
             for target, online in pairs:
                 target.data.lerp_(online.data, cfg.ema)
-        self.meter.add(f"{role}_update", {**seen.parts, "grad_norm": norm, "policy": told})
+        self.running_means.add(f"{role}_update", {**seen.parts, "grad_norm": norm, "policy": told})
 
     def _review_batch(self, own: Windows, noise: dict[str, Tensor]) -> tuple[Windows, int]:
         """The reviewer's windows and then the learner's, and how many are the reviewer's."""
@@ -183,7 +183,7 @@ class PlainAgent(ContinualAgent):
             loss = loss + self.cfg.method.ewc * penalty
         if variant.rehearses and self.cfg.rehearsal.combine == "joint":
             rehearsal = self._rehearsal(noise["rehearsal"])
-            self.meter.add("rehearsal", {"loss": rehearsal})
+            self.running_means.add("rehearsal", {"loss": rehearsal})
             loss = loss + self.cfg.rehearsal.weight * rehearsal
         return loss
 
@@ -214,13 +214,13 @@ class PlainAgent(ContinualAgent):
             self.retention.vae, pairs, noise["vae/noise"], self.cfg.vae.beta
         )
         plain.descend(loss, [self.optimizers["vae"][0]], self.cfg.learning.grad_clip)
-        self.meter.add("vae", parts)
+        self.running_means.add("vae", parts)
 
     # --- saving --------------------------------------------------------------------------
 
     def state_dict(self, with_replay: bool = True) -> dict:
         """See `ContinualAgent.state_dict`."""
-        if self._settled == self.era:
+        if self._settled == self.tensor_version:
             for optimizer, adam in self.optimizers.values():
                 plain.keep_counts(optimizer, adam)
         return super().state_dict(with_replay)

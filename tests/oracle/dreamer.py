@@ -1,4 +1,4 @@
-"""The plain Dreamer: what `lib.dreamer` computes in batches, graphs and stacks, done one by one.
+"""The plain Dreamer: what `lib.algos.dreamer` computes in batches, graphs and stacks, done one by one.
 
 Tests compare the fast path with it, benchmarks measure the fast path against it. It consumes the
 same random numbers in the same order; everything else is written out anew from the formulas, as
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.dreamer.acting import Memory
-from lib.dreamer.agent import DreamerAgent
-from lib.dreamer.behaviour import Actor, Critic
-from lib.dreamer.parts import EXPLORER, TASK
-from lib.dreamer.rssm import State
-from lib.dreamer.settings import BehaviourConfig, LatentConfig
-from lib.dreamer.world_model import WorldModel
-from lib.lanes import Draw, drawn
-from lib.optim import FlatAdam
+from lib.algos.dreamer.acting import Memory
+from lib.algos.dreamer.agent import DreamerAgent
+from lib.algos.dreamer.behaviour import Actor, Critic
+from lib.algos.dreamer.parts import EXPLORER, TASK
+from lib.algos.dreamer.rssm import State
+from lib.algos.dreamer.settings import BehaviourConfig, LatentConfig
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core.noise import NoiseSpec, draw_noise
+from lib.engine.optim import FlatAdam
 from tests.oracle import dreamer_model as plain
 
 # Policies -----------------------------------------------------------------------------------
@@ -150,12 +150,12 @@ def behaviour_loss(
 class PlainDreamer(DreamerAgent):
     """A DreamerAgent that decides for one observation and learns one step at a time."""
 
-    _settled = -1  # era that the modules belong to
+    _settled = -1  # tensor_version that the modules belong to
 
     def _networks(self) -> dict[str, nn.Module]:
         """The networks as modules whose parameters are views of the rows that are saved."""
-        if self._settled != self.era:
-            self._settled = self.era
+        if self._settled != self.tensor_version:
+            self._settled = self.tensor_version
             rows = {name: adam.row for name, adam in self.trained.items()}
             rows |= {f"slow_{name}": row for name, row in self.slow.items()}
             self._modules = {name: self._module(name, row) for name, row in rows.items()}
@@ -184,13 +184,13 @@ class PlainDreamer(DreamerAgent):
     ) -> tuple[Tensor, Memory | None]:
         """See `DreamerAgent.act`; one observation after the other."""
         generator, episodes = generator or self.streams.act, len(obs)
-        if explore and self.at_random:
+        if explore and self.acts_at_random():
             return self.actions.random(episodes, generator, obs.device), None
         name, greedy = self._policy(explore)
         networks = self._networks()
         model, actor = networks["model"], networks[name]
         layout = {"state": self._latent_draw(episodes), "action": self._action_draw(episodes)}
-        noise, kept = drawn(layout, generator), []
+        noise, kept = draw_noise(layout, generator), []
         for e in range(episodes):
             if memory is None:
                 state = self.parts.initial(1, obs.device)
@@ -213,19 +213,19 @@ class PlainDreamer(DreamerAgent):
         """Whose turn it is, and whether it plays its best action."""
         cfg, acting = self.cfg.explore, EXPLORER[0] if self.parts.explores else TASK[0]
         if explore:
-            turn = self.lived // self.cfg.budget.parallel_envs
+            turn = self.total_env_steps // self.cfg.budget.parallel_envs
             return (TASK[0] if cfg.every and turn % cfg.every else acting), False
         return (TASK[0], True) if cfg.evaluate == "task" else (acting, False)
 
-    def _latent_draw(self, *lead: int) -> Draw:
+    def _latent_draw(self, *lead: int) -> NoiseSpec:
         latent = self.cfg.latent
         kind = "uniform" if latent.kind == "categorical" else "normal"
-        return Draw(kind, (*lead, latent.variables))
+        return NoiseSpec(kind, (*lead, latent.variables))
 
-    def _action_draw(self, *lead: int) -> Draw:
+    def _action_draw(self, *lead: int) -> NoiseSpec:
         if self.actions.discrete:
-            return Draw("uniform", lead)
-        return Draw("normal", (*lead, self.actions.size))
+            return NoiseSpec("uniform", lead)
+        return NoiseSpec("normal", (*lead, self.actions.size))
 
     # --- learning ------------------------------------------------------------------------
 
@@ -234,12 +234,12 @@ class PlainDreamer(DreamerAgent):
         for _ in range(n):
             self._learn()
             self.updates += 1
-            self.lived_updates += 1
-            self.debt -= 1.0
+            self.total_updates += 1
+            self.updates_due -= 1.0
 
     def _learn(self) -> None:
         networks, cfg = self._networks(), self.cfg
-        if self.lived_updates % cfg.behaviour.slow_every == 0:
+        if self.total_updates % cfg.behaviour.slow_every == 0:
             for name in self.parts.critics:
                 self.slow[name].copy_(self.trained[name].row)
         length, rows = cfg.update.length, cfg.update.batch
@@ -248,25 +248,25 @@ class PlainDreamer(DreamerAgent):
         few = 0 < starts < states
         pairs, each, horizon = self.parts.pairs, starts or states, cfg.behaviour.horizon
         layout = {"posterior": self._latent_draw(length, rows)}
-        layout |= {"starts": Draw("uniform", (states,))} if few else {}
+        layout |= {"starts": NoiseSpec("uniform", (states,))} if few else {}
         layout |= {
             "action": self._action_draw(horizon, each * len(pairs)),
             "state": self._latent_draw(horizon, each * len(pairs)),
         }
-        noise = drawn(layout, self.streams.update)
+        noise = draw_noise(layout, self.streams.update)
 
         model = networks["model"]
         loss, seen = plain.model_loss(
             model, batch, self.carried, noise["posterior"], cfg, self.obs_space
         )
         parts = seen.parts | {"grad_norm": self._descend("model", loss)}
-        self.meter.add("model", parts)
+        self.running_means.add("model", parts)
         for mine, last in zip(self.carried, seen.states[-1], strict=True):
             mine.copy_(last)
         if self.parts.explores:
             loss = plain.ensemble_loss(networks["ensemble"], seen.states, batch.action)
             norm = self._descend("ensemble", loss)
-            self.meter.add("ensemble", {"ensemble": loss.detach(), "grad_norm": norm})
+            self.running_means.add("ensemble", {"ensemble": loss.detach(), "grad_norm": norm})
 
         state = State(*(torch.cat(part) for part in zip(*seen.states, strict=True)))
         terminal = batch.terminal.flatten()
@@ -284,7 +284,7 @@ class PlainDreamer(DreamerAgent):
         norms = {name: self._descend(name, loss) for name, loss in losses.items()}
         for (actor, critic), parts in zip(pairs, logged, strict=True):
             parts |= {"actor_grad_norm": norms[actor], "critic_grad_norm": norms[critic]}
-            self.meter.add("behaviour" if actor == "actor" else "exploration", parts)
+            self.running_means.add("behaviour" if actor == "actor" else "exploration", parts)
 
     def _imagined(
         self,

@@ -1,6 +1,6 @@
 """DreamerV2's world model and Plan2Explore's ensemble as their formulas have them: step by step.
 
-The modules of `lib.dreamer` lend their layers; what is done with them is written out anew: one
+The modules of `lib.algos.dreamer` lend their layers; what is done with them is written out anew: one
 record of a sequence after the other, the prior within the scan, every head at every step, one
 member of the ensemble after the other.
 
@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.dreamer.explore import Ensemble
-from lib.dreamer.networks import NORM_EPS, ImageEncoder, SymbolEncoder
-from lib.dreamer.rssm import Rssm, State
-from lib.dreamer.settings import DreamerRun, LatentConfig
-from lib.dreamer.world_model import WorldModel
-from lib.envs.api import ObsSpace
+from lib.algos.dreamer.explore import Ensemble
+from lib.algos.dreamer.networks import NORM_EPS, ImageEncoder, SymbolEncoder
+from lib.algos.dreamer.rssm import Rssm, State
+from lib.algos.dreamer.settings import DreamerRun, LatentConfig
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core.spaces import ObsSpace
 from lib.replay.store import Batch
 
 # Distributions ------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.nn import TwinQ
-from lib.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.core.nn import TwinQ
 
 Critic = Callable[[Tensor, Tensor], Tensor]  # (B, L), (B, A) to (B,)
 

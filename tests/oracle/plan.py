@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.tdmpc.model import Dynamics, Heads
-from lib.tdmpc.planner import PlanNoise, Trace
-from lib.tdmpc.settings import PlannerConfig
+from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.planner import PlanNoise, Trace
+from lib.algos.tdmpc.settings import PlannerConfig
 from tests.oracle import networks
 
 START_STD = 2.0

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lib.lanes import leaf_map
+from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core.seeding import Streams
+from lib.core.trees import leaf_map
 from lib.replay.buffer import Episodes
-from lib.seeding import Streams
-from lib.tdmpc.drago import ContinualAgent
-from lib.tdmpc.settings import TdmpcRun
 from tests.tiny import BOX, PICKS, changed, continuous, flat, invented, tiny
 
 A = TypeVar("A", bound=ContinualAgent)
@@ -38,7 +38,7 @@ def ready(cls: type[A], cfg: TdmpcRun, task: int = 1, device: str = "cpu") -> A:
         enter(agent, index)
         if index < task:
             agent.update(2)
-    agent.meter.clear()
+    agent.running_means.clear()
     return agent
 
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.optim import Adam
+from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig
+from lib.engine.optim import Adam
 from lib.replay.buffer import EpisodeBuffer, Windows
 from lib.replay.generative import Vae
-from lib.tdmpc.model import Dynamics, Heads
-from lib.tdmpc.settings import LearningConfig, ReviewerConfig
 from tests.oracle import networks
 
 

@@ -8,8 +8,8 @@ import copy
 import pytest
 import torch
 
-from lib.errors import UserError
-from lib.lanes import Draw
+from lib.core.errors import UserError
+from lib.core.noise import NoiseSpec
 from lib.replay.buffer import EpisodeBuffer, Episodes, draw_windows, join
 
 C, T, H = 5, 11, 3
@@ -137,9 +137,11 @@ def test_drawing_apart_takes_the_largest_log_mass_plus_gumbel_noise():
 
 def test_a_draw_with_replacement_takes_a_number_a_window_and_one_without_a_number_a_step():
     part, full = filled(C - 1), filled(C)
-    assert part.draw(7) == Draw("uniform", (7,)) and full.draw(7) == Draw("uniform", (C * T,))
-    assert full.draw(40) == Draw("uniform", (C * T,))
-    assert full.draw(41) == Draw("uniform", (41,))  # more than the 5 * 8 windows there are
+    assert part.draw(7) == NoiseSpec("uniform", (7,)) and full.draw(7) == NoiseSpec(
+        "uniform", (C * T,)
+    )
+    assert full.draw(40) == NoiseSpec("uniform", (C * T,))
+    assert full.draw(41) == NoiseSpec("uniform", (41,))  # more than the 5 * 8 windows there are
 
 
 def test_the_storage_is_the_rings_own_memory(draws):

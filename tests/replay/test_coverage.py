@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.replay.coverage import FILTERS, SIDE, EpisodeEmbedding, embedding, hard_sigmoid, shrink
 
 E, RECORDS = 3, 37  # more records than are drawn at once

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from lib import optim
+from lib.algos.tdmpc.update import vae_loss
+from lib.engine import optim
 from lib.replay.generative import Vae
-from lib.tdmpc.update import vae_loss
 
 D, WIDTH, CODE, B = 5, 17, 7, 13
 

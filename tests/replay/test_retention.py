@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.replay.retention import SAMPLE, Coverage, Fifo, RandomEvict, Reservoir, Retention, build
 
 
-class Flat(torch.nn.Module):
+class FlatLayout(torch.nn.Module):
     """Embeds an episode as its first observation."""
 
     def forward(self, obs: torch.Tensor, length: list[int]) -> torch.Tensor:
@@ -100,7 +100,7 @@ def test_many_keys_at_once_keep_the_largest():
 
 
 def test_coverage_asks_for_the_median_distance_to_all_and_itself():
-    memory = Memory(Coverage(Flat()), 10)
+    memory = Memory(Coverage(FlatLayout()), 10)
     views = torch.tensor([[0.0, 0.0], [3.0, 4.0], [6.0, 8.0], [0.0, 1.0]])
     keys = [memory.offer(i, view=view) for i, view in enumerate(views)]
     # {0, 5}: 2.5; {0, 5, 10}: 5; {0, 1, sqrt(9 + 9), sqrt(36 + 49)}: between 1 and 4.243
@@ -108,7 +108,7 @@ def test_coverage_asks_for_the_median_distance_to_all_and_itself():
 
 
 def test_coverage_lets_the_most_usual_item_leave():
-    memory = Memory(Coverage(Flat()), 3)
+    memory = Memory(Coverage(FlatLayout()), 3)
     for item, at in enumerate([0.0, 8.0, 0.5, 20.0]):
         memory.offer(item, view=torch.tensor([at]))
     # keys 1, 4, 0.5 and 12 (of 20, 12, 0): the third leaves
@@ -116,7 +116,7 @@ def test_coverage_lets_the_most_usual_item_leave():
 
 
 def test_coverage_compares_with_a_thousand_at_most():
-    rule, n = Coverage(Flat()), 3 * SAMPLE
+    rule, n = Coverage(FlatLayout()), 3 * SAMPLE
     rule.embedding = torch.zeros(4096, 1)
     rule.embedding[: n // 4] = 1.0
     key = rule.key(torch.Generator().manual_seed(0), n, np.arange(n), torch.zeros(1))
@@ -126,7 +126,7 @@ def test_coverage_compares_with_a_thousand_at_most():
 
 @pytest.mark.parametrize("name", ["fifo", "reservoir", "random-evict", "coverage"])
 def test_a_restored_rule_goes_on_alike(name):
-    memory, other = (Memory(build(name, Flat()), 20) for _ in range(2))
+    memory, other = (Memory(build(name, FlatLayout()), 20) for _ in range(2))
     views = torch.rand(60, 3, generator=torch.Generator().manual_seed(2))
     for item in range(30):
         memory.offer(item, 1 + item % 3, views[item])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.replay import sampling
 from lib.replay.sampling import Sampler, Table, cut
 

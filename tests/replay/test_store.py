@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import NonFiniteError, UserError
+from lib.core.errors import NonFiniteError, UserError
 from lib.replay.buffer import Episodes
 from lib.replay.store import Batch, EpisodeStore
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.runner import checkpoint
 from lib.runner.checkpoint import Rotation, check_layout, load, load_meta, pack, save
 

@@ -15,9 +15,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from lib.envs.gym.own import own_domain
+from lib.core.seeding import Streams
+from lib.envs.gym.custom import own_domain
 from lib.runner.collect import Steps, Unfinished, collector
-from lib.seeding import Streams
 
 LIMIT, E = 5, 3
 
@@ -55,12 +55,12 @@ class Memory(NamedTuple):
 class Agent:
     """Stores what it is given."""
 
-    whole_episodes = False
+    collects = "steps"
 
     def __init__(self, per_update: int = 6):
         self.steps_per_update, self.steps, self.stored = per_update, 0, []
 
-    def stepped(self, env_steps):
+    def count_steps(self, env_steps):
         self.steps += env_steps
 
     def store(self, role, episodes):
@@ -90,7 +90,7 @@ class Run:
         self.played += decisions
 
 
-class Team:
+class SeedBatch:
     """Checks what it is told to remember, and answers at random after `silent` decisions."""
 
     def __init__(self, silent: int = 0):
@@ -110,7 +110,7 @@ class Team:
 
 
 def steps(runs, team=None) -> Steps:
-    return collector(team or Team(), runs, lambda run: nullcontext())
+    return collector(team or SeedBatch(), runs, lambda run: nullcontext())
 
 
 # What is stored ----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_no_more_is_played_than_the_budget_allows(per_update, budget, domain):
 
 
 def test_the_end_of_an_episode_is_forgotten_in_its_own_lane_alone(domain):
-    team, runs = Team(), [Run(domain, seed) for seed in (0, 1)]
+    team, runs = SeedBatch(), [Run(domain, seed) for seed in (0, 1)]
     play = steps(runs, team)
     for _ in range(20):
         play.collect()
@@ -191,7 +191,7 @@ def test_the_end_of_an_episode_is_forgotten_in_its_own_lane_alone(domain):
 
 
 def test_an_agent_may_begin_to_remember_within_an_episode(domain):
-    run, team = Run(domain, 0, per_update=3), Team(silent=1)
+    run, team = Run(domain, 0, per_update=3), SeedBatch(silent=1)
     play = steps([run], team)
     for _ in range(3):
         play.collect()

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from lib.algos.tdmpc.presets import METHODS
+from lib.core.errors import NonFiniteError, RunInterrupted
 from lib.envs.control.batch import ControlBatch
-from lib.errors import NonFiniteError, RunInterrupted
-from lib.runner import checkpoint, evaluate, loop
+from lib.runner import checkpoint, evaluate, training
 from lib.runner.record import describe, read_metrics
-from lib.tdmpc.presets import METHODS
 from tests.tiny import control, same
 
 STEPS = 84 * 4  # env steps of a task; 12 episodes of 7 decisions
 
 
 def train(cfg, out: Path, **kwargs) -> Path:
-    return loop.train(cfg, out, tensorboard=False, progress=False, **kwargs)
+    return training.train(cfg, out, tensorboard=False, progress=False, **kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import config
-from lib.dreamer.presets import METHODS
-from lib.dreamer.team import Team
+from lib.algos.dreamer.presets import METHODS
+from lib.core import config
+from lib.core.errors import NonFiniteError, RunInterrupted, UserError
+from lib.engine.seed_batch import SeedBatch
 from lib.envs.gym import minihack
-from lib.errors import NonFiniteError, RunInterrupted, UserError
-from lib.runner import checkpoint, loop
+from lib.runner import checkpoint, training
 from lib.runner.record import read_metrics
 from tests import dreamer_killing, killing
 from tests.dreamer_tiny import TASKS, of_seed, tiny
@@ -29,7 +29,7 @@ SEEDS = (3, 0, 5)
 
 
 def train(cfg, out: Path, **kwargs) -> Path:
-    loop.train(cfg, out, tensorboard=False, progress=False, **kwargs)
+    training.train(cfg, out, tensorboard=False, progress=False, **kwargs)
     return out
 
 
@@ -172,7 +172,7 @@ def test_worlds_that_are_registered_elsewhere_are_learnt_too(tmp_path):
 
 def after_updates(monkeypatch, number: int, happen) -> None:
     """Calls `happen` once, after the given call of the team's update."""
-    original, seen = Team.update, []
+    original, seen = SeedBatch.update, []
 
     def update(self, n):
         original(self, n)
@@ -180,7 +180,7 @@ def after_updates(monkeypatch, number: int, happen) -> None:
         if len(seen) == number:
             happen()
 
-    monkeypatch.setattr(Team, "update", update)
+    monkeypatch.setattr(SeedBatch, "update", update)
 
 
 @pytest.mark.parametrize("number", [1, 8, 26])
@@ -242,7 +242,7 @@ def together(cfg, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("teams")
     cfgs = [of_seed(cfg, seed) for seed in SEEDS]
     folders = [out / str(seed) for seed in SEEDS]
-    loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
+    training.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
     return out
 
 
@@ -345,7 +345,7 @@ def test_an_explorer_cannot_be_taken_from_who_has_none(tmp_path):
 
 def test_a_run_of_another_family_is_refused(tmp_path):
     source = tmp_path / "source"
-    loop.train(
+    training.train(
         tdmpc("tdmpc", tasks=["room-1"], budget__env_steps_per_task=28),
         source,
         tensorboard=False,
@@ -364,8 +364,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(cfg, tmp_path, mo
         spoiled[0].agents[0].replay.records.reward[:] = math.nan
 
     spoiled = []
-    original = Team._settle
-    monkeypatch.setattr(Team, "_settle", lambda self: spoiled.append(self) or original(self))
+    original = SeedBatch._restack
+    monkeypatch.setattr(SeedBatch, "_restack", lambda self: spoiled.append(self) or original(self))
     after_updates(monkeypatch, 6, spoil)
     with pytest.raises(NonFiniteError, match="non-finite .*model/reward.* in task 1 near update"):
         train(cfg, tmp_path)

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
+from lib.algos.tdmpc.agent import ContinualAgent
 from lib.envs.toys import Clock
 from lib.runner.evaluate import play, play_team, returns, unbroken
-from lib.tdmpc.drago import ContinualAgent
 from tests.tiny import new_agent, tiny
 
 E, HOURS, T = 7, 3, 11

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from lib import video
-from lib.errors import UserError
+from lib.core.errors import UserError
+from lib.plotting import video
 from lib.replay.buffer import Episodes
 from lib.runner import film
 from lib.runner.film import Film
@@ -15,22 +15,22 @@ from lib.runner.film import Film
 T = 3
 
 
-class Flat:
+class FlatLayout:
     """Draws a pose as one grey."""
 
     open = 0
 
     def __init__(self):
-        Flat.open += 1
+        FlatLayout.open += 1
 
     def frame(self, pose, ghost=None):
         return np.full((4, 6, 3), int(pose[0] if ghost is None else ghost[0]), np.uint8)
 
     def close(self):
-        Flat.open -= 1
+        FlatLayout.open -= 1
 
 
-def domain(scene=Flat):
+def domain(scene=FlatLayout):
     tasks = (SimpleNamespace(name="first"), SimpleNamespace(name="second"))
     world = SimpleNamespace(tasks=tasks, action_repeat=2, scene=lambda index: scene())
     world.pose_of = lambda obs, first: obs.numpy()
@@ -50,7 +50,7 @@ PLAYED = Episodes(OBS, torch.zeros(1, T, 1), torch.arange(float(T)).view(1, T))
 @pytest.fixture
 def written(monkeypatch) -> list:
     """What would have been written."""
-    Flat.open, calls = 0, []
+    FlatLayout.open, calls = 0, []
 
     def write(path, frames, fps=15, captions=None):
         calls.append((path.name, [int(f[0, 0, 0]) for f in frames], list(captions)))
@@ -87,10 +87,10 @@ def test_one_renderer_serves_a_task_and_is_given_back(tmp_path, written):
     roll, world = Film("every"), domain()
     for task in (0, 0, 1):
         roll.shoot(tmp_path, world, task, "label", POSES, PLAYED, predict)
-        assert Flat.open == 1
+        assert FlatLayout.open == 1
     roll.close()
     roll.close()
-    assert Flat.open == 0 and len(written) == 6
+    assert FlatLayout.open == 0 and len(written) == 6
 
 
 def test_a_machine_that_cannot_draw_says_so_once_and_goes_on(tmp_path, written, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.runner.record import METRICS, Recorder, describe, read_metrics
 
 HEADER = {"task": "room-1", "task_index": 0, "env_steps": 800}

@@ -15,15 +15,16 @@ import pytest
 import torch
 import yaml
 
-from lib import config, families
-from lib.errors import NonFiniteError, RunInterrupted, UserError
-from lib.runner import checkpoint, evaluate, loop
+from lib.algos import registry
+from lib.algos.tdmpc import agent as tdmpc_agent
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core import config
+from lib.core.errors import NonFiniteError, RunInterrupted, UserError
+from lib.engine import seed_batch
+from lib.runner import checkpoint, evaluate, training
 from lib.runner.film import Film
 from lib.runner.record import read_metrics
 from lib.runner.run import Run, places
-from lib.tdmpc import drago
-from lib.tdmpc import team as tdmpc_team
-from lib.tdmpc.settings import TdmpcRun
 from tests import killing
 from tests.run_folders import assert_same_run, summary
 from tests.tiny import control, flat, tiny
@@ -64,17 +65,17 @@ class Looping:
 
 @pytest.fixture
 def looping(monkeypatch) -> None:
-    monkeypatch.setattr(families, "team", Looping)
+    monkeypatch.setattr(registry, "team", Looping)
 
 
 def train(cfgs: list[TdmpcRun], out: Path, **kwargs) -> list[Path]:
     """Seed s goes to `<out>/<s>`."""
     folders = [out / str(cfg.seed) for cfg in cfgs]
-    return loop.train_seeds(cfgs, folders, out, tensorboard=False, progress=False, **kwargs)
+    return training.train_seeds(cfgs, folders, out, tensorboard=False, progress=False, **kwargs)
 
 
 def alone(cfg: TdmpcRun, out: Path, **kwargs) -> Path:
-    loop.train(cfg, out, tensorboard=False, progress=False, **kwargs)
+    training.train(cfg, out, tensorboard=False, progress=False, **kwargs)
     return out
 
 
@@ -197,7 +198,7 @@ def test_a_seed_whose_physics_break_stays_in_step(looping, tmp_path, monkeypatch
 
 def spoil_seed(monkeypatch, seed: int, after: int) -> None:
     """Makes a seed's stored rewards no numbers after so many updates of its team."""
-    real, calls = tdmpc_team.Team.update, []
+    real, calls = seed_batch.SeedBatch.update, []
 
     def update(self, n):
         real(self, n)
@@ -206,7 +207,7 @@ def spoil_seed(monkeypatch, seed: int, after: int) -> None:
             if agent.cfg.seed == seed and len(calls) >= after:
                 agent.learner.buffer.reward[:] = math.nan
 
-    monkeypatch.setattr(tdmpc_team.Team, "update", update)
+    monkeypatch.setattr(seed_batch.SeedBatch, "update", update)
 
 
 def test_a_seed_that_breaks_is_named_and_the_others_go_on(cfg, tmp_path, monkeypatch):
@@ -295,9 +296,9 @@ def test_a_kill_between_the_saves_of_two_seeds_takes_all_to_a_moment_they_share(
     assert len({max(found) for found in standing}) == (1 if number < 3 else 2)
     restored = []
     with monkeypatch.context() as patch:
-        noted = drago.ContinualAgent.load_state_dict
+        noted = tdmpc_agent.ContinualAgent.load_state_dict
         patch.setattr(
-            drago.ContinualAgent,
+            tdmpc_agent.ContinualAgent,
             "load_state_dict",
             lambda self, state: (
                 restored.append((state["task"], state["steps"])) or noted(self, state)
@@ -309,7 +310,7 @@ def test_a_kill_between_the_saves_of_two_seeds_takes_all_to_a_moment_they_share(
 
 
 def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path, monkeypatch):
-    real, calls = tdmpc_team.Team.update, []
+    real, calls = seed_batch.SeedBatch.update, []
     with monkeypatch.context() as patch:
 
         def update(self, n):
@@ -319,7 +320,7 @@ def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path
                 (tmp_path / "5" / "stop").touch()  # that of any seed will do
                 (tmp_path / "stop").touch()
 
-        patch.setattr(tdmpc_team.Team, "update", update)
+        patch.setattr(seed_batch.SeedBatch, "update", update)
         with pytest.raises(RunInterrupted) as error:
             train(seeded(cfg), tmp_path)
     assert "of task 'room-1' in each of seeds 3, 0, 5, saved" in str(error.value)
@@ -378,14 +379,14 @@ def test_a_seed_added_later_follows_and_ends_up_the_same(
     cfg, singles, tmp_path, looping, monkeypatch
 ):
     stopped(cfg, tmp_path, (3, 0), 7, monkeypatch)
-    teams, real = [], loop.Walk
+    teams, real = [], training.TrainingLoop
 
     class Noted(real):
         def __init__(self, runs, *args):
             teams.append([run.cfg.seed for run in runs])
             super().__init__(runs, *args)
 
-    monkeypatch.setattr(loop, "Walk", Noted)
+    monkeypatch.setattr(training, "TrainingLoop", Noted)
     train(seeded(cfg), tmp_path)
     assert teams == [[3, 0], [5]]
     assert_same_seeds(singles, tmp_path)
@@ -487,7 +488,7 @@ def test_every_seed_is_filmed_as_a_single_run_is(cfg, tmp_path, monkeypatch):
 def test_tensorboard_and_wandb_record_every_seed(tmp_path):
     cfg = tiny("tdmpc", tasks=["room-1"], budget__env_steps_per_task=28)
     cfgs, folders = seeded(cfg, 0, 1), [tmp_path / "0", tmp_path / "1"]
-    loop.train_seeds(cfgs, folders, tmp_path, wandb="offline", progress=False)
+    training.train_seeds(cfgs, folders, tmp_path, wandb="offline", progress=False)
     ids = [(folder / "wandb-id.txt").read_text() for folder in folders]
     assert len(set(ids)) == 2
     for folder, name in zip(folders, ids, strict=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.viewer import Dial, View, in_words
 from lib.viewer.base import png
 

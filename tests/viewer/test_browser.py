@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lib import viewer
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.viewer.browser import RETURN, Browser, Log
 from tests.synthetic import make_run
 

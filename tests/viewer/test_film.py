@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lib import viewer
-from lib.errors import UserError
-from lib.kernel import FILMS, UNATTENDED
+from lib.core.errors import UserError
+from lib.core.kernel import FILMS, UNATTENDED
 from lib.viewer import Scrubber, scrub
 
 T = 5

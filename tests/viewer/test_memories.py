@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from lib import viewer
-from lib.errors import UserError
+from lib.core.errors import UserError
 from lib.viewer.memories import Memory, of_run
 from tests.synthetic import BODY_TASKS, TASKS, make_body_run, make_run
 

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from lib import viewer
-from lib.envs.api import ActionSpace
-from lib.errors import UserError
-from lib.tdmpc import planner
-from lib.tdmpc.settings import PlannerConfig
+from lib.algos.tdmpc import planner
+from lib.algos.tdmpc.settings import PlannerConfig
+from lib.core.errors import UserError
+from lib.core.spaces import ActionSpace
 from lib.viewer.planner import Planning, Recorder
 
 pytestmark = pytest.mark.usefixtures("figures")

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib import maps, viewer
-from lib.errors import UserError
-from lib.plots import CYCLE
-from lib.reviews import Review
+from lib import viewer
+from lib.analysis.reviewer_reward import Review
+from lib.core.errors import UserError
+from lib.plotting import maps
+from lib.plotting.charts import CYCLE
 from lib.viewer.reviewer import KINDS, Reviewing
 
 pytestmark = pytest.mark.usefixtures("figures")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from lib import viewer
+from lib.core.seeding import generator
 from lib.runner.evaluate import play
-from lib.runner.loop import train
-from lib.seeding import generator
+from lib.runner.training import train
 from lib.viewer.film import Scrubber
 from lib.viewer.rollouts import player
 from tests.dreamer_tiny import tiny as tiny_dreamer

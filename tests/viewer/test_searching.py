@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lib import viewer
-from lib.runner.loop import train
+from lib.runner.training import train
 from lib.viewer.planner import Planning
 from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.tiny import control, tiny

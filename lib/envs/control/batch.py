@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace
+from lib.core.spaces import ActionSpace
 from lib.envs.control import bodies
 from lib.envs.control.bodies import Body
 from lib.envs.control.tasks import ControlTask

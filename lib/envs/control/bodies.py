@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lib.core.errors import UserError, unknown
 from lib.envs.control.planar import Motion, Planar
-from lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     import mujoco

@@ -6,14 +6,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, Intrinsic, Predict, Sample, Scene
+from lib.core.errors import UserError
+from lib.core.spaces import ActionSpace
+from lib.envs.api import Intrinsic, Predict, Sample, Scene
 from lib.envs.control import bodies
 from lib.envs.control.batch import ControlBatch
 from lib.envs.control.tasks import ControlTask
-from lib.errors import UserError
 
 if TYPE_CHECKING:
-    from lib.config import EnvConfig
+    from lib.core.config import EnvConfig
 
 HELD_OUT = 4000  # transitions kept per task; 640 KB for the cheetah's 17 + 6 + 17 numbers
 SMALLEST_ERROR = 1e-12  # a perfect prediction scores -log of this, 27.6
@@ -72,7 +73,7 @@ class ControlDomain:
 
     def scene(self, task_index: int) -> Scene:
         """Draws the body, which looks alike in every task."""
-        from lib.envs.control.scene import Scene  # drawing is rare, and needs OpenGL
+        from lib.envs.control.scene import Scene
 
         return Scene(self.body.domain)
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lib.core.errors import UserError
 from lib.envs import gl
 from lib.envs.control import bodies
-from lib.errors import UserError
 
 if TYPE_CHECKING:
     import mujoco
 
 CAMERA = "side"
-GHOST = (0.0, 0.447, 0.698, 0.5)  # lib.plots.BLUE, translucent
+GHOST = (0.0, 0.447, 0.698, 0.5)  # lib.plotting.charts.BLUE, translucent
 SLIM = 0.97  # of the real body's thickness: a ghost in the very same pose hides inside it
 SKY, TILES = (226, 234, 241), ((176, 186, 196), (196, 205, 213))  # 8-bit colours
 FLOOR = 10.0  # [m] half its width

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 
+from lib.core.errors import UserError, unknown
 from lib.envs import gl
 from lib.envs.control import bodies
 from lib.envs.control.batch import ControlBatch
 from lib.envs.control.tasks import ALIASES, TASKS
-from lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from dm_control.rl import control
@@ -119,7 +119,7 @@ class ControlEnv(gymnasium.Env):
         if self.render_mode is None:
             return None
         if self._scene is None:
-            from lib.envs.control.scene import Scene  # needs OpenGL, so only where asked for
+            from lib.envs.control.scene import Scene
 
             self._scene = Scene(self._batch.body.domain)
         return self._scene.frame(self._batch.pose()[0])

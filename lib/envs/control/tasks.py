@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lib.core.errors import UserError, unknown
 from lib.envs.control.rewards import CHEETAH, WALKER, Reward
-from lib.errors import UserError, unknown
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, ObsSpace
-from lib.errors import UserError
+from lib.core.errors import UserError
+from lib.core.spaces import ActionSpace, ObsSpace
 
 SEEDS = 2**31 - 1  # NetHack and older environments take seeds below this
 

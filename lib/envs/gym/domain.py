@@ -7,14 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, ObsSpace, Scene
+from lib.core.errors import UserError, unknown
+from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.api import Scene
 from lib.envs.gym.batch import GymBatch, Recipe
 from lib.envs.gym.scene import GymScene
 from lib.envs.gym.tasks import GymTask, distinct
-from lib.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from lib.config import EnvConfig
+    from lib.core.config import EnvConfig
 
 HELD_OUT = 4  # episodes kept per task, for the pictures and numbers of an audit
 KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
@@ -155,9 +156,9 @@ def resolve(env: "EnvConfig", entries: Iterable[str | GymTask]) -> tuple[GymTask
 
         return minihack.resolve(entries)
     if env.domain == "gymnasium":
-        from lib.envs.gym import own
+        from lib.envs.gym import custom
 
-        return own.resolve(entries)
+        return custom.resolve(entries)
     if env.domain == "own":  # handed over as objects: names are all there is to know
         return distinct((GymTask(str(entry)) for entry in entries), "cartpole-v1")
     raise unknown("domain of gymnasium environments", env.domain, DOMAINS)
@@ -189,7 +190,7 @@ def build(
         names = ", ".join(task.name for task in records)
         raise UserError(
             f"the environments of this run ({names}) were handed over from a notebook; go on with "
-            "lib.own.train(environment, ..., out_dir) there"
+            "lib.experiments.custom_env.train(environment, ..., out_dir) there"
         )
     picture = None
     if env.domain == "minigrid":
@@ -204,10 +205,10 @@ def build(
         recipes = [minihack.recipe(task, env.observation, device) for task in records]
         best = 1.0  # the stairs pay 1
     else:
-        from lib.envs.gym import own
+        from lib.envs.gym import custom
 
-        recipes = [own.recipe(task, env.observation, device) for task in records]
-        picture = own.picture(recipes[0].obs_space, device)
+        recipes = [custom.recipe(task, env.observation, device) for task in records]
+        picture = custom.picture(recipes[0].obs_space, device)
         best = None
     return GymDomain(records, tuple(recipes), env.episode_length, device, best, picture)
 

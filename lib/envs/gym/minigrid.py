@@ -19,11 +19,11 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, ObsSpace
+from lib.core.errors import UserError, unknown
+from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import Tiles
-from lib.errors import UserError, unknown
 
 CLASSES = len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX)  # 11, 6, 3
 OBSERVATIONS = ("pixels", "symbols")
@@ -61,7 +61,7 @@ def short_name(env_id: str) -> str:
 def tasks() -> dict[str, GymTask]:
     """Every task by its name: those of our own, and all that Minigrid registers."""
     ids = [name for name in gymnasium.registry if name.startswith("MiniGrid-")]
-    # Ours of `lib.envs.grid` have no version; the WFC mazes lack their pictures as installed.
+    # Ours of `lib.envs.grid.env` have no version; the WFC mazes lack their pictures as installed.
     ids = [name for name in ids if re.search(r"-v\d+$", name) and "-WFC-" not in name]
     listed = {short_name(name): GymTask(short_name(name), name) for name in ids}
     listed.pop("fourrooms", None)

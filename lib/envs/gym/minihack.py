@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ActionSpace, ObsSpace
+from lib.core.errors import UserError, unknown
+from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import Tiles
-from lib.errors import UserError, unknown
 
 MISSING = "MiniHack is not installed; run `.venv/bin/pip install -e '.[minihack]'`"
 NEEDED = ("nle", "minihack", "pkg_resources")  # the last one left setuptools with version 82

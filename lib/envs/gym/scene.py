@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.envs.api import ObsSpace
+from lib.core.spaces import ObsSpace
 
 SCALE = 4  # screen pixels of a picture's pixel
 ALPHA = 0.5  # how much of the picture a ghost covers

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lib.errors import UserError
+from lib.core.errors import UserError
 
 
 @dataclass(frozen=True)

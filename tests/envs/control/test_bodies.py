@@ -10,8 +10,8 @@ pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
 import mujoco
 
+from lib.core.errors import UserError
 from lib.envs.control import bodies
-from lib.errors import UserError
 
 WITHOUT_THE_EXTRA = """
 import sys

@@ -5,10 +5,10 @@ import torch
 pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
 pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
-from lib.config import EnvConfig
+from lib.core.config import EnvConfig
+from lib.core.errors import UserError
 from lib.envs.control.domain import HELD_OUT, ControlDomain
 from lib.envs.control.tasks import resolve
-from lib.errors import UserError
 
 L, A = 17, 6
 QUIET = EnvConfig(domain="cheetah", episode_length=1000, action_repeat=4)

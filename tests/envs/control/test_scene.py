@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip("mujoco", reason="needs mujoco and dm_control")
 pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 
+from lib.core.errors import UserError
+from lib.core.paths import ROOT
 from lib.envs import gl
 from lib.envs.control import bodies
 from lib.envs.control.scene import Scene
-from lib.errors import UserError
-from lib.places import ROOT
 
 ROOT_X = {"cheetah": 0, "walker": 1}
 SIZE = (98, 134)

@@ -14,10 +14,10 @@ pytest.importorskip("dm_control", reason="needs mujoco and dm_control")
 from absl.testing import absltest
 from dm_env import StepType, specs, test_utils
 
+from lib.core.errors import UserError
 from lib.envs import gl
 from lib.envs.control import suite
 from lib.envs.control.tasks import TASKS
-from lib.errors import UserError
 
 IDS = suite.register_gymnasium()
 CHOSEN = ["cheetah-jump-and-run", "walker-backflip"]

@@ -1,7 +1,7 @@
 import pytest
 
+from lib.core.errors import UserError
 from lib.envs.control.tasks import TASKS, resolve
-from lib.errors import UserError
 
 
 def names(domain: str, *entries: str) -> list[str]:

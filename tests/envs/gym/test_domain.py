@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config import EnvConfig
+from lib.core.config import EnvConfig
+from lib.core.errors import UserError
 from lib.envs.gym.domain import GymDomain, build, resolve
-from lib.errors import UserError
 
 T, A = 11, 7
 

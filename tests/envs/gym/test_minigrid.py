@@ -4,9 +4,9 @@ import torch
 from minigrid.wrappers import RGBImgPartialObsWrapper
 from PIL import Image
 
+from lib.core.errors import UserError
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import GymBatch
-from lib.errors import UserError
 
 OURS = sorted({*minigrid.CONTINUAL, *minigrid.QUICK, *minigrid.SPECIAL})
 DRAWN = [*OURS, "playground", "fetch-8x8-n3", "obstructedmaze-1dlhb", "keycorridor-s3r2"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.config import EnvConfig
+from lib.core.config import EnvConfig
+from lib.core.errors import UserError
 from lib.envs.gym import minihack
 from lib.envs.gym.batch import GymBatch
 from lib.envs.gym.domain import build
-from lib.errors import UserError
 
 INSTALLED = all(importlib.util.find_spec(name) is not None for name in minihack.NEEDED)
 needs_minihack = pytest.mark.skipif(not INSTALLED, reason="needs the extra: minihack")

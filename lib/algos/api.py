@@ -1,0 +1,193 @@
+"""What every family of algorithms offers: an agent, its optional capabilities, and tables of presets.
+
+The runner and the viewers know an agent by what is written here, and by nothing else. What only
+some families can do is a capability, a value or None, so that code asks "can it?" and never "which
+family is it?".
+
+Letters: E episodes, T steps, L numbers in an observation (or *shape), A numbers in an action.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.core.config import RunConfig, Sections
+from lib.envs.api import Domain
+from lib.replay.buffer import Episodes
+
+Collects = Literal["episodes", "steps", "dataset"]
+"""How experience reaches an agent: whole episodes, single steps of episodes that go on, or files."""
+
+
+class Heads(Protocol):
+    """Per-task heads: an agent that keeps parts of itself apart for every task."""
+
+    def save(self) -> dict[str, Any]:
+        """What acts the current task, as nested tensors."""
+        ...
+
+    def load(self, saved: dict[str, Any]) -> Any:
+        """Something that `Agent.act` takes as `heads`, from what `save` gave."""
+        ...
+
+
+class Transfer(Protocol):
+    """An agent that can start from another run's parts."""
+
+    def template(self, with_heads: bool) -> dict[str, Any]:
+        """The parts that a checkpoint must hold, by name, with tensors of the right shapes."""
+        ...
+
+    def check(self, theirs: RunConfig, path: Path) -> None:
+        """Raises UserError where the other run's parts are of no use to this method."""
+        ...
+
+    def load_world_model(self, parts: dict[str, Any]) -> None:
+        """Takes the world model of another run; everything else stays fresh."""
+        ...
+
+    def load_heads(self, state: dict[str, Any]) -> None:
+        """Takes what acted in another run: policies and values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an agent can do besides acting and learning; None where it cannot.
+
+    They hold for the moment they were asked for: ask again after a task's boundary.
+    """
+
+    predict: Callable[[Tensor, Tensor], Tensor] | None = None
+    """One step: observations (n, L) and actions (n, A) to the next observations (n, L)."""
+
+    imagine: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
+    """Open loop: an episode's obs (T+1, *shape), its action (T, A), how many records of it are
+    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined."""
+
+    generate: Callable[[int, torch.Generator], Tensor] | None = None
+    """A generator of experience: n to (n, L + A), observation and action side by side."""
+
+    review: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    """A reviewer's reward: observation, action, next observation to (n,)."""
+
+    heads: Heads | None = None
+    transfer: Transfer | None = None
+
+
+class Agent(Protocol):
+    """One learner over a sequence of tasks."""
+
+    cfg: RunConfig
+    collects: Collects
+    roles: tuple[str, ...]  # who collects episodes in this task, in order; "learner" is the first
+    task: int  # index of the current one, -1 before the first
+    steps: int  # decisions in this task
+    updates: int  # in this task
+
+    def begin_task(self, index: int) -> None:
+        """Crosses a task's boundary."""
+        ...
+
+    def act(
+        self,
+        obs: Tensor,
+        memory: Any,
+        *,
+        role: str = "learner",
+        explore: bool = True,
+        generator: torch.Generator | None = None,
+        heads: Any = None,
+    ) -> tuple[Tensor, Any]:
+        """Actions for E episodes.
+
+        Args:
+            obs: (E, *shape).
+            memory: None when the episodes begin, then what the last call returned.
+            role: one of `roles`.
+            explore: False while evaluating.
+            generator: draws what is random; the agent's own if not given.
+            heads: of another task, from `Capabilities.heads`.
+
+        Returns:
+            (E, A), and what the next call takes as memory.
+        """
+        ...
+
+    def store(self, role: str, episodes: Episodes) -> None:
+        """Takes finished episodes of one role."""
+        ...
+
+    def count_steps(self, decisions: int) -> None:
+        """Counts decisions of `collects = "steps"`, which make updates due."""
+        ...
+
+    @property
+    def pending(self) -> int:
+        """Updates that are due."""
+        ...
+
+    def update(self, n: int) -> None:
+        """Makes n updates."""
+        ...
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteError where a training quantity is no longer a finite number."""
+        ...
+
+    def report(self) -> dict[str, float]:
+        """Means of every training quantity since the last report, as `train/part/quantity`.
+
+        Raises:
+            NonFiniteError: a quantity stopped being finite.
+        """
+        ...
+
+    def audit(
+        self, domain: Domain, held_out: Any, generator: torch.Generator
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What the agent's models make of what was held out: flat metrics, and arrays."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What it can do besides."""
+        ...
+
+    def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
+        """Everything; without replay, what acting and transfer need."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a full state exactly; the random generators are restored by their owner."""
+        ...
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of algorithms: a row of `lib.algos.registry`.
+
+    Args:
+        config: its complete configuration, whose defaults presets and methods change.
+        presets, methods: names to what they change; about: methods to one line each.
+        method: the one that is run where none is named.
+        check: raises UserError where settings that are fine alone do not fit each other; takes the
+            run and whether its first task starts from another run's world model.
+        cut: the same run from its task with a given index on.
+        build: the agent of a run, from the run, its world, random streams and device.
+        mixed_spaces: whether tasks of one stream may have different observations and actions.
+    """
+
+    config: type[RunConfig]
+    presets: Mapping[str, Sections]
+    methods: Mapping[str, Sections]
+    about: Mapping[str, str]
+    method: str
+    check: Callable[[Any, bool], None]
+    cut: Callable[[Any, int], Any]
+    build: Callable[..., Agent]
+    mixed_spaces: bool = False

@@ -1,0 +1,152 @@
+"""How S Dreamers act on E observations each: filter the latent, then ask a policy.
+
+Shapes: S seeds, E episodes, Z and D parts of the state, A action.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib.algos.dreamer.behaviour import Actor
+from lib.algos.dreamer.learning import Learning
+from lib.algos.dreamer.parts import EXPLORER, TASK
+from lib.algos.dreamer.rssm import State
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core.noise import NoiseBuffers, NoiseSpec
+from lib.core.trees import leaf_map
+from lib.engine.cuda_graphs import Graphs
+from lib.engine.seeds import named, on_tensors, over_seeds
+
+
+class Memory(NamedTuple):
+    """What an agent keeps between two decisions of an episode; zeros before the first one."""
+
+    z: Tensor  # (..., Z)
+    h: Tensor  # (..., D)
+    action: Tensor  # (..., A) the last one
+
+    def unsqueeze(self, dim: int) -> "Memory":
+        """With an axis more."""
+        return Memory(*(part.unsqueeze(dim) for part in self))
+
+    def squeeze(self, dim: int) -> "Memory":
+        """With an axis less."""
+        return Memory(*(part.squeeze(dim) for part in self))
+
+
+class Acting:
+    """Decisions of a team, one recorded graph for every number of episodes and kind of policy.
+
+    Args:
+        agents: S agents in lock-step.
+        learning: holds their stacked parameters.
+        record: whether to record CUDA graphs.
+    """
+
+    def __init__(self, agents: Sequence[Any], learning: Learning, record: bool):
+        self.agents, self.learning, self.first = agents, learning, agents[0]
+        self.graphs = Graphs(torch.device(self.first.device), record)
+        self.draws: dict[Any, NoiseBuffers] = {}
+        self.seats: dict[Any, tuple[Tensor, Memory]] = {}
+        self.steps = {
+            (name, best): self._on_rows(self._best if best else self._sampled, name)
+            for name, module in self.first.parts.modules.items()
+            if isinstance(module, Actor)
+            for best in (False, True)
+        }
+
+    def _on_rows(self, fn: Callable[..., Memory], actor: str) -> Callable[..., Memory]:
+        """A decision of one seed as one of S seeds, with the parameters as they are then."""
+        views = {name: self.learning.views(name) for name in ("model", actor)}
+        lanes, parts = len(self.agents), self.first.parts
+        if lanes > 1:
+            modules = {"model": parts.modules["model"], "actor": parts.modules[actor]}
+            call = over_seeds(on_tensors(fn, **modules), lanes)
+            return partial(call, named(model=views["model"], actor=views[actor]))
+        # Swapping tensors takes longer than a decision: modules that look at the rows do without.
+        looking = []
+        for name, tensors in views.items():
+            looking.append(parts.empty(name, self.first.device).requires_grad_(False))
+            for key, parameter in looking[-1].named_parameters():
+                parameter.data = tensors[key][0]
+        return over_seeds(partial(fn, *looking), lanes)
+
+    def policy(self, explore: bool) -> tuple[str, bool]:
+        """Whose turn it is, and whether it plays its best action instead of a sampled one."""
+        cfg, parts, agent = self.first.cfg.explore, self.first.parts, self.first
+        acting = (EXPLORER if parts.explores else TASK)[0]
+        if not explore:
+            return (TASK[0], True) if cfg.evaluate == "task" else (acting, False)
+        turn = agent.total_env_steps // agent.cfg.budget.parallel_envs
+        explores = cfg.every == 0 or turn % cfg.every == 0
+        return (acting if explores else TASK[0]), False
+
+    def act(
+        self,
+        obs: Tensor,
+        memory: Memory | None,
+        *,
+        explore: bool,
+        generators: Sequence[torch.Generator],
+    ) -> tuple[Tensor, Memory]:
+        """(S, E, *shape) to actions (S, E, A) and what to remember."""
+        key = (*self.policy(explore), obs.shape[1])
+        noise = self._noise(key, obs.shape[1], generators)
+        seat, kept = self._seat(key, obs)
+        seat.copy_(obs)
+        for mine, given in zip(kept, memory or (None,) * 3, strict=True):
+            mine.zero_() if given is None else mine.copy_(given)
+        memory = self.graphs.run(key, lambda: self._step(key, seat, kept, noise))
+        if self.graphs.enabled:
+            memory = leaf_map(Tensor.clone, memory)
+        return memory.action, memory
+
+    def _step(self, key: Any, obs: Tensor, memory: Memory, noise: dict[str, Tensor]) -> Memory:
+        name, best, _ = key
+        return self.steps[name, best](obs, memory, noise)
+
+    def _sampled(
+        self,
+        model: WorldModel,
+        actor: Actor,
+        obs: Tensor,
+        memory: Memory,
+        noise: dict[str, Tensor],
+        best: bool = False,
+    ) -> Memory:
+        """One decision of E episodes of one seed."""
+        start = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)  # zeros say it already
+        state = model.rssm.observe_step(
+            model.encoder(obs), memory.action, start, noise["state"], State(memory.z, memory.h)
+        )
+        stats = actor(model.rssm.features(state))
+        action = actor.mode(stats) if best else actor.sample(stats, noise["action"])
+        return Memory(*state, action)
+
+    def _best(self, *args: Any) -> Memory:
+        return self._sampled(*args, best=True)
+
+    def _noise(
+        self, key: Any, episodes: int, generators: Sequence[torch.Generator]
+    ) -> dict[str, Tensor]:
+        if key not in self.draws:
+            modules = self.first.parts.modules
+            layout: dict[str, NoiseSpec] = {
+                "state": modules["model"].rssm.latent.noise(episodes),
+                "action": modules[key[0]].noise(episodes),
+            }
+            self.draws[key] = NoiseBuffers(layout, len(self.agents), self.first.device)
+        return self.draws[key].refill(generators)
+
+    def _seat(self, key: Any, obs: Tensor) -> tuple[Tensor, Memory]:
+        """Where a recorded step finds its observations and memories."""
+        if key not in self.seats:
+            lead, device = obs.shape[:2], obs.device
+            z, h = self.first.parts.initial(1, device)
+            sizes = (z.shape[-1], h.shape[-1], self.first.actions.size)
+            zeros = (torch.zeros(*lead, size, device=device) for size in sizes)
+            self.seats[key] = torch.empty_like(obs), Memory(*zeros)
+        return self.seats[key]

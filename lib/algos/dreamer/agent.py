@@ -1,0 +1,321 @@
+"""Continual-Dreamer and its relatives: one agent over a sequence of tasks that nobody announces.
+
+Where we differ from the paper (Kessler et al. 2023) and its public code:
+
+- The reservoir is a true one; the published code's, which favours recent tasks, is
+  `replay.retention random-evict`.
+- Every row of a batch begins with an empty latent; continuing the last batch's latents, most of
+  which belong to other episodes, is `replay.row_start carry`.
+- Optimisers keep their moments at a task's boundary; the published code rebuilds its agent there,
+  which tells it that the task has changed (`boundary.reset_optimizers`).
+- Episodes under 5 steps are discarded everywhere; the published MiniGrid run with Plan2Explore
+  discards those under 50, and with them every early success.
+- Several episodes may be under way at once (`budget.parallel_envs`); updates per env step stay.
+- Actions are detached inside the policy's log-probability.
+
+Shapes: E episodes, T steps, A action, P parameters.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.algos.api import Capabilities
+from lib.algos.dreamer import audit
+from lib.algos.dreamer.computation import Computation
+from lib.algos.dreamer.learning import uncertainty
+from lib.algos.dreamer.parts import Parts
+from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.visits import CELLS, visit_bonus
+from lib.core.errors import NonFiniteError, UserError
+from lib.core.seeding import Streams, generator
+from lib.core.spaces import ActionSpace, ObsSpace
+from lib.engine.optim import FlatAdam
+from lib.engine.running_means import RunningMeans
+from lib.engine.seed_batch import Batched
+from lib.envs.api import Domain
+from lib.replay.buffer import Episodes
+from lib.replay.store import EpisodeStore
+
+
+class DreamerAgent(Batched):
+    """World model, behaviour and replay of one run.
+
+    Args:
+        cfg: the whole run.
+        obs_space, actions: the world's.
+        streams: the run's generators.
+        device: where every tensor lives.
+    """
+
+    collects = "steps"
+    roles = ("learner",)
+
+    def __init__(
+        self,
+        cfg: DreamerRun,
+        obs_space: ObsSpace,
+        actions: ActionSpace,
+        streams: Streams,
+        device: torch.device | str,
+    ):
+        self.cfg, self.obs_space, self.actions = cfg, obs_space, actions
+        self.streams, self.device = streams, device
+        self.running_means = RunningMeans()
+        self.parts = Parts(cfg, obs_space, actions)
+        self.task, self.steps, self.updates = -1, 0, 0
+        self.tensor_version = 0  # rises whenever tensors are replaced
+        self._reset()
+
+    def _reset(self) -> None:
+        """Fresh networks, optimisers and replay."""
+        cfg = self.cfg
+        self.tensor_version += 1
+        self.total_env_steps, self.total_updates, self.updates_due = 0, 0, 0.0
+        self.prefilled = False  # whether the prefill is over
+        self.trained: dict[str, FlatAdam] = {}
+        self.slow: dict[str, Tensor] = {}
+        for name, module in self.parts.fresh(self.streams.init).items():
+            row = self.parts.flats[name].row(dict(module.named_parameters())).to(self.device)
+            update = cfg.update
+            self.trained[name] = FlatAdam.over(
+                row, self.parts.rates[name], update.epsilon, update.decay, update.clip
+            )
+            if name in self.parts.critics:
+                self.slow[name] = row.clone()
+        self.carried = self.parts.initial(cfg.update.batch, self.device)
+        replay = cfg.replay
+        self.replay = EpisodeStore(
+            replay.capacity,
+            self.obs_space.shape,
+            self.obs_space.dtype,
+            self.actions.size,
+            cfg.env.episode_length,
+            retention=replay.retention,
+            sampling=replay.sampling,
+            recent_share=replay.recent_share,
+            min_length=replay.min_length,
+            slack=replay.slack,
+            row_start=replay.row_start,
+            to_images=self.obs_space.draw,
+            seed_generator=generator(cfg.seed, "coverage"),  # alike in every life, so not saved
+            device=self.device,
+        )
+        self.visits: Tensor | None = None  # (cells,) steps spent in each, this task
+
+    # --- tasks ---------------------------------------------------------------------------
+
+    def begin_task(self, index: int) -> None:
+        """The world has changed. Nothing follows from it, unless settings say so."""
+        boundary = self.cfg.boundary
+        if self.task >= 0 and boundary.carry == "nothing":
+            self._reset()
+        elif self.task >= 0 and boundary.reset_optimizers:
+            for adam in self.trained.values():
+                adam.reset()
+        self.task, self.steps, self.updates = index, 0, 0
+        self.visits = None
+
+    # --- acting --------------------------------------------------------------------------
+
+    def computation(self, agents: Sequence["DreamerAgent"]) -> Computation:
+        """What such agents compute together."""
+        return Computation(agents)
+
+    def acts_at_random(self, role: str = "learner") -> bool:
+        """Whether it still fills its replay with random actions."""
+        return self.total_env_steps < self.cfg.update.prefill
+
+    @property
+    def steps_per_update(self) -> int:
+        """Env steps that an update asks for."""
+        return self.cfg.update.env_steps_per_update
+
+    def count_steps(self, env_steps: int) -> None:
+        """Counts env steps, and the updates that they make due."""
+        self.steps += env_steps
+        self.total_env_steps += env_steps
+        if self.acts_at_random():
+            return
+        if not self.prefilled:
+            self.prefilled = True
+            self.updates_due += self.cfg.update.pretrain
+        self.updates_due += env_steps / self.steps_per_update
+
+    @property
+    def pending(self) -> int:
+        """Updates that are due."""
+        return int(self.updates_due) if self.replay.episodes else 0
+
+    def store(self, role: str, episodes: Episodes) -> None:
+        """Takes finished episodes."""
+        found = {"return": episodes.reward.sum(1).mean()}
+        if episodes.success is not None:
+            found["success"] = episodes.success.float().mean()
+        if episodes.length is not None:
+            found["length"] = episodes.length.float().mean()
+        self.running_means.add(
+            "learner", {name: value.to(self.device) for name, value in found.items()}
+        )
+        if self.cfg.explore.bonus == "visits":
+            episodes = self._paid_for_visits(episodes)
+        priority = None
+        if self.cfg.replay.sampling == "uncertainty":
+            priority = uncertainty(self, episodes)
+        self.replay.add(episodes, self.task, self.streams.replay, priority=priority)
+
+    def _paid_for_visits(self, episodes: Episodes) -> Episodes:
+        """Adds 1/sqrt(N) of the cell that each step enters to its reward."""
+        if self.visits is None:
+            self.visits = torch.zeros(CELLS, dtype=torch.int64)
+        bonus, self.visits = visit_bonus(episodes.cell, episodes.length, self.visits)
+        bonus = self.cfg.explore.visits * bonus.to(episodes.reward.device)
+        return episodes._replace(reward=episodes.reward + bonus)
+
+    # --- learning ------------------------------------------------------------------------
+
+    def count_update(self) -> None:
+        """Counts one update that was made."""
+        self.updates += 1
+        self.total_updates += 1
+        self.updates_due -= 1.0
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteError where a training quantity is no longer a finite number."""
+        broken = [name for name, ok in self.running_means.finite().items() if not ok]
+        if broken:
+            raise NonFiniteError(
+                f"non-finite {', '.join(broken)} in task {self.task + 1} near update "
+                f"{self.updates} ({self.steps} env steps); start again in another folder with "
+                "lower learning rates (update.model_lr, update.actor_lr, update.critic_lr; "
+                "resuming would break at the same place)"
+            )
+
+    # --- looking in ----------------------------------------------------------------------
+
+    def report(self) -> dict[str, float]:
+        """Means of every training quantity since the last report, as `train/part/quantity`.
+
+        Raises:
+            NonFiniteError: a quantity stopped being finite.
+        """
+        self.check_finite()
+        named = {f"train/{key}": value for key, value in self.running_means.means().items()}
+        self.running_means.clear()
+        tasks = max(len(self.cfg.tasks), self.task + 1)
+        for index, share in enumerate(self.replay.composition(tasks)):
+            named[f"train/replay/share-{index + 1}"] = float(share)
+        named["train/replay/steps"] = float(self.replay.steps)
+        named["train/replay/episodes"] = float(self.replay.episodes)
+        named["train/replay/discarded"] = float(self.replay.discarded)
+        return dict(sorted(named.items()))
+
+    def audit(
+        self, domain: Domain, memory: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What the world model makes of every task's held-out episodes."""
+        names = [task.name for task in domain.tasks[: self.task + 1]]
+        return audit.audit(self.module("model"), self.obs_space.kind, memory, names, generator)
+
+    def capabilities(self) -> Capabilities:
+        """One policy acts in all tasks, and nothing predicts from an observation alone."""
+        return Capabilities()
+
+    def module(self, name: str) -> nn.Module:
+        """A copy of one of its networks as it is now: model, actor, critic, ..."""
+        module = self.parts.empty(name, self.device)
+        module.load_state_dict(self.parts.flats[name].views(self.trained[name].row))
+        return module.requires_grad_(False)
+
+    def world(self, generator: torch.Generator) -> None:
+        """Nothing that goes from one observation to the next: the state says more than they do."""
+        return None
+
+    def skill(self) -> dict[str, Any]:
+        """Nothing: one policy acts in all tasks."""
+        return {}
+
+    def load_heads(self, state: dict[str, Any]) -> None:
+        """Nothing, see `skill`."""
+
+    # --- saving --------------------------------------------------------------------------
+
+    def _named(self, name: str, row: Tensor) -> dict[str, Tensor]:
+        return self.parts.flats[name].views(row)
+
+    def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
+        """Everything; without replay, what acting and transfer need."""
+        named = {name: self._named(name, adam.row) for name, adam in self.trained.items()}
+        state: dict[str, Any] = {"world_model": {"model": named.pop("model")}, "learner": named}
+        if with_replay:
+            state |= {
+                "task": self.task,
+                "steps": self.steps,
+                "updates": self.updates,
+                "total_env_steps": self.total_env_steps,
+                "total_updates": self.total_updates,
+                "updates_due": self.updates_due,
+                "prefilled": self.prefilled,
+                "optimizers": {name: adam.state_dict() for name, adam in self.trained.items()},
+                "slow": {name: self._named(name, row) for name, row in self.slow.items()},
+                "carried": self.carried,
+                "visits": self.visits,
+                "replay": self.replay.state_dict(),
+                "running_means": self.running_means.state_dict(),
+            }
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a full state exactly; the generators are restored by their owner."""
+        self._load_rows({**state["world_model"], **state["learner"]})
+        for name, adam in self.trained.items():
+            adam.load_state_dict(state["optimizers"][name])
+        for name, row in self.slow.items():
+            row.copy_(self.parts.flats[name].row(state["slow"][name]))
+        for mine, theirs in zip(self.carried, state["carried"], strict=True):
+            mine.copy_(theirs)
+        counts = (
+            "task",
+            "steps",
+            "updates",
+            "total_env_steps",
+            "total_updates",
+            "updates_due",
+            "prefilled",
+            "visits",
+        )
+        for name in counts:
+            setattr(self, name, state[name])
+        self.replay.load_state_dict(state["replay"])
+        self.running_means.load_state_dict(state["running_means"], self.device)
+        self.tensor_version += 1
+
+    def _load_rows(self, named: dict[str, dict[str, Tensor]]) -> None:
+        for name, tensors in named.items():
+            self.trained[name].row.copy_(self.parts.flats[name].row(tensors))
+
+    def template(self, with_heads: bool) -> dict[str, Any]:
+        """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""
+        state = self.state_dict(with_replay=False)
+        return state if with_heads else {"world_model": state["world_model"]}
+
+    def check_source(self, theirs: Any, path: Any) -> None:
+        """Raises UserError where another run is no Dreamer's."""
+        if theirs.family != self.cfg.family:
+            raise UserError(
+                f"'{path}' holds a {theirs.family} agent, and this run is a Dreamer's; name a run "
+                "of a Dreamer"
+            )
+
+    def load_world_model(self, state: dict[str, Any]) -> None:
+        """Takes another run's world model; everything else stays fresh."""
+        self._load_rows(state)
+
+    def load_agents(self, state: dict[str, Any]) -> None:
+        """Takes the actors and critics of another run."""
+        self._load_rows(state["learner"])
+        for name, row in self.slow.items():
+            row.copy_(self.trained[name].row)

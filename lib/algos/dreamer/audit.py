@@ -1,0 +1,122 @@
+"""What a world model makes of episodes that it never learnt from, task by task.
+
+Two questions. *One step*: having seen everything before, what does it expect to see next? *Open
+loop*: having seen the first records, what does it imagine when it is told the actions alone?
+
+Letters: K episodes, T steps, C records of context, F features.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.algos.dreamer.rssm import State
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core.noise import NoiseBuffers
+
+CONTEXT = 5  # records seen before imagination goes on alone
+ERRORS = {"symbols": "cells", "image": "pixels", "vector": "mse"}  # what a decoder's error is
+
+
+@torch.no_grad()
+def observe(
+    model: WorldModel, obs: Tensor, action: Tensor, generator: torch.Generator
+) -> tuple[State, Tensor, Tensor]:
+    """Filters episodes from their beginnings.
+
+    Args:
+        obs: (T+1, K, *shape) as stored. action: (T, K, A) between them.
+
+    Returns:
+        Posterior states (T+1, K, ·), and posterior and prior statistics (T+1, K, P).
+    """
+    led = torch.cat((torch.zeros_like(action[:1]), action))  # into every record
+    first = torch.zeros(obs.shape[:2], dtype=torch.bool, device=obs.device)
+    first[0] = True
+    layout = {"state": model.rssm.latent.noise(*obs.shape[:2])}
+    noise = NoiseBuffers(layout, 1, obs.device).refill([generator])["state"][0]
+    initial = model.rssm.initial(obs.shape[1], like=led)
+    return model.rssm.observe(model.encoder(obs), led, first, noise, initial)
+
+
+@torch.no_grad()
+def one_step(model: WorldModel, state: State, prior: Tensor) -> Tensor:
+    """(T+1, K, F) what the model expects of every record before it sees it: the likeliest latent.
+
+    Args:
+        state: (T+1, K, ·) posterior states. prior: (T+1, K, P).
+    """
+    return model.rssm.features(State(model.rssm.latent.mode(prior), state.h))
+
+
+@torch.no_grad()
+def open_loop(
+    model: WorldModel, state: State, action: Tensor, generator: torch.Generator
+) -> Tensor:
+    """What a model imagines from a state on, told the actions alone: (H, K, F).
+
+    Args:
+        state: (K, ·) where it begins. action: (H, K, A).
+    """
+    layout = {"state": model.rssm.latent.noise(*action.shape[:2])}
+    noise = NoiseBuffers(layout, 1, action.device).refill([generator])["state"][0]
+    found = []
+    for taken, drawn in zip(action.unbind(), noise.unbind(), strict=True):
+        state = model.rssm.imagine_step(state, taken, drawn)
+        found.append(model.rssm.features(state))
+    return torch.stack(found)
+
+
+@torch.no_grad()
+def audit(
+    model: WorldModel,
+    kind: str,
+    memory: Mapping[str, Tensor],
+    names: Sequence[str],
+    generator: torch.Generator,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Examines a model on what was held out of every task so far.
+
+    Args:
+        kind: of the observations, see `ObsSpace`.
+        memory: obs (tasks, K, T+1, *shape), action, reward, length: of a domain.
+        names: of the tasks learnt so far.
+
+    Returns:
+        `audit/met-TASK/...` metrics, and `open_loop_error` (tasks, T+1), the mean error of what is
+        imagined after CONTEXT records, NaN where no episode lasts so long.
+    """
+    metrics: dict[str, float] = {}
+    steps = memory["action"].shape[2]
+    far = np.full((len(names), steps + 1), np.nan, np.float32)
+    for index, name in enumerate(names):
+        length = memory["length"][index]  # (K,)
+        longest = int(length.max())
+        if not longest:
+            continue
+        obs = memory["obs"][index, :, : longest + 1].transpose(0, 1)
+        action = memory["action"][index, :, :longest].transpose(0, 1)
+        reward = memory["reward"][index, :, :longest].transpose(0, 1)
+        state, posterior, prior = observe(model, obs, action, generator)
+        record = torch.arange(longest + 1, device=obs.device).unsqueeze(1)  # (T+1, 1)
+        counts = (record >= 1) & (record <= length)  # records that something led to
+        expected = one_step(model, state, prior)
+        error = model.decoder.error(expected, obs)
+        surprise = model.rssm.latent.kl(posterior, prior)
+        paid = model.reward(model.rssm.features(state))[1:] - model.reward_target(reward)
+        metrics |= {
+            f"audit/met-{name}/{ERRORS[kind]}": float(error[counts].mean()),
+            f"audit/met-{name}/surprise": float(surprise[counts].mean()),
+            f"audit/met-{name}/reward_mse": float(paid.square()[counts[1:]].mean()),
+            f"audit/met-{name}/count": float(counts.sum()),
+        }
+        if longest > CONTEXT:
+            start = State(*(part[CONTEXT - 1] for part in state))
+            imagined = open_loop(model, start, action[CONTEXT - 1 :], generator)
+            wrong = model.decoder.error(imagined, obs[CONTEXT:])
+            there = counts[CONTEXT:]
+            sums = torch.where(there, wrong, 0.0).sum(1) / there.sum(1)
+            far[index, CONTEXT : longest + 1] = sums.cpu().numpy()
+    return metrics, {"open_loop_error": far}

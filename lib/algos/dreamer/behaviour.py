@@ -1,0 +1,269 @@
+"""Actor and critic, learnt from imagined rollouts.
+
+Letters: H imagined steps, N rollouts, F features, A action size, P policies. Step k of a rollout is
+the state that k actions led to; state 0 is a replayed one, so H steps make H + 1 states.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.algos.dreamer.networks import Scalar, dense
+from lib.algos.dreamer.rssm import Rssm, State
+from lib.algos.dreamer.settings import BehaviourConfig, NetworkConfig
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core import losses
+from lib.core.distributions import (
+    categorical_entropy,
+    log_softmax,
+    one_hot,
+    softmax,
+    straight_through,
+    tanh_normal_log_prob,
+)
+from lib.core.noise import NoiseSpec
+from lib.core.spaces import ActionSpace
+
+MEAN_LIMIT = 5.0  # continuous actions: the mean before tanh stays within this
+MIN_STD = 0.1  # and the standard deviation above this
+EDGE = 1 - 1e-6  # where an action at the bound is read back
+
+
+class Actor(nn.Module):
+    """A policy on features: one-hot actions, or a normal distribution squashed by tanh.
+
+    `forward` gives raw statistics (..., A or 2 A), from which everything else is computed.
+
+    Source: DreamerV2; mean 5 tanh(m / 5) and std softplus(s) + 0.1 for continuous actions.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        actions: ActionSpace,
+        network: NetworkConfig,
+        norm: str,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        self.actions = actions
+        outputs = actions.size if actions.discrete else 2 * actions.size
+        self.net = dense(
+            features, network.head_width, network.head_layers, outputs, norm, generator
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., F) to (..., A) logits, or (..., 2 A) for continuous actions."""
+        return self.net(features).float()
+
+    def noise(self, *lead: int) -> NoiseSpec:
+        """What `sample` takes for statistics (*lead, ·)."""
+        if self.actions.discrete:
+            return NoiseSpec("uniform", lead)
+        return NoiseSpec("normal", (*lead, self.actions.size))
+
+    def moments(self, stats: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation before tanh, each (..., A). Continuous actions only."""
+        mean, raw = stats.chunk(2, -1)
+        return MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), F.softplus(raw) + MIN_STD
+
+    def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """(..., A); gradients flow, straight through where actions are discrete."""
+        if self.actions.discrete:
+            return straight_through(softmax(stats), noise)
+        mean, std = self.moments(stats)
+        return torch.tanh(mean + std * noise)
+
+    def mode(self, stats: Tensor) -> Tensor:
+        """The action of an evaluation: (..., A)."""
+        if self.actions.discrete:
+            return one_hot(stats.argmax(-1), self.actions.size)
+        return torch.tanh(self.moments(stats)[0])
+
+    def log_prob(self, stats: Tensor, action: Tensor) -> Tensor:
+        """Of (..., A) actions, through which no gradient flows: (...).
+
+        Differs from the authors' code, where a sampled action carries its straight-through
+        gradient into its own log-probability.
+        """
+        action = action.detach()
+        if self.actions.discrete:
+            return (log_softmax(stats) * action).sum(-1)
+        raw = torch.atanh(action.clamp(-EDGE, EDGE))
+        return tanh_normal_log_prob(raw, *self.moments(stats)).sum(-1)
+
+    def entropy(self, stats: Tensor, noise: Tensor) -> Tensor:
+        """Exact for discrete actions, otherwise -log pi of the sample that `noise` makes: (...)."""
+        if self.actions.discrete:
+            return categorical_entropy(stats)
+        mean, std = self.moments(stats)
+        return -tanh_normal_log_prob(mean + std * noise, mean, std).sum(-1)
+
+
+class Critic(Scalar):
+    """The value of a state: (..., F) to (...)."""
+
+
+# Rollouts -----------------------------------------------------------------------------------
+
+
+class Starts(NamedTuple):
+    """Where rollouts begin."""
+
+    state: State  # (N, ·)
+    terminal: Tensor  # (N,) bool, whether the episode ended there
+
+
+class Imagined(NamedTuple):
+    """Rollouts of a model under a policy."""
+
+    features: Tensor  # (H+1, N, F)
+    action: Tensor  # (H, N, A), action k is the one taken in state k
+    noise: Tensor  # (H, N, ·) what the actions were drawn with
+    terminal: Tensor  # (N,) bool, of the replayed states
+
+    @property
+    def action_into(self) -> Tensor:
+        """(H+1, N, A), the action that led into each state; zeros for the replayed one."""
+        return torch.cat((torch.zeros_like(self.action[:1]), self.action))
+
+    def share(self, index: int, of: int) -> "Imagined":
+        """The rollouts of policy `index` out of `of`."""
+        return Imagined(
+            *(part.chunk(of, 1)[index] for part in self[:3]), self.terminal.chunk(of)[index]
+        )
+
+
+def starts_noise(states: int, starts: int) -> dict[str, NoiseSpec]:
+    """The random numbers of `choose_starts`: none where imagination begins in all states."""
+    return {"starts": NoiseSpec("uniform", (states,))} if 0 < starts < states else {}
+
+
+def choose_starts(
+    state: State,
+    terminal: Tensor,
+    noise: Mapping[str, Tensor],
+    starts: int = 0,
+    policies: int = 1,
+) -> Starts:
+    """So many different states of a batch, repeated for every policy.
+
+    Args:
+        state: (T*B, ·). terminal: (T*B,) bool.
+        noise: see `starts_noise`.
+        starts: how many; 0 or more than there are: all of them.
+        policies: P, so that N = P * starts and policy 0's rows come first.
+    """
+    if "starts" in noise:
+        index = noise["starts"].topk(starts).indices  # the largest of uniform draws
+        state, terminal = State(*(part[index] for part in state)), terminal[index]
+    if policies > 1:
+        state = State(*(part.repeat(policies, 1) for part in state))
+        terminal = terminal.repeat(policies)
+    return Starts(state, terminal)
+
+
+def imagine_noise(rssm: Rssm, actor: Actor, horizon: int, rows: int) -> dict[str, NoiseSpec]:
+    """The random numbers of `imagine`, for N rows of all policies together."""
+    return {
+        "action": actor.noise(horizon, rows),
+        "state": rssm.latent.noise(horizon, rows),
+    }
+
+
+def imagine(
+    rssm: Rssm,
+    actors: Sequence[Actor],
+    starts: Starts,
+    noise: Mapping[str, Tensor],
+    gradient: str = "reinforce",
+) -> Imagined:
+    """Rolls the model out, all policies in one batch.
+
+    Args:
+        actors: P policies; each acts on its N / P rows, in order.
+        starts: N rows.
+        noise: see `imagine_noise`; its length decides H.
+        gradient: "dynamics" lets gradients flow through the model into the actions; "reinforce"
+            needs none. Policies read detached states either way.
+    """
+    with torch.no_grad() if gradient == "reinforce" else nullcontext():
+        state, features, actions = starts.state, [rssm.features(starts.state)], []
+        split = rssm.split()
+        for act, drawn in zip(noise["action"].unbind(), noise["state"].unbind(), strict=True):
+            shares = zip(
+                actors,
+                features[-1].detach().chunk(len(actors)),
+                act.chunk(len(actors)),
+                strict=True,
+            )
+            each = [actor.sample(actor(read), numbers) for actor, read, numbers in shares]
+            actions.append(each[0] if len(each) == 1 else torch.cat(each))
+            state = rssm.imagine_step(state, actions[-1], drawn, split)
+            features.append(rssm.features(state))
+        return Imagined(
+            torch.stack(features), torch.stack(actions), noise["action"], starts.terminal
+        )
+
+
+def rollout_discounts(model: WorldModel, imagined: Imagined) -> Tensor:
+    """d_k of states 0..H-1: (H, N). The replayed state's comes from its record, not the head."""
+    replayed = model.discount * (~imagined.terminal).float()
+    return torch.cat((replayed.unsqueeze(0), model.discounts(imagined.features[1:-1])))
+
+
+# Learning -----------------------------------------------------------------------------------
+
+
+def behaviour_loss(
+    actor: Actor,
+    critic: Critic,
+    slow: Critic,
+    imagined: Imagined,
+    reward: Tensor,
+    discount: Tensor,
+    cfg: BehaviourConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Actor's and critic's loss of one policy's rollouts, added.
+
+    Neither's gradient reaches the other: the critic reads detached features and targets, the actor
+    is judged by the slow critic.
+
+    Args:
+        slow: the critic's older copy.
+        reward: (H, N) of states 0..H-1. discount: (H, N), see `rollout_discounts`.
+
+    Returns:
+        The scalar loss, and scalars for the log.
+    """
+    learns = cfg.gradient == "dynamics"
+    still = imagined.features.detach()
+    with nullcontext() if learns else torch.no_grad():
+        value = slow(imagined.features)  # (H+1, N)
+        returns = losses.lambda_return(reward, discount, value[1:], cfg.lam)  # (H, N)
+    weight = losses.rollout_weights(discount)
+
+    stats = actor(still[:-2])  # states 0..H-2: the last action only leads to the last value
+    entropy = actor.entropy(stats, imagined.noise[:-1])
+    if learns:
+        objective = returns[1:]
+    else:
+        log_prob = actor.log_prob(stats, imagined.action[:-1])
+        objective = losses.reinforce_objective(log_prob, returns, value[:-1])
+    of_actor = losses.actor_loss(objective, entropy, weight[:-1], cfg.entropy)
+    predicted = critic(still[:-1])
+    of_critic = losses.critic_loss(predicted, returns, weight)
+    parts = {
+        "actor": of_actor,
+        "critic": of_critic,
+        "entropy": entropy.mean(),
+        "return": returns.mean(),
+        "reward": reward.mean(),
+        "value": predicted.mean(),
+        "discount": discount.mean(),
+    }
+    return of_actor + of_critic, {name: part.detach() for name, part in parts.items()}

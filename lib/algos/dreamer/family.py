@@ -1,0 +1,92 @@
+"""The Dreamers as a family: what `lib.algos.registry` knows of them."""
+
+import torch
+
+from lib.algos.api import Family
+from lib.algos.dreamer.agent import DreamerAgent
+from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
+from lib.algos.dreamer.settings import DreamerRun
+from lib.core import config
+from lib.core.errors import UserError
+from lib.core.seeding import Streams
+from lib.envs import worlds
+from lib.envs.api import Domain
+
+
+def check(run: DreamerRun, inherits: bool) -> None:
+    """Raises UserError where settings that are fine alone do not fit each other."""
+    env, budget = run.env, run.budget
+    if env.domain not in worlds.GYM:
+        raise UserError(
+            f"env.domain '{env.domain}' is a world of TD-MPC and DRAGO; the Dreamers here learn in "
+            f"{', '.join(worlds.GYM)}"
+        )
+    if env.domain in ("minigrid", "minihack") and env.observation == "state":
+        raise UserError(
+            f"env.observation 'state': {env.domain} is seen as 'symbols' or 'pixels'; use one of "
+            "these"
+        )
+    if env.action_repeat != 1:
+        raise UserError(f"env.action_repeat {env.action_repeat}: a step here is a decision; use 1")
+    worlds.resolve(env, run.tasks)
+    if run.replay.capacity < env.episode_length:
+        raise UserError(
+            f"replay.capacity {run.replay.capacity} is smaller than one episode of "
+            f"{env.episode_length} steps (env.episode_length); make it at least that"
+        )
+    if run.replay.min_length > env.episode_length:
+        raise UserError(
+            f"replay.min_length {run.replay.min_length} is longer than any episode "
+            f"({env.episode_length} steps, env.episode_length), so nothing would be kept"
+        )
+    if budget.env_steps_per_task % budget.parallel_envs:
+        low = budget.env_steps_per_task // budget.parallel_envs * budget.parallel_envs
+        near = " or ".join(str(n) for n in (low, low + budget.parallel_envs) if n)
+        raise UserError(
+            f"env_steps_per_task {budget.env_steps_per_task} is not a multiple of "
+            f"{budget.parallel_envs} parallel episodes; take {near}"
+        )
+    if run.update.prefill >= budget.steps_of(0):
+        raise UserError(
+            f"update.prefill {run.update.prefill} random steps leave nothing of the first task's "
+            f"{budget.steps_of(0)}; take fewer, or raise env_steps_per_task"
+        )
+    if run.behaviour.starts > run.update.batch * run.update.length:
+        raise UserError(
+            f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "
+            f"({run.update.batch} x {run.update.length}); take at most that, or 0 for all"
+        )
+    if run.explore.bonus == "visits" and env.domain != "minigrid":
+        raise UserError(
+            f"explore.bonus 'visits' counts cells of minigrid, but env.domain is '{env.domain}'; "
+            "use 'plan2explore' or 'none'"
+        )
+    if run.replay.sampling == "uncertainty" and run.explore.bonus != "plan2explore":
+        raise UserError(
+            "replay.sampling 'uncertainty' asks the ensemble of plan2explore how much it "
+            f"disagrees, but explore.bonus is '{run.explore.bonus}'; set it to plan2explore"
+        )
+
+
+def cut(run: DreamerRun, index: int) -> DreamerRun:
+    """The run from a task on, each task as long as in the whole sequence."""
+    lengths = run.budget.lengths
+    kept = lengths[min(index, len(lengths) - 1) :]
+    return config.merge(run, {"tasks": run.tasks[index:], "budget": {"lengths": kept}})
+
+
+def build(run: DreamerRun, domain: Domain, streams: Streams, device: torch.device) -> DreamerAgent:
+    """The agent of a run."""
+    return DreamerAgent(run, domain.obs_space, domain.actions, streams, device)
+
+
+FAMILY = Family(
+    config=DreamerRun,
+    presets=PRESETS,
+    methods=METHODS,
+    about=ABOUT,
+    method="continual-dreamer",
+    check=check,
+    cut=cut,
+    build=build,
+)

@@ -1,0 +1,67 @@
+"""A world model that learns alone, from episodes that are there already.
+
+An agent's whole update is in `lib.algos.dreamer.learning`; this is its first part without actor, critic
+and several seeds, for a look at what a world model learns.
+
+Letters: E episodes, A action size.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.algos.dreamer.agent import DreamerAgent
+from lib.core.errors import NonFiniteError
+from lib.core.noise import draw_noise
+from lib.core.spaces import ActionSpace
+
+
+class AtRandom:
+    """A player that acts at random, for `lib.runner.evaluate.play`."""
+
+    def __init__(self, actions: ActionSpace):
+        self.actions = actions
+
+    def act(
+        self, obs: Tensor, memory: None, *, generator: torch.Generator, **rest: Any
+    ) -> tuple[Tensor, None]:
+        """(E, *shape) to actions (E, A), and nothing to remember."""
+        return self.actions.random(len(obs), generator, obs.device), None
+
+
+def practise(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
+    """Trains an agent's world model alone, in place, on what its replay holds.
+
+    Args:
+        updates: how many.
+
+    Returns:
+        Every part of the loss, and what else the model logs, before each update: (updates,).
+
+    Raises:
+        UserError: the replay is empty.
+        NonFiniteError: the loss stopped being a finite number.
+    """
+    update, streams = agent.cfg.update, agent.streams
+    adam, flat = agent.trained["model"], agent.parts.flats["model"]
+    model = agent.module("model").requires_grad_(True)
+    parameters = dict(model.named_parameters())
+    for name, tensor in flat.views(adam.row).items():
+        parameters[name].data = tensor  # what the optimiser writes to
+    logged: dict[str, list[float]] = {}
+    for number in range(1, updates + 1):
+        batch = agent.replay.sample(update.batch, update.length, streams.replay)
+        noise = draw_noise(model.loss_noise(update.length, update.batch), streams.update)
+        loss, kept = model.loss(*batch, noise)
+        found = torch.autograd.grad(loss, list(parameters.values()))
+        adam.apply(flat.row(dict(zip(parameters, found, strict=True))))
+        for name, value in kept.parts.items():
+            logged.setdefault(name, []).append(float(value))
+        if not np.isfinite(logged["total"][-1]):
+            raise NonFiniteError(
+                f"the world model's loss is {logged['total'][-1]} in update {number}; start with a "
+                "new agent and a lower update.model_lr"
+            )
+    return {name: np.array(values) for name, values in logged.items()}

@@ -1,0 +1,140 @@
+"""Every setting of a Dreamer run beside those that all families share (see `lib.core.config`).
+
+The defaults are Continual-Dreamer's on MiniGrid; versions of Dreamer and methods are named changes
+in `lib.algos.dreamer.presets`.
+"""
+
+from dataclasses import dataclass
+
+from lib.core.config import RunConfig, at_least, one_of, share
+
+
+@dataclass(frozen=True)
+class LatentConfig:
+    """The recurrent state-space model: deterministic state h and stochastic state z."""
+
+    kind: str = one_of("categorical", "gaussian")
+    variables: int = at_least(1, 32)  # categorical: variables; gaussian: dimensions
+    classes: int = at_least(2, 32)  # categorical only: values of each variable
+    min_std: float = at_least(0, 0.1)  # gaussian only: floor of the standard deviation
+    deter: int = at_least(1, 1024)  # D, width of h
+    hidden: int = at_least(1, 1024)  # width of the layers around the recurrent cell
+    norm: str = one_of("none", "layer")  # of hidden layers; the cell is always normalised
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Encoder, decoder and heads."""
+
+    depth: int = at_least(1, 48)  # images: channels of the first convolution
+    code_width: int = at_least(1, 400)  # vectors and symbols: width of encoder and decoder
+    code_layers: int = at_least(1, 4)  # their hidden layers
+    head_width: int = at_least(1, 400)  # reward, discount, actor, critic
+    head_layers: int = at_least(1, 4)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the world model is trained for."""
+
+    representation: str = one_of("reconstruction")
+    kl_scale: float = at_least(0, 1.0)
+    kl_balance: float = share(0.8)  # share of the KL that trains the prior
+    free_nats: float = at_least(0, 0.0)  # KL below this is not trained on
+    discount_head: bool = True  # predict where episodes end
+    reward_shapes: bool = True  # gradients of reward and discount reach the latent
+    reward_scale: float = at_least(0, 1.0)  # weight of the reward loss
+    reward: str = one_of("tanh", "identity")  # transform of the reward that is predicted
+
+
+@dataclass(frozen=True)
+class BehaviourConfig:
+    """Actor and critic, learnt in imagination."""
+
+    gradient: str = one_of("auto", "reinforce", "dynamics")  # auto: by the kind of actions
+    discount: float = share(0.99)
+    lam: float = share(0.95)  # λ of the returns
+    horizon: int = at_least(1, 15)  # H, imagined steps
+    starts: int = at_least(0, 0)  # imagination begins in so many states of a batch; 0: in all
+    entropy: float = at_least(0, 3e-3)  # η, weight of the policy's entropy
+    slow_every: int = at_least(1, 100)  # updates between two copies to the slow critic
+
+
+@dataclass(frozen=True)
+class ExploreConfig:
+    """What acts while collecting, and what it is paid for."""
+
+    bonus: str = one_of("none", "plan2explore", "visits")  # visits: 1/sqrt(N) of the cell entered
+    visits: float = at_least(0, 1.0)  # visits: weight of the bonus
+    members: int = at_least(2, 10)  # plan2explore: networks of the ensemble
+    intrinsic: float = at_least(0, 0.9)  # plan2explore: weight of the disagreement
+    extrinsic: float = at_least(0, 0.9)  # and of the predicted reward
+    lr: float = at_least(0, 3e-4)  # of the ensemble
+    every: int = at_least(0, 0)  # n > 0: explore one step in n, else the task actor acts; 0: always
+    evaluate: str = one_of("task", "acting")  # task: the task actor's best; acting: as collected
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """Batches and optimisers."""
+
+    batch: int = at_least(1, 16)  # B, sequences
+    length: int = at_least(2, 50)  # T, records of a sequence
+    env_steps_per_update: int = at_least(1, 10)
+    prefill: int = at_least(0, 10_000)  # random env steps, once, out of the first task's budget
+    pretrain: int = at_least(0, 1)  # updates right after them
+    model_lr: float = at_least(0, 1e-4)
+    actor_lr: float = at_least(0, 8e-5)
+    critic_lr: float = at_least(0, 2e-4)
+    clip: float = at_least(0, 100.0)  # largest global gradient norm, each optimiser
+    epsilon: float = at_least(0, 1e-5)  # Adam's, added before the bias correction as Keras does
+    decay: float = at_least(0, 1e-6)  # share that every parameter loses in an update
+    precision: str = one_of("single", "bf16")  # bf16: network products in half precision, on CUDA
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What is kept of the past, and what is drawn from it."""
+
+    capacity: int = at_least(1, 2_000_000)  # env steps
+    retention: str = one_of("fifo", "reservoir", "random-evict", "coverage")
+    sampling: str = one_of("uniform", "recent", "reward", "uncertainty")
+    recent_share: float = share(0.5)  # recent: share of draws that favour the newest episodes
+    min_length: int = at_least(1, 5)  # env steps; shorter episodes are discarded
+    # Pieces of episodes are shortened by less than this, and favour an episode's end by as much.
+    # The published code uses one number, `minlen`, for this and for the shortest episode kept.
+    slack: int = at_least(1, 5)
+    row_start: str = one_of("zero", "carry")  # carry: a row begins with the last batch's latent
+
+
+@dataclass(frozen=True)
+class BoundaryConfig:
+    """What happens where one task ends and the next begins. Nothing tells the agent by itself."""
+
+    carry: str = one_of("everything", "nothing")  # nothing: a new agent for every task
+    reset_optimizers: bool = False  # forget the moments of every optimiser
+
+
+@dataclass(frozen=True)
+class DreamerRun(RunConfig):
+    """One training run of a Dreamer, completely."""
+
+    family: str = one_of("dreamer")
+    preset: str = "minigrid3-quick"
+    method_name: str = "continual-dreamer"
+    latent: LatentConfig = LatentConfig()
+    network: NetworkConfig = NetworkConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    behaviour: BehaviourConfig = BehaviourConfig()
+    explore: ExploreConfig = ExploreConfig()
+    update: UpdateConfig = UpdateConfig()
+    replay: ReplayConfig = ReplayConfig()
+    boundary: BoundaryConfig = BoundaryConfig()
+
+    @property
+    def width(self) -> int:
+        return max(self.latent.hidden, self.latent.deter, self.network.code_width)
+
+    @property
+    def carries(self) -> bool:
+        return self.boundary.carry != "nothing"

@@ -1,0 +1,138 @@
+"""The world model: encoder, recurrent state-space model, decoder and heads, and its loss.
+
+Letters: T records, B sequences, F features, A action size.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lib.algos.dreamer.networks import Scalar, build_decoder, build_encoder
+from lib.algos.dreamer.objectives import OBJECTIVES, Evidence
+from lib.algos.dreamer.rssm import Observed, Rssm, State
+from lib.algos.dreamer.settings import DreamerRun
+from lib.core import losses
+from lib.core.noise import NoiseSpec
+from lib.core.spaces import ObsSpace
+
+
+class Kept(NamedTuple):
+    """What remains of a model update. Nothing carries gradients."""
+
+    states: State  # (T*B, ·) posterior states, where imagination may start
+    terminal: Tensor  # (T*B,) bool, of the same records
+    last: State  # (B, ·) state after the last record
+    observed: Observed  # (T, B, ·), what an ensemble learns from
+    parts: dict[str, Tensor]  # scalars for the log
+
+
+class WorldModel(nn.Module):
+    """Predicts observations, rewards and ends from states.
+
+    Args:
+        action_size: A.
+        cfg: its sections latent, network, objective, and the discount of behaviour are read.
+        generator: on the CPU, decides the first weights.
+    """
+
+    def __init__(
+        self, space: ObsSpace, action_size: int, cfg: DreamerRun, generator: torch.Generator
+    ):
+        super().__init__()
+        norm, network, objective = cfg.latent.norm, cfg.network, cfg.objective
+        self.objective, self.discount = objective, cfg.behaviour.discount
+        self.represent = OBJECTIVES[objective.representation]
+        self.encoder = build_encoder(space, network, norm, generator)
+        self.rssm = Rssm(action_size, self.encoder.size, cfg.latent, generator)
+        features = self.rssm.features_size
+        self.decoder = build_decoder(space, features, network, norm, generator)
+        self.reward_head = Scalar(features, network, norm, generator)
+        # Where rewards may not shape the latent neither may ends: the authors drop the head then.
+        ends = objective.discount_head and objective.reward_shapes
+        self.discount_head = Scalar(features, network, norm, generator) if ends else None
+
+    # --- heads -------------------------------------------------------------------------------
+
+    def reward(self, features: Tensor) -> Tensor:
+        """Mean of the (transformed) reward received on entering: (..., F) to (...)."""
+        return self.reward_head(features)
+
+    def discounts(self, features: Tensor) -> Tensor:
+        """Gamma times the chance of going on: (..., F) to (...); gamma without a head."""
+        if self.discount_head is None:
+            return torch.full_like(features[..., 0], self.discount)
+        return torch.sigmoid(self.discount_head(features))
+
+    def reward_target(self, reward: Tensor) -> Tensor:
+        """What the reward head is asked for."""
+        return torch.tanh(reward) if self.objective.reward == "tanh" else reward
+
+    # --- learning ----------------------------------------------------------------------------
+
+    def loss_noise(self, records: int, rows: int) -> dict[str, NoiseSpec]:
+        """The random numbers of `loss`."""
+        return self.rssm.observe_noise(records, rows)
+
+    def loss(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        reward: Tensor,
+        first: Tensor,
+        terminal: Tensor,
+        noise: Mapping[str, Tensor],
+        initial: State | None = None,
+    ) -> tuple[Tensor, Kept]:
+        """KL, reconstruction, reward and discount of a batch of sequences.
+
+        Args:
+            obs: (T, B, *shape) as stored. action: (T, B, A) that led to each record.
+            reward: (T, B). first, terminal: (T, B) bool.
+            noise: see `loss_noise`.
+            initial: (B, ·) state before the first record; zeros if not given.
+
+        Returns:
+            The scalar loss and what remains.
+        """
+        assert terminal.dtype == torch.bool, f"terminal is {terminal.dtype}, not bool"
+        aim = self.objective
+        embed = self.encoder(obs)
+        if initial is None:
+            initial = self.rssm.initial(obs.shape[1], like=embed)
+        observed = self.rssm.observe(embed, action, first, noise["posterior"], initial)
+        features = self.rssm.features(observed.state)  # (T, B, F)
+
+        latent = self.rssm.latent
+        loss, kl = losses.balanced_kl(
+            latent.kl, observed.posterior, observed.prior, aim.kl_balance, aim.free_nats
+        )
+        parts = self.represent(self.decoder, Evidence(obs, embed, observed, features))
+        read = features if aim.reward_shapes else features.detach()
+        target = self.reward_target(reward)
+        parts["reward"] = losses.half_squared_error(self.reward_head(read), target, 0).mean()
+        if self.discount_head is not None:
+            ahead = self.discount * (~terminal).float()
+            logit = self.discount_head(read)
+            parts["discount"] = losses.soft_cross_entropy(logit, ahead).mean()
+        scaled = {**parts, "reward": aim.reward_scale * parts["reward"]}
+        total = torch.stack([aim.kl_scale * loss, *scaled.values()]).sum()
+
+        still = Observed(
+            State(*(part.detach() for part in observed.state)),
+            observed.posterior.detach(),
+            observed.prior.detach(),
+        )
+        parts["kl"] = kl
+        parts["prior_entropy"] = latent.entropy(still.prior).mean()
+        parts["posterior_entropy"] = latent.entropy(still.posterior).mean()
+        parts["total"] = total
+        kept = Kept(
+            states=State(*(part.flatten(0, 1) for part in still.state)),
+            terminal=terminal.flatten(),
+            last=State(*(part[-1] for part in still.state)),
+            observed=still,
+            parts={name: value.detach() for name, value in parts.items()},
+        )
+        return total, kept

@@ -1,0 +1,411 @@
+"""DRAGO, and every method compared with it: one agent, switched by `MethodConfig`.
+
+Where we differ from the published code:
+
+- One owner of the dynamics. Their Adam state is separate from the heads', which changes nothing
+  in the arithmetic; the gradient norm is clipped jointly as before.
+- Warm-up asks how much is stored, so a wrapped buffer never acts at random again, and updates
+  start with the episode that fills the warm-up instead of the one after it.
+- Grid counts round to the nearest cell; errors are floored before their logarithm; continuous
+  actions are clamped; any share of reviewer rows works.
+- A task ends at its budget; the original collects one more episode.
+- The target copy of the dynamics is left out: nothing reads it.
+- E episodes are collected in lock-step and followed by E times as many updates. With E = 1 this
+  is the published schedule; more makes the data of an update up to E episodes staler.
+
+Shapes: E environments, T steps an episode, H window, B windows, L observation, A action.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.algos.api import Capabilities
+from lib.algos.tdmpc import counts, precision, update
+from lib.algos.tdmpc.actor import Actor
+from lib.algos.tdmpc.computation import Computation
+from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.retention import Retention
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core.errors import NonFiniteError, UserError
+from lib.core.seeding import Streams
+from lib.core.spaces import ActionSpace
+from lib.engine.optim import Adam
+from lib.engine.running_means import RunningMeans
+from lib.engine.seed_batch import Batched
+from lib.envs.api import Domain
+from lib.replay.buffer import EpisodeBuffer, Episodes
+
+
+class World(NamedTuple):
+    """What an audit may ask an agent: the model, its dreams, the reviewer's reward."""
+
+    predict: Callable[[Tensor, Tensor], Tensor]
+    sample: Callable[[int], Tensor] | None
+    intrinsic: Callable[[Tensor, Tensor, Tensor], Tensor] | None
+
+
+def _short(name: str) -> str:
+    """A running_means's group and quantity as one logged part: `learner_update/reward` is the learner's."""
+    return name.replace("_update", "").replace("_episode", "")
+
+
+class ContinualAgent(Batched):
+    """TD-MPC over a sequence of tasks that share their dynamics.
+
+    Learns from whole episodes, between which it makes the updates that are due.
+
+    Args:
+        cfg: the whole run.
+        obs_dim, actions, episode_length: the world's sizes.
+        grid_size: cells a side where the world is a grid, for exact counts; else None.
+        streams: the run's generators.
+        device: where every tensor lives.
+    """
+
+    collects = "episodes"
+
+    def __init__(
+        self,
+        cfg: TdmpcRun,
+        obs_dim: int,
+        actions: ActionSpace,
+        episode_length: int,
+        streams: Streams,
+        device: torch.device | str,
+        grid_size: int | None = None,
+    ):
+        self.cfg, self.obs_dim, self.actions = cfg, obs_dim, actions
+        self.episode_length, self.grid_size = episode_length, grid_size
+        self.streams, self.device = streams, device
+        self.running_means = RunningMeans()
+        self.task = -1
+        self.tensor_version = 0  # rises whenever tensors are replaced
+        self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
+        self.next_threshold = self.threshold.clone()
+        self.dynamics = self._new_dynamics()
+        self.retention = Retention(cfg, obs_dim, actions.size, streams, device)
+        self.inherits = False  # whether the dynamics come from earlier tasks
+
+    # --- tasks ---------------------------------------------------------------------------
+
+    def begin_task(self, index: int) -> None:
+        """Crosses a task boundary: freezes what is old, recreates what belongs to one task."""
+        cfg = self.cfg.method
+        if self.task >= 0:
+            self.retention.remember(self.dynamics, self.learner.buffer.transitions())
+            self.inherits = True
+        if self.inherits and cfg.carry == "nothing":
+            self.dynamics, self.inherits = self._new_dynamics(), False
+        if self.inherits:
+            self.retention.freeze(self.dynamics)
+            self.threshold = self.next_threshold.clone()
+            self.next_threshold = self.threshold.clone()
+        self._open_task(index)
+
+    def _open_task(self, index: int) -> None:
+        """Fresh heads, optimisers, replay and counters for one task."""
+        cfg = self.cfg
+        self.task, self.steps, self.updates, self.updates_due = index, 0, 0, 0.0
+        self.tensor_version += 1
+        horizons = cfg.planner.horizon
+        self.horizon = horizons[min(index, len(horizons) - 1)]
+        self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
+        self.retention.open_task()
+        self.learner = self._new_actor()
+        self.reviewer = self._new_actor(review=True) if self.reviews else None
+
+    @property
+    def reviews(self) -> bool:
+        """Whether this task has a reviewer: from the second task on, where the method has one."""
+        return self.cfg.method.review and self.inherits
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Who collects episodes, in order."""
+        return ("learner", "reviewer") if self.reviewer else ("learner",)
+
+    # --- acting --------------------------------------------------------------------------
+
+    def computation(self, agents: Sequence["ContinualAgent"]) -> Computation:
+        """What such agents compute together."""
+        return Computation(agents)
+
+    def acts_at_random(self, role: str) -> bool:
+        """Whether a role still explores at random: warm-up, or too little to learn from."""
+        cfg = self.cfg.learning
+        return self.steps < cfg.seed_steps or self.actor(role).buffer.count < cfg.batch
+
+    def visit(self, role: str, obs: Tensor) -> None:
+        """Counts where the reviewer is about to explore from."""
+        if role == "reviewer" and self.reviewer.counts:
+            self.reviewer.counts.visit(obs)
+
+    def store(self, role: str, episodes: Episodes) -> None:
+        """Takes finished episodes of one role and notes how many updates are due."""
+        if role == "reviewer":
+            episodes = self._reviewed(episodes)
+        self.actor(role).buffer.add(episodes)
+        collected = episodes.reward.numel()
+        self.steps += collected
+        self.running_means.add(role, {"return": episodes.reward.sum(1).mean()})
+        if role == "learner" and self.steps >= self.cfg.learning.seed_steps:
+            self.updates_due += collected * self.cfg.learning.updates_per_step
+
+    @property
+    def pending(self) -> int:
+        """Updates that are due."""
+        return int(self.updates_due)
+
+    def _reviewed(self, episodes: Episodes) -> Episodes:
+        """Replaces the task's reward, which the reviewer never sees, by its own."""
+        obs, nxt = episodes.obs[:, :-1], episodes.obs[:, 1:]
+        if self.reviewer.counts:
+            self.reviewer.counts.visit(episodes.obs[:, -1])
+        known, cost = self._review_parts(obs, episodes.action, nxt)
+        sums = {"known_part": known.sum(1).mean(), "cost_part": cost.sum(1).mean()}
+        self.running_means.add("reviewer_episode", sums)
+        return episodes._replace(reward=known - cost)
+
+    def _review(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> Tensor:
+        known, cost = self._review_parts(obs, action, next_obs)
+        return known - cost
+
+    @torch.no_grad()
+    def _review_parts(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
+        return update.review_parts(
+            self.dynamics,
+            self.retention.old_dynamics,
+            obs,
+            action,
+            next_obs,
+            self.threshold,
+            self.cfg.reviewer,
+        )
+
+    # --- learning ------------------------------------------------------------------------
+
+    def count_update(self) -> None:
+        """Counts one update that was made."""
+        self.updates += 1
+        self.updates_due -= 1.0
+
+    def schedule_lr(self) -> None:
+        """Lowers the learning rates linearly over the task's budget, where asked."""
+        cfg = self.cfg
+        done = min(1.0, self.steps / cfg.decisions_per_task)
+        scale = 1.0 - (1.0 - cfg.learning.lr_end) * done
+        self.retention.vae_adam.set_lr(scale * cfg.vae.lr)
+        self.dynamics_adam.set_lr(scale * cfg.learning.lr)
+        for actor in (self.learner, self.reviewer) if self.reviewer else (self.learner,):
+            actor.heads_adam.set_lr(scale * cfg.learning.lr)
+            actor.policy_adam.set_lr(scale * cfg.learning.lr)
+
+    # --- looking in ----------------------------------------------------------------------
+
+    def report(self) -> dict[str, float]:
+        """Means of every training quantity since the last report, as `train/part/quantity`.
+
+        Raises:
+            NonFiniteError: a quantity stopped being finite.
+        """
+        self.check_finite()
+        means = self.running_means.means()
+        self.running_means.clear()
+        named = {f"train/{_short(key)}": value for key, value in means.items()}
+        if self.cfg.method.review:
+            named["train/reviewer/threshold"] = float(self.threshold)
+            named["train/reviewer/next_threshold"] = float(self.next_threshold)
+        if self.cfg.planner.precision == "bf16" and self.learner.buffer.count:
+            single, half = precision.scores(self.dynamics, *self.learner.buffer.transitions())
+            precision.warn_if_lost(single, half)
+            named["train/planner/score"], named["train/planner/score_bf16"] = single, half
+        return dict(sorted(named.items()))
+
+    def check_finite(self) -> None:
+        """Raises NonFiniteError where a training quantity is no longer a finite number."""
+        broken = [_short(name) for name, ok in self.running_means.finite().items() if not ok]
+        if broken:
+            raise NonFiniteError(
+                f"non-finite {', '.join(broken)} in task {self.task + 1} near update "
+                f"{self.updates} ({self.steps} agent steps); start again in another folder with a "
+                "lower learning.lr (resuming would break at the same place)"
+            )
+
+    def world(self, generator: torch.Generator) -> World:
+        """What an audit looks at; its randomness comes from the given generator."""
+        dreams = self.cfg.method.train_vae != "never"
+        return World(
+            torch.no_grad()(self.dynamics.__call__),
+            (lambda n: self.retention.vae.sample(n, generator)) if dreams else None,
+            self._review if self.reviewer else None,
+        )
+
+    def capabilities(self) -> Capabilities:
+        """One-step predictions, and what its method adds: a generator, a reviewer's reward."""
+        dreams = self.cfg.method.train_vae != "never"
+        return Capabilities(
+            predict=torch.no_grad()(self.dynamics.__call__),
+            generate=self.retention.vae.sample if dreams else None,
+            review=self._review if self.reviewer else None,
+        )
+
+    def audit(
+        self, domain: Domain, memory: Any, generator: torch.Generator
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What the world finds out about the world model: flat metrics, and arrays."""
+        return domain.audit(memory, *self.world(generator))
+
+    def skill(self) -> dict[str, Any]:
+        """What it takes to act today's task again later, for `load_heads`."""
+        return self.heads_copy().state_dict()
+
+    def heads_copy(self) -> Heads:
+        """The learner's heads as they are now, to act this task again later."""
+        return self.load_heads(self.learner.heads.state_dict())
+
+    def load_heads(self, state: dict[str, Any]) -> Heads:
+        """Heads from a state that `heads_copy().state_dict()` gave."""
+        heads = self._new_heads(torch.Generator()).requires_grad_(False)
+        heads.load_state_dict(state)
+        return heads
+
+    # --- saving --------------------------------------------------------------------------
+
+    def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
+        """Everything; without replay, what transfer and acting need."""
+        state = {
+            "world_model": {
+                "dynamics": self.dynamics.state_dict(),
+                "vae": self.retention.vae.state_dict(),
+                "threshold": self.next_threshold,
+            },
+            "learner": self.learner.state_dict(with_replay),
+            "reviewer": self.reviewer.state_dict(with_replay) if self.reviewer else None,
+        }
+        if with_replay:
+            state |= {
+                "task": self.task,
+                "steps": self.steps,
+                "updates": self.updates,
+                "updates_due": self.updates_due,
+                "inherits": self.inherits,
+                "threshold": self.threshold,
+                "dynamics_optimizer": self.dynamics_adam.state_dict(),
+                "retention": self.retention.state_dict(),
+                "running_means": self.running_means.state_dict(),
+            }
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a full state exactly; the generators are restored by their owner."""
+        self.inherits = state["inherits"]
+        self._open_task(state["task"])
+        self.load_world_model(state["world_model"])
+        self.inherits = state["inherits"]
+        self.retention.load_state_dict(state["retention"], self.dynamics)
+        self.threshold.copy_(state["threshold"])
+        self.steps, self.updates, self.updates_due = (
+            state["steps"],
+            state["updates"],
+            state["updates_due"],
+        )
+        self.learner.load_state_dict(state["learner"])
+        if self.reviewer:
+            self.reviewer.load_state_dict(state["reviewer"])
+        self.dynamics_adam.load_state_dict(state["dynamics_optimizer"])
+        self.running_means.load_state_dict(state["running_means"], self.device)
+        self.tensor_version += 1
+
+    def load_world_model(self, state: dict[str, Any]) -> None:
+        """Takes dynamics, generator and threshold from another run; the rest stays fresh."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        self.retention.vae.load_state_dict(state["vae"])
+        self.next_threshold.copy_(state["threshold"])
+        self.inherits = True
+
+    def check_source(self, theirs: TdmpcRun, path: Path) -> None:
+        """Raises UserError where another run's world model lacks what this method needs of it."""
+        if self.cfg.method.rehearse == "dreams" and theirs.method.train_vae == "never":
+            raise UserError(
+                f"method '{self.cfg.method_name}' rehearses dreams, but the generator in '{path}' "
+                f"was never trained (method '{theirs.method_name}'); load from a run "
+                "that trains one, such as drago, or use method 'tdmpc'"
+            )
+
+    def template(self, with_heads: bool) -> dict[str, Any]:
+        """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""
+        world = {
+            "dynamics": self.dynamics.state_dict(),
+            "vae": self.retention.vae.state_dict(),
+            "threshold": self.threshold,
+        }
+        heads = {"learner": {"heads": self._new_heads(torch.Generator()).state_dict()}}
+        return {"world_model": world} | (heads if with_heads else {})
+
+    def load_agents(self, state: dict[str, Any]) -> None:
+        """Takes the heads of another run's agents; the reviewer falls back to the learner's."""
+        self.learner.load_state_dict({"heads": state["learner"]["heads"]})
+        if self.reviewer:
+            source = state["reviewer"] or state["learner"]
+            self.reviewer.load_state_dict({"heads": source["heads"]})
+
+    # --- construction --------------------------------------------------------------------
+
+    def actor(self, role: str) -> Actor:
+        """What a role owns."""
+        return self.reviewer if role == "reviewer" else self.learner
+
+    def skeleton(self) -> dict[str, nn.Module]:
+        """The networks' architecture alone, on no device."""
+        modules = {
+            "dynamics": copy.deepcopy(self.dynamics),
+            "heads": self._new_heads(torch.Generator()),
+            "vae": copy.deepcopy(self.retention.vae),
+        }
+        return {name: module.to("meta") for name, module in modules.items()}
+
+    def _new_dynamics(self) -> Dynamics:
+        model = self.cfg.model
+        return Dynamics(
+            self.obs_dim,
+            self.actions.size,
+            model.width,
+            self.streams.init,
+            crelu=model.crelu,
+            bounded=model.bounded,
+        ).to(self.device)
+
+    def _new_heads(self, generator: torch.Generator) -> Heads:
+        return Heads(
+            self.obs_dim,
+            self.actions.size,
+            self.cfg.model.width,
+            generator,
+            self.actions.discrete,
+        ).to(self.device)
+
+    def _new_actor(self, review: bool = False) -> Actor:
+        cfg = self.cfg
+        learning = cfg.learning
+        count = None
+        if review:
+            count = counts.build(
+                cfg.reviewer, self.obs_dim, self.grid_size, self.streams.init, self.streams.update
+            )
+        buffer = EpisodeBuffer(
+            min(cfg.decisions_per_task, learning.capacity),
+            self.episode_length,
+            self.obs_dim,
+            self.actions.size,
+            self.horizon,
+            alpha=learning.priority_alpha,
+            beta=learning.priority_beta,
+            device=self.device,
+        )
+        return Actor(self._new_heads(self.streams.init), buffer, learning, count)

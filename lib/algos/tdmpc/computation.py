@@ -1,0 +1,80 @@
+"""Plans and updates of TD-MPC agents that differ by their seed alone.
+
+Shapes: S seeds, E environments, L observation, A action.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.algos.tdmpc import planner
+from lib.algos.tdmpc.acting import Acting
+from lib.algos.tdmpc.learning import Learning
+from lib.algos.tdmpc.model import Heads
+from lib.algos.tdmpc.pieces import Pieces
+from lib.algos.tdmpc.variants import variant
+from lib.engine import compiling
+
+
+class Computation:
+    """What a `SeedBatch` of TD-MPC agents computes, see `lib.engine.seed_batch`."""
+
+    def __init__(self, agents: Sequence[Any]):
+        self.agents, first = agents, agents[0]
+        engine, device = first.cfg.engine, torch.device(first.device)
+        self.compile = compiling.chosen(engine.compile, device, _updates(first.cfg))
+        self.record = engine.graphs == "auto"
+        modules = first.skeleton()
+        self.pieces = Pieces(first.cfg, modules, len(agents), self.compile)
+        self.acting = Acting(agents, modules, self.record, self.compile)
+
+    def restack(self) -> None:
+        """Stacks the agents' tensors, which become views of the stacks."""
+        self.learning = Learning(self.agents, self.pieces)
+        self.acting.begin(self.learning)
+
+    def act(
+        self,
+        obs: Tensor,
+        memory: Tensor | None,
+        *,
+        role: str,
+        explore: bool,
+        generators: Sequence[torch.Generator],
+        heads: Sequence[Heads] | None,
+        trace: planner.Trace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Planned actions (S, E, A), and plan means (S, E, H, A) for the next call.
+
+        Args:
+            obs: (S, E, L).
+            trace: called with every iteration of the S times E searches.
+        """
+        plan = self.acting.plan(
+            obs,
+            memory,
+            role=role,
+            explore=explore,
+            generators=generators,
+            heads=heads,
+            trace=trace,
+        )
+        return plan.action, plan.mean
+
+    def before_updates(self) -> None:
+        """Sets the learning rates that the agents' steps ask for."""
+        for agent in self.agents:
+            agent.schedule_lr()
+
+    def next_update(self) -> tuple[Hashable, Callable[[], None]]:
+        """The next update with its random numbers drawn: the key of its graph, and the work."""
+        learning, kind = self.learning, variant(self.agents[0])
+        noise = learning.noise(kind)
+        return kind, lambda: learning.update(kind, noise)
+
+
+def _updates(cfg: Any) -> int:
+    """Updates that a run will make, about."""
+    return int(cfg.decisions_per_task * max(1, len(cfg.tasks)) * cfg.learning.updates_per_step)

@@ -1,0 +1,134 @@
+"""Every setting of a TD-MPC or DRAGO run beside those that all families share (see `lib.core.config`).
+
+The defaults are those of DRAGO's published code on MiniGrid; smaller worlds are named changes in
+`lib.algos.tdmpc.presets`.
+"""
+
+from dataclasses import dataclass
+
+from lib.core.config import RunConfig, at_least, one_of, share
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Networks of the world model and the heads."""
+
+    width: int = at_least(1, 512)  # hidden units of every layer
+    crelu: bool = True  # the dynamics use concat(ReLU(x), ReLU(-x)); grid only
+    bounded: bool = True  # tanh on predicted observations; grid only
+    encoder: str = one_of("identity")  # the latent is the observation itself
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Sampling-based planning in the latent space (CEM/MPPI)."""
+
+    horizon: tuple[int, ...] = at_least(1, (10,))  # latent steps, per task; the last repeats
+    samples: int = at_least(1, 512)  # action sequences drawn per iteration
+    elites: int = at_least(1, 64)
+    iterations: int = at_least(1, 6)
+    mixture: float = share(0.05)  # policy rollouts, as a share of the samples
+    temperature: float = at_least(0, 0.5)  # elite weights ~ exp(temperature * score)
+    momentum: float = share(0.1)  # share of the old mean (or probabilities) kept
+    min_std: float = at_least(0, 0.05)  # floor of the action noise, continuous actions
+    horizon_ramp: int = at_least(0, 10_000)  # decisions over which the horizon grows from 1
+    std_ramp: int = at_least(0, 50_000)  # decisions over which the floor falls from 0.5
+    use_q: bool = True  # add the value of the last latent
+    precision: str = one_of("single", "bf16")  # bf16: networks of the search in half precision
+    final_noise: str = one_of("clamp", "legacy")  # legacy lets the acted value leave [-1, 1]
+
+
+@dataclass(frozen=True)
+class LearningConfig:
+    """The TD-MPC update and its replay."""
+
+    batch: int = at_least(1, 512)  # windows of `horizon` steps
+    lr: float = at_least(0, 1e-3)  # Adam, every network
+    lr_end: float = share(1.0)  # share of every learning rate left at a task's end, linearly
+    discount: float = share(0.99)
+    rho: float = share(0.5)  # weight of step k in a loss is rho**k
+    consistency_coef: float = at_least(0, 2.0)
+    reward_coef: float = at_least(0, 0.5)
+    value_coef: float = at_least(0, 0.1)
+    grad_clip: float = at_least(0, 10.0)  # global norm
+    ema: float = share(0.01)  # share of the online critic that enters the target
+    ema_every: int = at_least(1, 40)  # updates between two target steps
+    first_step_heads: bool = False  # reward and value losses at k = 0 only
+    priority_alpha: float = at_least(0, 0.6)
+    priority_beta: float = at_least(0, 0.4)
+    seed_steps: int = at_least(0, 5_000)  # random decisions at the start of each task
+    capacity: int = at_least(1, 1_000_000)  # most transitions a buffer holds
+    updates_per_step: float = at_least(0, 1.0)  # updates per learner decision
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """The generator of (state, action) pairs."""
+
+    code: int = at_least(1, 64)  # size of the latent code
+    width: int = at_least(1, 64)
+    beta: float = at_least(0, 1.0)  # weight of the KL term, averaged over the code
+    lr: float = at_least(0, 1e-3)
+
+
+@dataclass(frozen=True)
+class RehearsalConfig:
+    """Keeping the old dynamics alive on dreamt (or stored) pairs."""
+
+    every: int = at_least(1, 1)  # updates between two rehearsals
+    dreams: int = at_least(1, 512)  # pairs per rehearsal, and dreams per step of the generator
+    combine: str = one_of("separate", "joint")  # an Adam step of its own, or one summed loss
+    weight: float = at_least(0, 1.0)  # the joint loss's lambda
+    match: str = one_of("raw", "bounded")  # compare before or after clip and tanh
+
+
+@dataclass(frozen=True)
+class ReviewerConfig:
+    """The second agent, which looks for states that the old model knew."""
+
+    threshold: float = 9.5  # first value of tau, a -log(mean squared error)
+    threshold_decay: float = share(0.9)  # of the running estimate saved for the next task
+    sharpness: float = at_least(0, 4.0)  # slope of the old model's term
+    cost: float = at_least(0, 0.5)  # weight of the current model's term
+    ratio: float = share(0.5)  # reviewer rows / all rows of the reviewer's update
+    shape: str = one_of("code", "paper")  # paper: no threshold and no slope
+    norm: str = one_of("squared", "absolute")  # error whose logarithm is taken
+    count_bonus: str = one_of("grid", "bounded", "legacy", "coin-flip", "none")
+    relabel: bool = False  # refresh the rewards of the reviewer's own rows when drawn
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """What tells one continual-learning method from another (see `lib.algos.tdmpc.presets`)."""
+
+    carry: str = one_of("dynamics", "nothing")  # what crosses a task boundary
+    rehearse: str = one_of("nothing", "dreams", "stored")  # where rehearsed pairs come from
+    train_vae: str = one_of("never", "first-task", "always")
+    review: bool = False
+    memory: str = one_of("vae-bytes", "everything")  # capacity of the stored pairs
+    ewc: float = at_least(0, 0.0)  # strength of elastic weight consolidation on the dynamics
+    curiosity: float = at_least(0, 0.0)  # prediction error added to the value target
+
+
+@dataclass(frozen=True)
+class TdmpcRun(RunConfig):
+    """One training run of TD-MPC or a method built on it, completely."""
+
+    family: str = one_of("tdmpc")
+    preset: str = "grid-quick"
+    method_name: str = "drago"
+    model: ModelConfig = ModelConfig()
+    planner: PlannerConfig = PlannerConfig()
+    learning: LearningConfig = LearningConfig()
+    vae: VaeConfig = VaeConfig()
+    rehearsal: RehearsalConfig = RehearsalConfig()
+    reviewer: ReviewerConfig = ReviewerConfig()
+    method: MethodConfig = MethodConfig()
+
+    @property
+    def width(self) -> int:
+        return self.model.width
+
+    @property
+    def carries(self) -> bool:
+        return self.method.carry != "nothing"

@@ -1,0 +1,78 @@
+"""Learning curves that other people published, thinned to a few milestones with their sources.
+
+The tasks are those of the cheetah and the walker whose rewards are the same as here, so a return
+means the same. Names are the same too; mind that cheetah-run-back (upright, on the back foot) is
+another task than cheetah-run-backwards. Learners differ: each published curve is one task learnt
+from nothing, on a learnt encoding of the state.
+
+Source: results/ of the TD-MPC2 repository (Hansen, Su and Wang, ICLR 2024), whose steps are env
+steps. Four files of TD-MPC hold five runs up to 700,000 steps and three beyond.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.core.metrics import Array
+from lib.core.paths import OUTPUTS
+
+MILESTONES = OUTPUTS / "published" / "milestones.csv"
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One method on one task: mean return at a few env steps, increasing from 0."""
+
+    method: str
+    task: str
+    env_steps: Array  # (points,) env steps, whatever the learner's action repeat
+    mean: Array  # (points,) mean return over the runs
+    std: Array  # (points,) their sample standard deviation
+    seeds: Array  # (points,) how many runs
+    source: str  # repository, commit and file
+
+    def at(self, env_steps: float) -> float:
+        """Mean return at any env step, on a straight line between milestones; NaN beyond them."""
+        if not self.env_steps[0] <= env_steps <= self.env_steps[-1]:
+            return float("nan")
+        return float(np.interp(env_steps, self.env_steps, self.mean))
+
+    def cell(self, env_steps: float) -> str:
+        """The same for a table: `824 ± 99` at a milestone, `~600` between two, or a dash."""
+        for index in np.flatnonzero(self.env_steps == env_steps):
+            return f"{self.mean[index]:.0f} ± {self.std[index]:.0f}"
+        mean = self.at(env_steps)
+        return f"~{mean:.0f}" if np.isfinite(mean) else "–"
+
+
+def curves(task: str, path: Path = MILESTONES) -> tuple[Curve, ...]:
+    """What is published about a task, in the file's order; empty where nothing is.
+
+    Args:
+        task: full name, such as cheetah-run.
+        path: a table with the columns method, task, env_steps, mean_return, std, seeds, source.
+    """
+    if not path.is_file():
+        return ()
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["task"] == task]
+    methods = dict.fromkeys(row["method"] for row in rows)
+    return tuple(_curve([row for row in rows if row["method"] == method]) for method in methods)
+
+
+def _curve(rows: list[dict[str, str]]) -> Curve:
+    columns = ("env_steps", "mean_return", "std", "seeds")
+    numbers = [np.array([float(row[name]) for row in rows]) for name in columns]
+    first = rows[0]
+    return Curve(first["method"], first["task"], *numbers, source=first["source"])
+
+
+def sources(found: tuple[Curve, ...]) -> str:
+    """Where curves come from, as one line: each repository and commit once, with its folders."""
+    places: dict[str, dict[str, None]] = {}
+    for curve in found:
+        repository, _, file = curve.source.partition(" ")
+        places.setdefault(repository, {})[file.rpartition("/")[0]] = None
+    return "; ".join(f"{place} {', '.join(folders)}" for place, folders in places.items())

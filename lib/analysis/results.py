@@ -1,0 +1,452 @@
+"""Reads finished run folders into arrays, and groups runs that differ only in their seed.
+
+Nothing here trains or draws. The files read are `summary.json`, `metrics.jsonl` and
+`audits/task-<k>.npz` of a run folder (README, "What a run leaves behind").
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from lib.analysis import measures
+from lib.analysis.measures import Measure, Yardstick
+from lib.core import metrics
+from lib.core.errors import UserError
+from lib.core.metrics import Array
+
+MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
+NEEDED = ("name", "method", "preset", "seeds", "status", "tasks", "optimum", "return_matrix")
+RECORDED = (
+    "env_steps",
+    "decisions",
+    "updates",
+    "dropped_episodes",
+    "wall_clock_s",
+    "seeds_together",
+    "hardware",
+    "commit",
+    "versions",
+    "final_return",
+    "return_matrix",
+    "curves",
+    "monitor",
+    "audit",
+)  # fields of summary.json that a comparison keeps of every run
+SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of one group may differ
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One finished run. Arrays have one row or column per task, in the order learnt."""
+
+    folder: Path
+    name: str
+    method: str
+    preset: str
+    seed: int
+    tasks: tuple[str, ...]
+    optimum: Array  # (tasks,) the return that counts as 100 %, NaN where unknown
+    yardstick: Yardstick  # what that return is
+    return_matrix: Array  # (tasks, tasks) [after task, on task], NaN above the diagonal
+    final_return: Array  # (tasks,) mean evaluation return when the task's own training ended
+    curves: dict[str, tuple[Array, Array]]  # task -> (env steps since the task began, return)
+    audit: tuple[dict[str, float], ...]  # per task boundary: metric name -> value
+    origin: str  # what the run was started from, "" for nothing
+    summary: dict[str, Any] = field(repr=False)
+
+    def audit_arrays(self, after: int) -> dict[str, np.ndarray]:
+        """The audit's arrays after task `after` (0 is the first); empty when none was written."""
+        path = self.folder / "audits" / f"task-{after + 1}.npz"
+        if not path.is_file():
+            return {}
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in found.files}
+
+    def series(self, name: str) -> tuple[Array, Array]:
+        """One logged metric: environment steps over the whole run, and values."""
+        rows = [row for row in _json_lines(self.folder / "metrics.jsonl") if name in row["values"]]
+        steps = np.array([row["env_steps"] for row in rows], float)
+        return steps, np.array([_number(row["values"][name]) for row in rows], float)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """How this run's audits say what the world model knows, the one to draw first."""
+        return measures.measures_in(name for row in self.audit for name in row)
+
+    def met(self, quantity: str = "") -> Array:
+        """(tasks, tasks) [k, j]: the audit after task k on the transitions of task j.
+
+        Args:
+            quantity: last part of the metric's name; that of the run's first measure if not given.
+        """
+        quantity = quantity or self.measures[0].quantity
+        names = [f"audit/met-{task}/{quantity}" for task in self.tasks]
+        found = [[_number(row.get(name)) for name in names] for row in self.audit]
+        out = np.full((len(self.tasks), len(self.tasks)), np.nan)
+        if found:
+            out[: len(found)] = found
+        out[np.triu_indices(len(self.tasks), 1)] = np.nan
+        return out
+
+    def rooms(self) -> list[str]:
+        """The groups of all transitions that the audit reports, such as room-1, ..., doors."""
+        found = {
+            name.split("/")[1]
+            for row in self.audit
+            for name in row
+            if name.startswith("audit/") and name.count("/") == 2
+        }
+        return sorted(name for name in found if not name.startswith("met-") and name != "all")
+
+    def by_room(self, quantity: str = "accuracy") -> Array:
+        """(tasks, rooms) [k, r]: the audit after task k over all transitions of a room."""
+        rooms = self.rooms()
+        rows = [[_number(row.get(f"audit/{r}/{quantity}")) for r in rooms] for row in self.audit]
+        return np.array(rows, float).reshape(len(self.audit), len(rooms))
+
+    def performance(self) -> Array:
+        """The return matrix as shares of the return that counts as 100 %."""
+        return metrics.normalise(self.return_matrix, self.optimum)
+
+    def areas(self) -> Array:
+        """(tasks,) area under each task's learning curve, 1 for 100 % from the first step."""
+        out = np.full(len(self.tasks), np.nan)
+        for index, task in enumerate(self.tasks):
+            steps, returns = self.curves.get(task, ((), ()))
+            if len(steps):
+                height = metrics.normalise(np.asarray(returns)[:, None], self.optimum[[index]])
+                out[index] = metrics.area_under_curve(steps, height[:, 0])
+        return out
+
+
+def load_run(folder: str | Path) -> Run:
+    """Reads a finished run.
+
+    Raises:
+        UserError: the folder is missing, empty, not a run's, still training, stopped early, or
+            its summary is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"no run folder '{folder}'; 'python -m lib list' shows the runs there are")
+    found = sorted(path.name for path in folder.iterdir())
+    if not found:
+        raise UserError(
+            f"folder '{folder}' is empty; start a run with 'python -m lib run params/NAME.yaml'"
+        )
+    if not set(found) & set(MARKS):
+        raise UserError(
+            f"folder '{folder}' is not a run's: it holds {', '.join(found[:3])}, "
+            f"a run's holds {', '.join(MARKS)}; give a folder that 'python -m lib list' shows"
+        )
+    path = folder / "summary.json"
+    summary = _read_summary(path) if path.is_file() else {"status": "running"}
+    if summary["status"] != "complete":
+        raise UserError(
+            f"run '{folder}' has not finished{_how_far(folder)}; wait if it is training, "
+            f"otherwise continue it with 'python -m lib resume {folder}'"
+        )
+    return _to_run(folder, summary)
+
+
+def complete_runs(outputs: str | Path) -> tuple[list[Run], list[str]]:
+    """Every finished run directly below `outputs`, and one line for each folder left out."""
+    runs, left_out = [], []
+    folders = sorted(Path(outputs).iterdir()) if Path(outputs).is_dir() else []
+    for folder in folders:
+        if not folder.is_dir() or not any((folder / mark).is_file() for mark in MARKS):
+            continue
+        try:
+            runs.append(load_run(folder))
+        except UserError as error:
+            left_out.append(str(error))
+    return runs, left_out
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' is not valid JSON ({error}); rewrite it with "
+            f"'python -m lib resume {path.parent}'"
+        ) from None
+    if isinstance(summary, dict) and summary.get("status", "complete") != "complete":
+        return summary
+    missing = [key for key in NEEDED if not isinstance(summary, dict) or key not in summary]
+    if missing:
+        raise UserError(
+            f"'{path}' is not the summary of a run of this workbook: it lacks "
+            f"{', '.join(missing)}; give another folder"
+        )
+    return summary
+
+
+def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
+    tasks = tuple(summary["tasks"])
+    final, optimum = summary.get("final_return") or {}, summary["optimum"] or {}
+    curves = {
+        task: (np.array(curve["task_env_steps"], float), _numbers(curve["return"]))
+        for task, curve in (summary.get("curves") or {}).items()
+    }
+    matrix = np.full((len(tasks), len(tasks)), np.nan)
+    for index, row in enumerate(summary["return_matrix"][: len(tasks)]):
+        matrix[index, : len(row)] = _numbers(row)
+    return Run(
+        folder=folder,
+        name=summary["name"],
+        method=summary["method"],
+        preset=summary["preset"],
+        seed=int(summary["seeds"][0]),
+        tasks=tasks,
+        optimum=_numbers(optimum.get(task) for task in tasks),
+        yardstick=measures.yardstick(summary.get("optimum_is", "exact")),  # new with control
+        return_matrix=matrix,
+        final_return=_numbers(final.get(task) for task in tasks),
+        curves=curves,
+        audit=tuple(summary.get("audit") or ()),
+        origin=_origin(folder / "config.yaml"),
+        summary=summary,
+    )
+
+
+def _origin(path: Path) -> str:
+    """What a run builds on, sources without their seeds: `world-model of drago`, ..."""
+    config = yaml.safe_load(path.read_text()) if path.is_file() else None
+    config = config if isinstance(config, dict) else {}
+    parts = []
+    if config.get("load_mode"):
+        parts.append(f"{config['load_mode']} of {_source(config.get('load_from'))}")
+    if config.get("pre_rollout"):
+        parts.append(f"{_source(config['pre_rollout'])} acting first")
+    return ", ".join(parts)
+
+
+def _source(place: object) -> str:
+    """Name of the run that a folder or checkpoint belongs to, without its seed."""
+    source = Path(str(place))
+    source = source.parent.parent if source.suffix == ".safetensors" else source
+    return re.sub(r"-s[0-9]+$", "", source.name)
+
+
+def _how_far(folder: Path) -> str:
+    try:
+        progress = json.loads((folder / "progress.json").read_text())
+        return f" ({progress['env_steps']:,} of {progress['env_steps_total']:,} env steps)"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    if not path.is_file():
+        raise UserError(f"'{path}' is missing; the run folder is incomplete, run it again")
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return  # a killed run may leave half a line at the end
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _numbers(values: Iterable[float | None]) -> Array:
+    return np.array([_number(value) for value in values], float)
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs that differ only in their seed."""
+
+    label: str  # short name for legends, unique among the groups made together
+    runs: tuple[Run, ...]  # by seed
+    repeated: tuple[Run, ...] = ()  # runs left out because their seed is there already
+
+    @property
+    def first(self) -> Run:
+        return self.runs[0]
+
+    def stack(self, quantity: str, *arguments: str) -> Array:
+        """(seeds, ...): `return_matrix`, `final_return`, or a method such as `met`, `areas`."""
+        values = [getattr(run, quantity) for run in self.runs]
+        return np.stack([value(*arguments) if callable(value) else value for value in values])
+
+    @property
+    def env_steps(self) -> int:
+        """Env steps of a run, reviewer included; decisions are fewer under action repeat."""
+        return int(self.first.summary.get("env_steps", 0))
+
+    @property
+    def decisions(self) -> int:
+        """Decisions of a run: actions chosen, each held for one or more env steps."""
+        return int(self.first.summary.get("decisions", self.env_steps))
+
+    def curve(self, task: str) -> tuple[Array, Array]:
+        """Env steps (points,) and returns (seeds, points) on a grid that all the runs cover."""
+        curves = [run.curves[task] for run in self.runs if len(run.curves.get(task, ((),))[0])]
+        if not curves:
+            return np.zeros(0), np.zeros((len(self.runs), 0))
+        end = min(steps[-1] for steps, _ in curves)
+        grid = np.unique(np.concatenate([steps[steps <= end] for steps, _ in curves]))
+        return grid, np.stack([np.interp(grid, steps, height) for steps, height in curves])
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Groups runs by preset, method, origin and every setting that changes what is learnt.
+
+    Labels are the method's name, followed by what tells groups of one method apart: the preset,
+    the tasks, the origin, or else the run's name. A seed that turns up twice counts once.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.preset, run.method, run.seed, run.name)):
+        config = {k: v for k, v in run.summary.get("config", {}).items() if k not in SEED_ONLY}
+        groups.setdefault(
+            json.dumps([run.preset, run.method, run.tasks, run.origin, config], sort_keys=True), []
+        ).append(run)
+    members = list(groups.values())
+    labels = _labels([group[0] for group in members])
+    return [_group(label, found) for label, found in zip(labels, members, strict=True)]
+
+
+def _group(label: str, found: list[Run]) -> Group:
+    by_seed: dict[int, Run] = {}
+    for run in found:
+        by_seed.setdefault(run.seed, run)
+    kept = tuple(by_seed.values())
+    return Group(label, kept, tuple(run for run in found if run not in kept))
+
+
+def _labels(firsts: list[Run]) -> list[str]:
+    labels = [run.method for run in firsts]
+    extras = (
+        lambda run: run.preset,
+        lambda run: "+".join(run.tasks),
+        lambda run: f"({run.origin or 'from nothing'})",
+        lambda run: run.name,
+    )
+    for extra in extras:
+        clashes = {label for label in labels if labels.count(label) > 1}
+        for label in clashes:
+            where = [i for i, other in enumerate(labels) if other == label]
+            if len({extra(firsts[i]) for i in where}) > 1:
+                for i in where:
+                    labels[i] = f"{label} {extra(firsts[i])}"
+    counts: dict[str, int] = {}
+    for i, label in enumerate(labels):
+        counts[label] = counts.get(label, 0) + 1
+        labels[i] = label if counts[label] == 1 else f"{label} #{counts[label]}"
+    return labels
+
+
+def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
+    """(seeds, tasks) forward transfer against `scratch` runs of the same preset and tasks.
+
+    The reference area of a task is the mean over the scratch runs' seeds. None without such runs.
+    """
+    for other in groups:
+        same = other.first.preset == group.first.preset and other.first.tasks == group.first.tasks
+        if same and other.first.method == "scratch":
+            reference = other.stack("areas").mean(axis=0)
+            return metrics.forward_transfer(
+                group.stack("areas"), np.broadcast_to(reference, group.stack("areas").shape)
+            )
+    return None
+
+
+def markdown_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], numbers: bool = True
+) -> str:
+    """A Markdown table; every column but the first is aligned to the right if it holds numbers."""
+    rest = "--:|" if numbers else ":--|"
+    lines = [f"| {' | '.join(header)} |", "|:--|" + rest * (len(header) - 1)]
+    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    return "\n".join(lines)
+
+
+def table_cell(scores: Array, form: str = ".2f") -> str:
+    """Interquartile mean and interval over seeds, or a dash where a number is unknown."""
+    scores = np.asarray(scores, float)
+    return metrics.interval(scores).text(form) if _known(scores) else "–"
+
+
+def comparison(
+    groups: Sequence[Group], pooled: Mapping[str, Array] | None = None
+) -> dict[str, Any]:
+    """Everything that a comparison rests on, as plain data worth keeping without the runs.
+
+    Per group: label, method, preset, tasks, the return that counts as 100 % and whether it is the
+    exact optimum, the command that repeats it, interquartile means with 95 % intervals over seeds,
+    and what each seed measured, in how many steps, on which hardware and commit.
+
+    Args:
+        pooled: errors by label, see `lib.analysis.shared_transitions.pooled_by_group`.
+    """
+    return {group.label: _compared(group, (pooled or {}).get(group.label)) for group in groups}
+
+
+def _compared(group: Group, pooled: Array | None) -> dict[str, Any]:
+    first = group.first
+    share = first.yardstick.share
+    estimates = {
+        f"{share} at the end of {task}": metrics.interval(shares)
+        for task, shares in zip(first.tasks, _shares(group), strict=True)
+        if _known(shares)
+    } | {
+        name: measure.estimate(scores)
+        for measure in first.measures
+        for name, scores in _knowledge(group, measure)
+        if _known(scores)
+    }
+    if pooled is not None:
+        for k, task in enumerate(first.tasks):
+            name = f"error on what all runs held out in {first.tasks[0]}, after {task}"
+            estimates[name] = measures.ERROR.estimate(pooled[:, k, 0])
+    return {
+        "method": first.method,
+        "preset": first.preset,
+        "origin": first.origin or "nothing",
+        "tasks": list(first.tasks),
+        "optimum": first.summary["optimum"],
+        "optimum_is": first.summary.get("optimum_is", "exact"),
+        "command": f"python -m lib run {first.name} -p seed=SEED",
+        "estimates": {
+            name: {"point": e.point, "low": _finite(e.low), "high": _finite(e.high)}
+            for name, e in estimates.items()
+        },
+        "runs": [
+            {
+                "seed": run.seed,
+                **{key: run.summary[key] for key in RECORDED if key in run.summary},
+            }
+            for run in group.runs
+        ],
+    }
+
+
+def _shares(group: Group) -> Array:
+    """(tasks, seeds) returns at each task's own end, divided by what counts as 100 %."""
+    return (group.stack("final_return") / group.first.optimum).T
+
+
+def _knowledge(group: Group, measure: Measure) -> Iterable[tuple[str, Array]]:
+    """What the world model knows of the first task after each task, (seeds,) with a name."""
+    tasks, met = group.first.tasks, group.stack("met", measure.quantity)
+    short = measure.name.removeprefix("right-cell ")
+    for k, task in enumerate(tasks):
+        yield f"{short} on what was {measure.of} {tasks[0]}, after {task}", met[:, k, 0]
+    yield f"{measure.left_name} after {tasks[-1]}", measure.left_of(met)[:, -1, 0]
+
+
+def _known(values: Array) -> bool:
+    return bool(values.size and np.isfinite(values).all())
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

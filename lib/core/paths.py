@@ -1,0 +1,20 @@
+"""Where the workbook keeps things, and how to say a path briefly."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+PARAMS = ROOT / "params"
+OUTPUTS = ROOT / "outputs"
+
+
+def shown(path: Path) -> Path:
+    """A path as short as it can be said from the working directory."""
+    path = path.absolute()
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def from_root(path: Path) -> str:
+    """A path as a notebook's kernel sees it, which works in the repository's root."""
+    path = path.absolute()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

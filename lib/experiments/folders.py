@@ -1,0 +1,212 @@
+"""Run folders: what they hold, how far they are, and which may be removed."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.core.errors import UserError, unknown
+from lib.core.paths import shown
+from lib.experiments.launch import is_busy, read_progress
+
+TRANSFERRED = "transfer.ipynb"
+# What may lie in a folder before the record of what it holds does.
+EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", TRANSFERRED, "stop")
+RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
+COMPARISON = "compare.ipynb"
+TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
+SEEDS = "seeds.yaml"  # what several seeds of a run, trained together, were asked for
+WHAT = {TRANSFER: "a comparison on new tasks", SEEDS: "several seeds of a run"}
+
+
+def status(out: Path) -> str:
+    """One line about a run: how far, and how well."""
+    if (out / COMPARISON).is_file():
+        return "a comparison"
+    if (found := asked(out, TRANSFER)) is not None:
+        return f"transfer, {_finished(out, found)} of {len(found['runs'])} runs finished"
+    if (found := asked(out, SEEDS)) is not None:
+        return _status_of_seeds(out, found)
+    result, progress = summary(out), read_progress(out / "progress.json")
+    if result.get("status") == "complete":
+        shares = [share for _, _, _, share in _rows(result) if share is not None]
+        best = _best(result)
+        mean = f", {sum(shares) / len(shares):.0%} of the {best}" if shares else ""
+        return f"finished, {result['env_steps']:,} env steps{mean}"
+    where = "before its first env step"
+    if progress:
+        where = f"at {progress['env_steps']:,} of {progress['env_steps_total']:,} env steps"
+    return f"running, {where}" if is_busy(out) else f"stopped, {where}; resume it"
+
+
+def _finished(out: Path, found: Mapping[str, Any]) -> int:
+    return sum(summary(out / run).get("status") == "complete" for run in found["runs"])
+
+
+def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
+    """The same for several seeds, whose own folders say the rest."""
+    seeds, done = found["parameters"]["seeds"], _finished(out, found)
+    said = f"seeds {', '.join(map(str, seeds))} together, {done} of {len(seeds)} finished"
+    if done == len(seeds):
+        return said
+    return f"{said}; {'running' if is_busy(out) else 'stopped; resume it'}"
+
+
+def table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Task, final return, what counts as 100 %, and share, as text.
+
+    Args:
+        results: summary of one run, or those of several seeds: then the mean return is said, the
+            lowest and the highest.
+    """
+    results = [result for result in results if result.get("tasks")] or results[:1]
+    first, several = results[0], len(results) > 1
+    returns = ["mean of the seeds", "lowest", "highest"] if several else ["final return"]
+    lines = [["task", *returns, _best(first), "share"]]
+    for row in zip(*map(_rows, results), strict=True):
+        task, _, best, _ = row[0]
+        finals = [final for _, final, _, _ in row]
+        known = None not in finals
+        mean = sum(finals) / len(finals) if known else None
+        said = [mean, min(finals), max(finals)] if several and known else [mean] * len(returns)
+        share = mean / best if known and best else None
+        numbers = [_number(number, ".1f") for number in (*said, best)]
+        lines.append([task, *numbers, _number(share, ".0%")])
+    widths = [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
+    return "\n".join(
+        line[0].ljust(widths[0])
+        + "".join(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
+        for line in lines
+    )
+
+
+def _best(result: Mapping[str, Any]) -> str:
+    """What a summary's `optimum` is, in a word."""
+    return "optimum" if result.get("optimum_is", "exact") == "exact" else "ceiling"
+
+
+def _rows(result: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:
+    finals, optimum = result.get("final_return") or {}, result.get("optimum") or {}
+    rows = []
+    for task in result.get("tasks", []):
+        final, best = finals.get(task), optimum.get(task)
+        rows.append((task, final, best, final / best if final is not None and best else None))
+    return rows
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def find_run(name: str, outputs: Path) -> Path:
+    """A run folder from its path or its name below outputs/."""
+    for path in (Path(name), outputs / name):
+        if path.is_dir():
+            return path
+    known = [path.name for path in outputs.glob("*") if path.is_dir()]
+    raise unknown("run", name, known, f"in {shown(outputs)}")
+
+
+def held(out: Path) -> dict[str, Any] | None:
+    """The configuration of the run in a folder, or None where nothing is there yet.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    config = _config(out)
+    if config is None and (others := [name for name in _names(out) if name not in EARLY]):
+        raise UserError(
+            f"'{shown(out)}' holds other things than a run ({_few(others)}); "
+            f"choose another folder with '--out DIR'"
+        )
+    return config
+
+
+def check_asked(out: Path, record: str) -> None:
+    """Raises UserError where a folder holds other things than what `record` tells of.
+
+    Args:
+        record: TRANSFER or SEEDS.
+    """
+    others = [name for name in _names(out) if name not in EARLY]
+    if others and asked(out, record) is None:
+        raise UserError(
+            f"'{shown(out)}' holds other things than {WHAT[record]} ({_few(others)}); "
+            "choose another folder with '--out DIR'"
+        )
+
+
+def removable(out: Path) -> None:
+    """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
+    if out.is_symlink():
+        raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
+    names = _names(out)
+    ours = _config(out) is not None or {COMPARISON, *WHAT} & set(names)
+    if not ours and not set(names) <= set(EARLY):
+        raise UserError(
+            f"'{shown(out)}' holds other things than a run ({_few(names)}); "
+            f"remove it yourself if you mean it"
+        )
+    if is_busy(out) or any(map(is_busy, out.glob("runs/*"))):
+        raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
+
+
+def _config(out: Path) -> dict[str, Any] | None:
+    """What config.yaml holds, if it is a run's."""
+    try:
+        found = yaml.safe_load((out / "config.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
+
+
+def asked(out: Path, record: str) -> dict[str, Any] | None:
+    """What was asked for in a folder: `parameters`, and the `runs` as seen from there.
+
+    Args:
+        record: TRANSFER or SEEDS.
+
+    Returns:
+        None where there is no such record.
+    """
+    try:
+        found = yaml.safe_load((out / record).read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    return found if isinstance(found, dict) and {"parameters", "runs"} <= found.keys() else None
+
+
+def runs_of(out: Path) -> list[Path]:
+    """The run in a folder, or those of the seeds that it stands for."""
+    found = asked(out, SEEDS)
+    if found is None:
+        return [out]
+    return [Path(os.path.normpath(out / run)) for run in found["runs"]]
+
+
+def _names(out: Path) -> list[str]:
+    if out.is_dir():
+        return sorted(path.name for path in out.iterdir())
+    return ["a file itself"] if out.exists() else []
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def summary(out: Path) -> dict[str, Any]:
+    """The contents of summary.json, empty where there is none."""
+    try:
+        return json.loads((out / "summary.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def wandb_mode(out: Path) -> str:
+    """Whether the earlier part of a run went to W&B, and how."""
+    if not (out / "wandb-id.txt").exists():
+        return ""
+    return "offline" if list(out.glob("wandb/offline-run-*")) else "online"

@@ -1,0 +1,147 @@
+"""What a run is asked to do: params files, `-p key=value`, and back from a config.yaml."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.algos import registry
+from lib.core import config
+from lib.core.errors import UserError, unknown
+from lib.experiments import run_config
+from lib.experiments.run_config import PARAMETERS
+from lib.runner.summary import differences
+from lib.runner.warm_start import Start
+
+KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration
+
+
+def read(name: str, folder: Path) -> dict[str, Any]:
+    """The mapping in a params file, its keys checked.
+
+    Args:
+        name: a path, or the name of a file in `folder` with or without its ending.
+
+    Raises:
+        UserError: no such file, not YAML, not a mapping, an unknown key.
+    """
+    path = Path(name)
+    if not path.is_file():
+        known = {file.stem: file for file in folder.glob("*.yaml")}
+        if path.stem not in known or path.suffix not in ("", ".yaml", ".yml"):
+            raise unknown("params file", name, known, "or give the path of your own")
+        path = known[path.stem]
+    try:
+        found = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "unreadable"
+        raise UserError(f"'{path}' is not valid YAML{where}: {reason}; mend it there") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read '{path}': {error}; give a YAML file") from None
+    if not isinstance(found, dict):
+        raise UserError(f"'{path}' holds {type(found).__name__}, wanted lines of 'key: value'")
+    for key in found:
+        if key not in PARAMETERS:
+            raise unknown("parameter", key, PARAMETERS, f"in '{path}'")
+    return found
+
+
+def add_override(parameters: dict[str, Any], text: str) -> None:
+    """Puts one `-p key=value` into the parameters, in place.
+
+    Raises:
+        UserError: no equals sign, or a key that is neither a parameter nor a setting.
+    """
+    key, equals, raw = text.partition("=")
+    key = key.strip()
+    if not equals:
+        raise UserError(f"-p takes KEY=VALUE, got {text!r}; for example -p seed=3")
+    if key in PARAMETERS:
+        parameters[key] = _parameter(PARAMETERS[key], raw.strip())
+        return
+    family = registry.of_preset(str(parameters.get("preset") or PARAMETERS["preset"]))
+    settings = config.dotted_keys(family.config())
+    if "." not in key:
+        raise unknown("parameter", key, PARAMETERS, "or a setting such as planner.samples")
+    if key not in settings:
+        section = key.split(".")[0]
+        inside = [name for name in settings if name.startswith(section + ".")]
+        sections = {name.split(".")[0] for name in settings if "." in name}
+        raise unknown("setting", key, inside or sections)
+    overrides = parameters.get("overrides") or {}
+    parameters["overrides"] = {**overrides, key: _yaml(raw)}
+
+
+def _parameter(default: Any, raw: str) -> Any:
+    """Text as it stands, a list with or without its brackets, all else as YAML."""
+    if isinstance(default, str):
+        return raw.strip("'\"")
+    if isinstance(default, list) and not raw.startswith("["):
+        raw = f"[{raw}]"  # a shell may want brackets for itself
+    return _yaml(raw)
+
+
+def _yaml(raw: str) -> Any:
+    """A value as YAML reads it, and 1e-4 as the number it is."""
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        raise UserError(f"-p: {raw!r} is not a YAML value; put quotes around text") from None
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook parameters that lead to a resolved configuration.
+
+    What differs from the preset and the method becomes an override.
+
+    Raises:
+        UserError: the configuration does not fit this version of the workbook.
+    """
+    names = {key: key for key in ("name", "preset", "seed", "device", "tasks")}
+    names |= {"method": "method_name"} | {key: key for key in KEPT}
+    try:
+        flat = {name: held[key] for name, key in names.items()}
+        plain = config.to_dict(run_config.plain(flat["preset"], flat["method"]))
+        overrides = {
+            f"{section}.{key}": value
+            for section, values in held.items()
+            if isinstance(values, dict)
+            for key, value in values.items()
+            if plain[section][key] != value
+        }
+    except KeyError as error:
+        raise UserError(
+            f"config.yaml does not fit this version of the workbook ({error} is not in both); "
+            f"go back to the version that wrote it, or run again"
+        ) from None
+    parameters = run_config.PARAMETERS | flat | {"overrides": overrides}
+    if different := differences(held, record(run_config.resolve(parameters), parameters)):
+        raise UserError(
+            f"config.yaml does not fit this version of the workbook ({different[0]}); "
+            f"go back to the version that wrote it, or run again"
+        )
+    return parameters
+
+
+def record(run: config.RunConfig, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training loop keeps in config.yaml."""
+    return Start(*(parameters[key] for key in KEPT)).of_seed(run.seed).record(run)
+
+
+def about(path: Path) -> str:
+    """What a params file says about itself: the first sentence of its comment."""
+    lines = []
+    for line in path.read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# "))
+    return " ".join(lines).split(". ")[0].rstrip(".")

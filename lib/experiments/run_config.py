@@ -1,0 +1,137 @@
+"""Parameters of a run to its complete configuration: preset, method, overrides, seeds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lib.algos import registry
+from lib.core import config
+from lib.core.config import RunConfig
+from lib.core.errors import UserError, unknown
+from lib.envs import worlds
+
+PARAMETERS: dict[str, Any] = {
+    # What a notebook or a params file may set, with its default.
+    "name": "",
+    "preset": "grid-quick",
+    "method": "",
+    "seed": 0,
+    "seeds": [],
+    "device": "auto",
+    "tasks": [],
+    "start_at": "",
+    "env_steps_per_task": 0,
+    "load_mode": "",
+    "load_from": "",
+    "pre_rollout": "",
+    "overrides": {},
+    "video": "final",
+    "wandb": "",
+    "out_dir": "",
+}
+
+
+def plain(preset: str, method: str) -> RunConfig:
+    """Defaults, then the preset, then the method ("" for the family's own), nothing else.
+
+    Raises:
+        UserError: an unknown preset, or a method that the preset's family does not have.
+    """
+    family = registry.of_preset(preset)
+    method = method or family.method
+    if method not in family.methods:
+        raise unknown("method", method, family.methods, f"for preset '{preset}'")
+    run = config.merge(family.config(), family.presets[preset])
+    run = config.merge(run, family.methods[method])
+    return config.merge(run, {"preset": preset, "method_name": method})
+
+
+def resolve(parameters: Mapping[str, Any]) -> RunConfig:
+    """The complete configuration that a few parameters name; of several seeds the first one's.
+
+    Defaults, then the preset, then the method, then the overrides. Raises as `resolve_seeds`.
+    """
+    return resolve_seeds(parameters)[0]
+
+
+def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
+    """The same for every seed that is asked for, in that order; they differ in nothing else.
+
+    Raises:
+        UserError: an unknown parameter, preset, method, task or setting, a wrong type, or
+            numbers that do not fit each other.
+    """
+    for key, value in parameters.items():
+        if key not in PARAMETERS:
+            raise unknown("parameter", key, PARAMETERS)
+        wanted = type(PARAMETERS[key])
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
+            raise UserError(
+                f"parameter '{key}': got {value!r} of type {type(value).__name__}, "
+                f"wanted {wanted.__name__}"
+            )
+    given = PARAMETERS | dict(parameters)
+    seeds = _seeds(given["seed"], given["seeds"])
+    run = plain(given["preset"], given["method"])
+    changes: dict[str, Any] = {
+        "name": given["name"] or f"{run.method_name}-{run.preset}",
+        "seed": seeds[0],
+        "device": given["device"],
+    }
+    if given["tasks"]:
+        changes["tasks"] = given["tasks"]
+    if given["env_steps_per_task"]:
+        changes["budget"] = {"env_steps_per_task": given["env_steps_per_task"]}
+    run = config.set_dotted(config.merge(run, changes), given["overrides"])
+    if given["start_at"]:
+        run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
+    check(run, inherits=bool(given["load_mode"]))
+    return tuple(config.merge(run, {"seed": seed}) for seed in seeds)
+
+
+def check(run: RunConfig, inherits: bool = False) -> None:
+    """Raises UserError where settings that are fine alone do not fit each other.
+
+    Args:
+        inherits: the first task already starts from another run's world model.
+    """
+    registry.of(run).check(run, inherits)
+
+
+def _seeds(seed: int, seeds: list[Any]) -> list[int]:
+    """All seeds that `seed` or `seeds` ask for."""
+    if not seeds:
+        return [seed]
+    for number in seeds:
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise UserError(
+                f"parameter 'seeds': got {number!r}, wanted whole numbers of 0 or more, "
+                "such as [0, 1, 2]"
+            )
+        if seeds.count(number) > 1:
+            raise UserError(f"parameter 'seeds': {number} is there twice; name every seed once")
+    if seed != PARAMETERS["seed"]:
+        raise UserError(
+            f"seed {seed} and seeds {seeds} are both given; name every seed in seeds, or leave "
+            "seeds empty for a single run"
+        )
+    return list(seeds)
+
+
+def _from_task(run: RunConfig, start_at: str, inherits: bool) -> RunConfig:
+    """The rest of a sequence, from a named task on."""
+    names = [task.name for task in worlds.resolve(run.env, run.tasks)]
+    wanted = {start_at, start_at.replace("_", "-")}  # as the names of control tasks are read
+    index = next((i for i, name in enumerate(names) if wanted & {name, _short(name)}), None)
+    if index is None:
+        raise unknown("task", start_at, names, "start_at takes one of the run's own tasks")
+    if index and not inherits and run.carries:
+        raise UserError(
+            f"start_at {start_at!r} goes on where a run over {', '.join(names[:index])} ended; "
+            "name that run with load_mode world-model and load_from FOLDER"
+        )
+    return registry.of(run).cut(run, index)
+
+
+def _short(name: str) -> str:
+    """A task's name without its domain: run-backwards of cheetah-run-backwards."""
+    return name.split("-", 1)[-1]

@@ -1,0 +1,94 @@
+"""What a run, or several seeds of one trained together, takes: configurations and folders.
+
+A run lives in a folder of its own, with the notebook that was executed for it. Several seeds have
+a folder each, which looks like that of a single run to everything that reads runs, and one more
+beside them: for the notebook of all of them, and `seeds.yaml`, which says what was asked for.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.core.config import RunConfig
+from lib.core.files import atomic_write, told_to_the_user
+from lib.experiments import folders, params, run_config
+from lib.runner import training
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run, or several seeds of one."""
+
+    out: Path  # notebook, figures, stop file and progress of all
+    parameters: dict[str, Any]  # of notebooks/20_run.py
+    configs: tuple[RunConfig, ...]  # one for each seed
+    folders: tuple[Path, ...]  # of their runs; `out` itself where there is one
+
+    @property
+    def together(self) -> bool:
+        """Whether there are several."""
+        return len(self.configs) > 1
+
+    def each(self) -> Iterator[tuple[RunConfig, Path]]:
+        """The runs one by one."""
+        return zip(self.configs, self.folders, strict=True)
+
+
+def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
+    """The runs that parameters ask for, and where they go.
+
+    A single run goes to `out_dir`, or else to outputs/NAME-sSEED. Of several seeds the notebook
+    goes to `out_dir`, or else to outputs/NAME-seeds-0-1-2, and the runs beside it to folders
+    that are called -sSEED instead.
+
+    Args:
+        parameters: see `run_config.PARAMETERS`; `out_dir` as the caller's working directory sees it.
+        outputs: the folder for all runs.
+
+    Raises:
+        UserError: what `run_config.resolve` says.
+    """
+    given = run_config.PARAMETERS | dict(parameters)
+    configs = run_config.resolve_seeds(given)
+    several = len(configs) > 1
+    seeds = [str(config.seed) for config in configs]
+    tail = f"-seeds-{'-'.join(seeds)}" if several else f"-s{seeds[0]}"
+    out = Path(given["out_dir"]) if given["out_dir"] else outputs / f"{configs[0].name}{tail}"
+    if not several:
+        return Plan(out, given, configs, (out,))
+    out = out.resolve() if out.name in ("", "..") else out
+    base = out.name.removesuffix(tail)
+    return Plan(out, given, configs, tuple(out.with_name(f"{base}-s{seed}") for seed in seeds))
+
+
+def claim(plan: Plan) -> None:
+    """Writes down in the folder of several seeds what it is, for `resume`, `list` and `clean`.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    if not plan.together:
+        return
+    folders.check_asked(plan.out, folders.SEEDS)
+    with told_to_the_user(plan.out / folders.SEEDS):
+        plan.out.mkdir(parents=True, exist_ok=True)
+    runs = [os.path.relpath(folder, plan.out) for folder in plan.folders]
+    record = {"parameters": plan.parameters, "runs": runs}
+    atomic_write(plan.out / folders.SEEDS, yaml.safe_dump(record, sort_keys=False))
+
+
+def train(plan: Plan, *, tensorboard: bool = True, progress: bool = True) -> list[Path]:
+    """Takes every run to its end from wherever its folder is; see `training.train_seeds`.
+
+    Returns:
+        Paths of their `summary.json`.
+    """
+    claim(plan)
+    given = {key: plan.parameters[key] for key in (*params.KEPT, "video", "wandb")}
+    return training.train_seeds(
+        plan.configs, plan.folders, plan.out, **given, tensorboard=tensorboard, progress=progress
+    )

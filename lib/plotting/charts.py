@@ -1,0 +1,391 @@
+"""Figures: arrays in, matplotlib axes out.
+
+Every function draws on the axes it is given, or on new ones, and returns them. No global style
+is changed. Colours are Okabe and Ito's, which colour-blind readers tell apart; a method has the
+same colour, dash and marker in every figure. Maps of the grid are in `lib.plotting.maps`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import ArrayLike
+
+from lib.core import metrics
+
+ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000", "#7A7A7A"
+CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+
+LONG = 1e5  # env steps from which an axis says 100k and 1M
+PUBLISHED_LOOKS = (("-", "o"), ("--", "^"), (":", "s"))  # dash and hollow mark, in this order
+
+# Ablations share their method's hue and differ in dash and marker.
+METHOD_STYLE = {
+    "drago": (BLUE, "-", "o"),
+    "drago-no-rehearsal": (BLUE, "--", "^"),
+    "drago-no-review": (BLUE, ":", "v"),
+    "tdmpc": (VERMILION, "-", "s"),
+    "ewc": (ORANGE, "-", "D"),
+    "curiosity": (PURPLE, "-", "P"),
+    "stored-replay": (GREEN, "-", "X"),
+    "pseudo-rehearsal": (SKY, "-", "p"),
+    "scratch": (BLACK, ":", "."),
+    "multitask": (GREY, "-.", "*"),
+}
+
+
+def style(label: str, position: int = 0) -> dict[str, str]:
+    """Line colour, dash and marker: the method's own, or the cycle's for any other label."""
+    name = label.split(" ")[0]
+    if name in METHOD_STYLE and name == label:
+        color, dash, marker = METHOD_STYLE[name]
+    else:
+        color, dash, marker = CYCLE[position % len(CYCLE)], "-", "osD^vPXp"[position % 8]
+    return {"color": color, "linestyle": dash, "marker": marker}
+
+
+def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
+    """The axes given, or the only axes of a new figure of that size [inches]."""
+    return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
+
+
+def save(ax: Axes, path: str | Path) -> None:
+    """Writes the whole figure that the axes belong to as a PNG of 100 dots per inch."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    ax.figure.savefig(path, dpi=100, bbox_inches="tight")
+
+
+def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
+    ax.set_title(title, fontsize=11)
+    ax.set_xlabel(xlabel, fontsize=10)
+    ax.set_ylabel(ylabel, fontsize=10)
+    ax.tick_params(labelsize=9)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _wrapped(names: Sequence[str]) -> list[str]:
+    """Names for the ticks of an axis, the long ones on several lines."""
+    return [fill(name, 10) for name in names]
+
+
+def _bundle(
+    ax: Axes, x: ArrayLike, seeds: ArrayLike, label: str, position: int, log: bool = False
+) -> None:
+    """Interquartile mean with its interval; with too few seeds, the seeds themselves."""
+    x, seeds = np.asarray(x, float), np.atleast_2d(np.asarray(seeds, float))
+    look = style(label, position)
+    point, low, high = metrics.interval_curve(seeds, log=log)
+    every = max(1, len(x) // 8)
+    ax.plot(x, point, label=label, markersize=5, markevery=every, linewidth=1.8, **look)
+    if np.isfinite(low).any():
+        ax.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
+    elif len(seeds) > 1:
+        ax.plot(x, seeds.T, color=look["color"], alpha=0.4, linewidth=0.8)
+
+
+def learning_curves(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    optimum: float | None = None,
+    title: str = "",
+    legend: bool = True,
+    ax: Axes | None = None,
+    optimum_name: str = "exact optimum",
+) -> Axes:
+    """Evaluation return against environment steps, with the optimum as the 100 % line.
+
+    Args:
+        curves: label -> env steps (points,) and returns (seeds, points). Three seeds or more
+            get a 95 % bootstrap band; fewer are drawn one by one.
+        optimum: the return that counts as 100 % [task units], drawn as a dashed line when known.
+        optimum_name: of that line, `Yardstick.name`.
+    """
+    ax = new_axes(ax, (5.5, 3.6))
+    for position, (label, (steps, returns)) in enumerate(curves.items()):
+        _bundle(ax, steps, returns, label, position)
+    if optimum is not None and np.isfinite(optimum):
+        ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label=optimum_name)
+    if ax.dataLim.ymin >= 0:
+        ax.set_ylim(bottom=0)
+    _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    if ax.dataLim.xmax >= LONG:
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if legend:
+        ax.legend(fontsize=9, frameon=False)
+    return ax
+
+
+def beside_published(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    published: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]],
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Our learning curves over published ones, however much longer those are.
+
+    Environment steps are on a logarithmic axis, so that a short curve of ours stays readable and
+    equal steps stay above each other. What was measured at step 0 has no place on it.
+
+    Args:
+        curves: label -> env steps (points,) and returns (seeds, points), as `learning_curves`.
+        published: label -> env steps (points,), mean and standard deviation of the return; drawn
+            in grey with hollow marks, so that nothing grey is ours.
+    """
+    ax = new_axes(ax, (5.5, 3.6))
+    for position, (label, columns) in enumerate(published.items()):
+        later = np.asarray(columns[0]) > 0
+        points = [np.asarray(column, float)[later] for column in columns]
+        dash, mark = PUBLISHED_LOOKS[position % len(PUBLISHED_LOOKS)]
+        line = {"color": "0.6", "linestyle": dash, "linewidth": 1.2, "zorder": 1.5}
+        marks = {"marker": mark, "markersize": 4.5, "markerfacecolor": "white"}
+        ax.errorbar(*points, ecolor="0.8", elinewidth=1.0, label=label, **line, **marks)
+    for position, (label, (steps, returns)) in enumerate(curves.items()):
+        later = np.asarray(steps) > 0
+        if later.any():
+            _bundle(ax, np.asarray(steps)[later], np.asarray(returns)[:, later], label, position)
+    ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.set_ylim(bottom=0)
+    return _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
+
+
+def retention_curves(
+    curves: Mapping[str, ArrayLike],
+    title: str = "",
+    ylabel: str = "right-cell accuracy",
+    first: int = 1,
+    ax: Axes | None = None,
+    log: bool = False,
+) -> Axes:
+    """What the world model knows after each further task.
+
+    Args:
+        curves: label -> (seeds, boundaries), the first boundary being the end of task `first`.
+            Values lie between 0 and 1, or are positive with `log`.
+        ylabel: what is drawn, `Measure.axis`.
+        log: logarithmic axis, and averages over seeds of the logarithm.
+    """
+    ax = new_axes(ax, (5.5, 3.6))
+    last = first
+    for position, (label, values) in enumerate(curves.items()):
+        values = np.atleast_2d(np.asarray(values, float))
+        boundaries = np.arange(first, first + values.shape[1])
+        last = max(last, boundaries[-1])
+        _bundle(ax, boundaries, values, label, position, log)
+    if log:
+        ax.set_yscale("log")
+        low, high = ax.get_ylim()
+        room = max(
+            1.0, (10 * low / high) ** 0.5
+        )  # a decade at least, so that nothing looks dramatic
+        ax.set_ylim(low / room, high * room)
+    else:
+        ax.set_ylim(0, 1.03)
+    ax.set_xticks(np.arange(first, last + 1))
+    ax.set_xlim(first - 0.15, last + 0.15)
+    _tidy(ax, title, "tasks learnt", ylabel)
+    ax.legend(fontsize=9, frameon=False, loc="best" if log else "lower left")
+    return ax
+
+
+def series(
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    log: bool = False,
+    boundaries: Sequence[float] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Plain lines, for losses and other logged quantities. `boundaries` are task switches."""
+    ax = new_axes(ax, (5.5, 3.6))
+    for position, (label, (x, y)) in enumerate(curves.items()):
+        look = style(label, position) | {"marker": ""}
+        ax.plot(np.asarray(x), np.asarray(y), label=label, linewidth=1.5, **look)
+    for boundary in boundaries:
+        ax.axvline(boundary, color=GREY, linestyle=":", linewidth=1)
+    if log:
+        ax.set_yscale("log")
+    _tidy(ax, title, xlabel, ylabel)
+    if len(curves) > 1:
+        ax.legend(fontsize=9, frameon=False)
+    return ax
+
+
+def composition(
+    steps: ArrayLike,
+    shares: Mapping[str, ArrayLike],
+    title: str = "What the replay holds",
+    boundaries: Sequence[float] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Stacked shares of a memory over the run, one band per task.
+
+    Args:
+        steps: (N,) env steps of the whole run.
+        shares: task to (N,) shares of stored steps, which add up to 1.
+        boundaries: task switches [env steps].
+    """
+    ax = new_axes(ax, (5.5, 3.2))
+    colours = [CYCLE[k % len(CYCLE)] for k in range(len(shares))]
+    ax.stackplot(
+        np.asarray(steps),
+        [np.asarray(share) for share in shares.values()],
+        labels=list(shares),
+        colors=colours,
+        alpha=0.75,
+    )
+    for boundary in boundaries:
+        ax.axvline(boundary, color=BLACK, linestyle=":", linewidth=1)
+    ax.set_ylim(0, 1)
+    _tidy(ax, title, "environment steps of the whole run", "share of stored steps")
+    ax.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def return_matrix(
+    matrix: ArrayLike,
+    tasks: Sequence[str],
+    title: str = "",
+    label: str = "share of the optimum",
+    colorbar: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Heat-map of a (tasks, tasks) matrix: rows after a task, columns on a task, in [0, 1]."""
+    matrix = np.asarray(matrix, float)
+    ax = new_axes(ax, (1.3 + 0.95 * len(tasks), 0.9 + 0.75 * len(tasks)))
+    image = ax.imshow(np.ma.masked_invalid(matrix), cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(matrix):
+        if np.isfinite(value):
+            ink = "black" if value > 0.55 else "white"
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=10)
+    ax.set_xticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
+    ax.set_yticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
+    ax.set_xlabel("on task", fontsize=10)
+    ax.set_ylabel("after task", fontsize=10)
+    ax.set_title(title, fontsize=11)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    if colorbar:
+        bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03)
+        bar.set_label(label, fontsize=9)
+        bar.ax.tick_params(labelsize=9)
+    return ax
+
+
+def return_bars(
+    tasks: Sequence[str],
+    returns: Mapping[str, ArrayLike],
+    optimum: ArrayLike,
+    title: str = "",
+    ax: Axes | None = None,
+    optimum_name: str = "exact optimum",
+) -> Axes:
+    """Return on each task when its own training ended, beside the return that counts as 100 %.
+
+    Args:
+        returns: label -> (seeds, tasks) [task units].
+        optimum: (tasks,), NaN where unknown.
+        optimum_name: of that line, `Yardstick.name`.
+    """
+    ax = new_axes(ax, (1.8 + 1.1 * len(tasks) + 0.25 * len(returns), 3.4))
+    width = 0.8 / max(1, len(returns))
+    for position, (label, values) in enumerate(returns.items()):
+        values = np.atleast_2d(np.asarray(values, float))
+        x = np.arange(len(tasks)) - 0.4 + width * (position + 0.5)
+        color = style(label, position)["color"]
+        hatch = {"--": "//", ":": ".."}.get(style(label, position)["linestyle"])
+        ax.bar(
+            x,
+            values.mean(0),
+            width * 0.92,
+            color=color,
+            label=label,
+            hatch=hatch,
+            edgecolor="white",
+        )
+        if len(values) > 1:
+            ax.plot(np.tile(x, len(values)), values.ravel(), ".", color=BLACK, markersize=4)
+    for index, best in enumerate(np.asarray(optimum, float)):
+        if np.isfinite(best):
+            name = optimum_name if index == 0 else None
+            ax.plot([index - 0.45, index + 0.45], [best, best], "--", color=BLACK, label=name)
+    ax.set_xticks(range(len(tasks)), _wrapped(tasks))
+    _tidy(ax, title, "", "mean return (undiscounted)")
+    ax.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return ax
+
+
+def share_bars(
+    groups: Sequence[str],
+    shares: Mapping[str, ArrayLike],
+    ylabel: str,
+    title: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Bars of shares (0 to 1), one cluster per group and one colour per label."""
+    ax = new_axes(ax, (1.5 + 0.9 * len(groups), 3.2))
+    width = 0.8 / max(1, len(shares))
+    for position, (label, values) in enumerate(shares.items()):
+        x = np.arange(len(groups)) - 0.4 + width * (position + 0.5)
+        ax.bar(x, np.asarray(values, float), width * 0.92, color=CYCLE[position], label=label)
+    ax.set_xticks(range(len(groups)), groups)
+    _tidy(ax, title, "", ylabel)
+    ax.legend(fontsize=9, frameon=False)
+    return ax
+
+
+def film_rows(
+    rows: Mapping[str, ArrayLike],
+    labels: Sequence[object],
+    title: str = "",
+    divide: int = 0,
+    xlabel: str = "",
+    height: float = 1.0,
+) -> np.ndarray:
+    """Films below each other, one column per moment, such as what was and what was imagined.
+
+    Args:
+        rows: name -> (T, height, width, 3) pictures, alike in T.
+        labels: T, below the columns.
+        divide: columns left of a line, such as those that a model has seen; 0: no line.
+        height: of a picture [inches].
+
+    Returns:
+        The axes of a new figure, (rows, T).
+    """
+    films = {name: np.asarray(film) for name, film in rows.items()}
+    count = len(labels)
+    figure, axes = plt.subplots(
+        len(films),
+        count,
+        figsize=(0.9 + height * count, 0.55 + height * len(films)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for line, (name, film) in zip(axes, films.items(), strict=True):
+        line[0].set_ylabel(name, fontsize=10)
+        for ax, picture in zip(line, film, strict=True):
+            ax.imshow(picture)
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.spines[:].set_visible(False)
+    for ax, label in zip(axes[-1], labels, strict=True):
+        ax.set_xlabel(str(label), fontsize=9)
+    if 0 < divide < count:
+        for line in axes:
+            # Between two columns, wherever the layout puts them.
+            line[divide].axvline(-0.06, color=VERMILION, linewidth=2, clip_on=False)
+            line[divide].spines["left"].set(visible=True, color=VERMILION, linewidth=3)
+    if xlabel:
+        figure.supxlabel(xlabel, fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    return axes

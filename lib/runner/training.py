@@ -1,0 +1,249 @@
+"""Training, from wherever a run's folder is to its end: one run, or several seeds of one.
+
+Which runs can go on together is decided here; `lib.runner.loop` then takes them through the tasks.
+"""
+
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.core import config as configs
+from lib.core.config import RunConfig
+from lib.core.errors import NonFiniteError, UserError, unknown
+from lib.core.files import told_to_the_user
+from lib.engine import machine
+from lib.envs import worlds
+from lib.envs.api import Domain
+from lib.runner import run_folder, warm_start
+from lib.runner.film import Film
+from lib.runner.loop import Broke, TrainingLoop
+from lib.runner.progress import Progress
+from lib.runner.run import Run, env_steps_done, places
+from lib.runner.summary import differences, is_complete
+from lib.runner.warm_start import Start
+
+VIDEO = ("", "final", "every")
+
+
+def train(config: RunConfig, out_dir: str | Path, **how: Any) -> Path:
+    """Runs, resumes or just confirms the run in a folder.
+
+    Args:
+        config: the whole run.
+        out_dir: its folder; one that holds the same unfinished run resumes.
+        how: as in `train_seeds`.
+
+    Returns:
+        Path of `summary.json`.
+
+    Raises:
+        UserError: the folder holds another run, somebody else is training in it, a checkpoint
+            does not fit. RunInterrupted: a stop was asked for. NonFiniteError: training broke.
+    """
+    return train_seeds([config], [out_dir], out_dir, **how)[0]
+
+
+def train_seeds(
+    cfgs: Sequence[RunConfig],
+    folders: Sequence[str | Path],
+    out_dir: str | Path,
+    *,
+    load_mode: str = "",
+    load_from: str = "",
+    pre_rollout: str = "",
+    video: str = "",
+    wandb: str = "",
+    tensorboard: bool = True,
+    progress: bool = True,
+    domain: Domain | None = None,
+) -> list[Path]:
+    """Trains runs that differ by their seed alone at once; every folder ends up as if alone.
+
+    Finished runs are kept. Unfinished ones go on together from the newest moment that all of
+    them have; those that stand elsewhere, such as a seed added later, follow as a team of their
+    own. A seed whose numbers break is left out, the others go on from their last save.
+
+    Args:
+        cfgs: the whole runs.
+        folders: one for each; one that holds the same unfinished run resumes.
+        out_dir: where `progress.json` tells of all of them, and where a file named `stop` stops
+            them (one in any of `folders` does so too); the folder itself of a single run.
+        load_mode: "world-model" starts from another run's dynamics, generator and threshold;
+            "agent" also from its heads; "" starts fresh.
+        load_from: checkpoint file, or run folder whose newest task checkpoint is taken; `{seed}`
+            in it is each run's seed.
+        pre_rollout: checkpoint or run folder of an agent that acts before every episode of the
+            learner, in training and evaluation; "" for none. `{seed}` as above.
+        video: film one evaluation episode: "" never, "final" when a task ends, "every" time.
+        wandb: "" for off, "offline" or "online".
+        progress: draw a progress bar.
+        domain: the world, where it cannot be built from a configuration alone.
+
+    Returns:
+        Paths of the `summary.json`.
+
+    Raises:
+        UserError: as `train`, or the runs differ in more than their seed. RunInterrupted.
+        NonFiniteError: training broke, of several seeds after the others have ended.
+    """
+    start = Start(load_mode, load_from, pre_rollout)
+    if video not in VIDEO:
+        raise unknown("video", video, VIDEO[1:], "or nothing, for none")
+    _check_alike(cfgs)
+    jobs = [
+        _Job(cfg, Path(folder), start.of_seed(cfg.seed))
+        for cfg, folder in zip(cfgs, folders, strict=True)
+    ]
+    home = Path(out_dir)
+    with ExitStack() as held:
+        for out in dict.fromkeys([home, *(job.out for job in jobs)]):
+            with told_to_the_user(out / "config.yaml"):
+                out.mkdir(parents=True, exist_ok=True)
+            held.enter_context(run_folder.locked(out))
+        for job in jobs:
+            run_folder.claim(job.out, job.start.record(job.cfg))
+        _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
+    return [job.out / "summary.json" for job in jobs]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A run to be taken to its end."""
+
+    cfg: RunConfig
+    out: Path
+    start: Start
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How a process records its work."""
+
+    home: Path
+    video: str
+    wandb: str
+    tensorboard: bool
+    progress: bool
+    domain: Domain | None
+
+
+def _check_alike(cfgs: Sequence[RunConfig]) -> None:
+    """Raises UserError unless every configuration has a seed of its own, and nothing else."""
+    first, *others = [configs.to_dict(cfg) for cfg in cfgs]
+    for other in others:
+        if different := differences(first, other | {"seed": first["seed"]}):
+            raise UserError(
+                f"runs that differ in more than their seed cannot train together "
+                f"({'; '.join(different[:4])}); train them one by one"
+            )
+    seeds = [cfg.seed for cfg in cfgs]
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds {seeds} hold one twice; name every seed once")
+
+
+def _train(jobs: Sequence[_Job], options: _Options) -> None:
+    """Trains team after team until every run is complete or broke."""
+    broke: dict[int, str] = {}  # words alone: the error itself would keep its agents alive
+    while todo := [j for j in jobs if j.cfg.seed not in broke and not is_complete(j.out)]:
+        try:
+            _train_team(jobs, _next_team(todo), options)
+        except Broke as error:
+            if len(jobs) == 1:
+                raise error.error from None
+            broke[error.run.cfg.seed] = str(error)
+    if broke:
+        told = "; ".join(f"seed {seed}: {error}" for seed, error in broke.items())
+        rest = ", ".join(str(job.cfg.seed) for job in jobs if job.cfg.seed not in broke)
+        raise NonFiniteError(told + (f". The other seeds ({rest}) are complete" if rest else ""))
+
+
+def _next_team(jobs: Sequence[_Job]) -> list[tuple[_Job, Path | None]]:
+    """The runs that can go on from the same place, as many as possible, with their checkpoints.
+
+    Of two places that equally many have, the newer one.
+    """
+    known = [places(job.out) for job in jobs]
+    every = {place for found in known for place in found}
+    best = max(every, key=lambda place: (sum(place in found for found in known), place))
+    return [(job, found[best]) for job, found in zip(jobs, known, strict=True) if best in found]
+
+
+def _train_team(
+    jobs: Sequence[_Job],
+    team: Sequence[tuple[_Job, Path | None]],
+    options: _Options,
+) -> None:
+    """Takes runs that stand at the same place to their end.
+
+    Args:
+        jobs: all of them, for the common progress.
+        team: these, with the checkpoints that they go on from.
+    """
+    cfg = team[0][0].cfg
+    device = machine.choose_device(cfg.device)
+    domain = options.domain or worlds.build(cfg.env, cfg.tasks, device)
+    acting: dict[str, Any] = {}  # who acts first, shared by seeds that name the same agent
+    runs = []
+    for job, _ in team:
+        place = job.start.pre_rollout
+        if place not in acting:
+            acting[place] = warm_start.first_actors(place, domain.tasks, job.cfg, device)
+        runs.append(Run(job.cfg, job.out, job.start, device, domain, acting[place]))
+    recording = {"tensorboard": options.tensorboard, "wandb_mode": options.wandb}
+    alone = len(jobs) == 1
+    with ExitStack() as open_files:
+        for run, (_, saved) in zip(runs, team, strict=True):
+            open_files.callback(run.close)
+            run.open(saved, show=alone and options.progress, **recording)
+        board = None
+        if not alone:
+            board = _board(jobs, runs, options)
+            open_files.callback(board.close)
+        film = Film(options.video)
+        open_files.callback(film.close)
+        walk = TrainingLoop(runs, options.home, film, board)
+        with machine.settled(cfg, device, walk.team.compile), _interrupts(walk):
+            walk.go([run for run, (_, saved) in zip(runs, team, strict=True) if saved is None])
+
+
+def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Progress:
+    """Progress of all runs as one piece of work, those that others have a turn for included."""
+    here = {run.cfg.seed for run in runs}
+    return Progress(
+        options.home,
+        runs[0].names,
+        runs[0].cfg.budget.steps_before(len(runs[0].names)),
+        show=options.progress,
+        seeds=[job.cfg.seed for job in jobs],
+        elsewhere=sum(_env_steps(job) for job in jobs if job.cfg.seed not in here),
+    )
+
+
+def _env_steps(job: _Job) -> int:
+    """Env steps of a run that is not being trained just now."""
+    if is_complete(job.out):
+        return job.cfg.budget.steps_before(len(job.cfg.tasks))
+    return env_steps_done(job.cfg, max(places(job.out)))
+
+
+@contextmanager
+def _interrupts(walk: TrainingLoop) -> Iterator[None]:
+    """Makes the first Ctrl-C a request to save and stop; the second one acts at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(signum: int, frame: Any) -> None:
+        if walk.stop_asked:
+            raise KeyboardInterrupt
+        walk.stop_asked = True
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,284 @@
+"""Other runs as starting points: their world model, their agents, or who acts before ours does."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.algos import registry
+from lib.core import config as configs
+from lib.core.config import RunConfig
+from lib.core.errors import UserError, unknown
+from lib.core.files import run_folder
+from lib.core.seeding import Streams
+from lib.envs import worlds
+from lib.envs.api import VectorEnv
+from lib.runner import checkpoint
+from lib.runner.summary import differences
+
+MEANING = ("domain", "observation", "action_repeat", "size")  # of what a world model predicts
+LOAD_MODES = ("", "world-model", "agent")
+SEED = "{seed}"  # in a path: the seed of the run that asks
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run builds on; nothing, unless other runs are named.
+
+    Raises:
+        UserError: an unknown mode, or a mode without a place to load from.
+    """
+
+    load_mode: str = ""  # take another run's "world-model", or the whole "agent"
+    load_from: str = ""  # that run's folder or checkpoint
+    pre_rollout: str = ""  # folder or checkpoint of who acts before the learner
+
+    def __post_init__(self) -> None:
+        mode, place = self.load_mode, self.load_from
+        if mode not in LOAD_MODES:
+            raise unknown("load_mode", mode, LOAD_MODES[1:])
+        if bool(mode) != bool(place):
+            raise UserError(
+                f"load_mode {mode!r} and load_from {place!r} go together: give both "
+                "(mode 'world-model' or 'agent', and a checkpoint or run folder) or neither"
+            )
+
+    def of_seed(self, seed: int) -> "Start":
+        """The same for one seed: `{seed}` in a path is that number."""
+        load_from, pre_rollout = (
+            place.replace(SEED, str(seed)) for place in (self.load_from, self.pre_rollout)
+        )
+        return Start(self.load_mode, load_from, pre_rollout)
+
+    def record(self, cfg: RunConfig) -> dict[str, Any]:
+        """What config.yaml holds of a run: its configuration, and what it builds on."""
+        return configs.to_dict(cfg) | asdict(self)
+
+
+def checkpoint_of(place: str, finished: str = "") -> Path:
+    """A checkpoint file as it is; of a run folder the newest finished task, else the last save.
+
+    Args:
+        finished: take the checkpoint written when this task ended.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(place)
+    if not path.is_dir():
+        _check_run_is_there(path)
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    tasks = sorted(folder.glob("task-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+    if finished:
+        ended = {str(checkpoint.load_meta(task).get("finished")): task for task in tasks}
+        if finished not in ended:
+            raise UserError(
+                f"no agent that learnt '{finished}' in '{place}', which finished "
+                f"{', '.join(ended) or 'no task'}; name the run that learnt it"
+            )
+        return ended[finished]
+    found = tasks or sorted(folder.glob("last.safetensors"))
+    if not found:
+        raise UserError(
+            f"no checkpoint in '{place}'; give a run folder that has finished a task, "
+            "or a .safetensors file"
+        )
+    return found[-1]
+
+
+def _check_run_is_there(path: Path) -> None:
+    """Raises UserError for what looks like a run that has yet to be made, with the command."""
+    folder = run_folder(path) if path.suffix else path
+    named = re.fullmatch(r"(.+)-s(\d+)", folder.name)
+    if named and not folder.exists():
+        raise UserError(
+            f"no checkpoint '{path}': that run has not been made; make it with "
+            f"'python -m lib run {named[1]} -p seed={named[2]}', or name another"
+        )
+
+
+def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunConfig]:
+    """The agent's part of a checkpoint, checked to fit, and the run that it comes from.
+
+    Raises:
+        UserError: not a checkpoint, one of another world, or parts of other sizes.
+    """
+    state, meta = checkpoint.load(path)
+    if "config" in meta:  # what is no agent's at all is refused below
+        check_same_world(agent.cfg, written_by(meta, path), path, MEANING)
+    state = state.get("agent", state)  # a periodic checkpoint holds the whole run
+    wanted = agent.template(with_heads)
+    found = {
+        part: {name: state.get(part, {}).get(name, {}) for name in names}
+        for part, names in wanted.items()
+    }
+    checkpoint.check_layout(found, wanted, path)
+    return state, written_by(meta, path)
+
+
+def load_for(agent: Any, start: Start) -> dict[str, Any]:
+    """The agent's part of the checkpoint that a run starts from, checked to be of use to it.
+
+    Raises:
+        UserError: what `load` says, a method that would throw it away, or a generator that was
+            never trained and is needed.
+    """
+    name = agent.cfg.method_name
+    if not agent.cfg.carries:
+        raise UserError(
+            f"method '{name}' starts every task from nothing, so load_mode "
+            f"'{start.load_mode}' would be thrown away; use a method that carries its world model "
+            "from task to task, such as tdmpc or continual-dreamer"
+        )
+    path = checkpoint_of(start.load_from)
+    state, theirs = load(agent, path, start.load_mode == "agent")
+    agent.check_source(theirs, path)
+    return state
+
+
+def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:
+    """The run that wrote a checkpoint."""
+    if "config" not in meta:
+        raise UserError(
+            f"'{path}' holds no agent; give a run folder, or a .safetensors file from the "
+            "checkpoints/ folder of one"
+        )
+    return registry.from_dict(meta["config"])
+
+
+def check_same_world(
+    mine: RunConfig, theirs: RunConfig, path: Path, names: Collection[str] = ()
+) -> None:
+    """Raises UserError where another run's agent comes from another world than ours.
+
+    Args:
+        names: settings of the world that must agree; all of them if not given.
+    """
+    names = names or configs.to_dict(mine.env)
+    one, other = ({name: getattr(cfg.env, name) for name in names} for cfg in (theirs, mine))
+    if different := differences(one, other, "env."):
+        raise UserError(
+            f"the agent in '{path}' comes from another world than this run's "
+            f"({'; '.join(different[:4])}); name an agent trained in this one"
+        )
+
+
+class FirstActor:
+    """A trained agent that acts before the learner's episode begins.
+
+    It plans with the full horizon of the task that it learnt. (The published code lets it plan
+    with the new run's schedule, which begins at horizon 1.)
+
+    Args:
+        path: its checkpoint, of any run in the same world.
+
+    Raises:
+        UserError: not a checkpoint of an agent, or one from another world.
+    """
+
+    def __init__(self, path: Path, mine: RunConfig, device: torch.device):
+        meta = checkpoint.load_meta(path)
+        cfg = written_by(meta, path)
+        check_same_world(mine, cfg, path)
+        self.name = str(meta.get("finished") or "")
+        names = [task.name for task in worlds.resolve(cfg.env, cfg.tasks)]
+        index = names.index(self.name) if self.name in names else len(names) - 1
+        small = replace(cfg.budget, env_steps_per_task=cfg.env.episode_length)  # no replay needed
+        agent, _ = registry.build(replace(cfg, budget=small), Streams(0, device), device)
+        agent.begin_task(index)
+        state, _ = load(agent, path, with_heads=True)
+        agent.load_world_model(state["world_model"])
+        agent.load_agents(state)
+        ramps = (cfg.planner.horizon_ramp, cfg.planner.std_ramp)
+        agent.steps = max(cfg.decisions_per_task, *ramps)  # past every schedule
+        self.agent = agent
+
+    def act(
+        self, obs: Tensor, memory: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor | None]:
+        """(n, L) to actions (n, A), as while evaluating."""
+        return self.agent.act(obs, memory, explore=False, generator=generator)
+
+
+class PreRollout:
+    """A world whose episodes begin where another agent has left off: a `VectorEnv`.
+
+    Source: DRAGO's released code, "jump2run" and its like: the other agent's steps are neither
+    rewarded nor stored, and a whole episode follows.
+    """
+
+    def __init__(self, env: VectorEnv, first: FirstActor, decisions: int):
+        self.env, self.first, self.decisions = env, first, decisions
+        self.obs_dim, self.actions = env.obs_dim, env.actions
+        self.episode_length = env.episode_length
+
+    ended = None  # the worlds that other agents can act in first have episodes of one length
+
+    @property
+    def broken(self) -> Tensor | None:
+        """As of the world itself."""
+        return self.env.broken
+
+    def reset(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n, L) where the other agent ends up; the generator also draws its actions."""
+        obs, memory = self.env.reset(n, generator), None
+        for _ in range(self.decisions):
+            action, memory = self.first.act(obs, memory, generator)
+            obs, _ = self.env.step(action)
+        return obs
+
+    def step(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        """As the world itself."""
+        return self.env.step(action)
+
+    def pose(self) -> np.ndarray:
+        """As the world itself."""
+        return self.env.pose()
+
+
+def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dict[int, Path]:
+    """Whose agent acts before the learner in each task, by index; empty where nobody does.
+
+    Args:
+        place: a checkpoint, or a run folder: the agent that learnt the task which a task such as
+            jump2run names, else its last one.
+
+    Raises:
+        UserError: a task asks for another agent and none is named, or the wrong one is.
+    """
+    asking = [task for task in tasks if task.after]
+    if not place:
+        if asking:
+            raise UserError(
+                f"task '{asking[0].name}' begins where an agent trained on '{asking[0].after}' "
+                "leaves off: name its checkpoint or run folder with pre_rollout"
+            )
+        return {}
+    chosen = {}
+    for index, task in enumerate(tasks):
+        path = checkpoint_of(place, finished=task.after)
+        meta = checkpoint.load_meta(path)
+        check_same_world(cfg, written_by(meta, path), path)
+        learnt = str(meta.get("finished") or "")
+        if task.after and learnt != task.after:
+            raise UserError(
+                f"task '{task.name}' begins with an agent trained on '{task.after}', but '{path}' "
+                f"learnt '{learnt or 'no whole task'}'; name another with pre_rollout"
+            )
+        chosen[index] = path
+    return chosen
+
+
+def first_actors(
+    place: str, tasks: tuple[Any, ...], cfg: RunConfig, device: torch.device
+) -> dict[int, FirstActor]:
+    """Those agents themselves, ready to act; raises what `first_checkpoints` and they raise."""
+    paths = first_checkpoints(place, tasks, cfg)
+    loaded = {path: FirstActor(path, cfg, device) for path in dict.fromkeys(paths.values())}
+    return {index: loaded[path] for index, path in paths.items()}

@@ -1,0 +1,365 @@
+"""Comparisons on new tasks: what they take, what is refused, and that they go on."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.algos.tdmpc.presets import PRESETS, TRANSFER
+from lib.algos.tdmpc.settings import TdmpcRun
+from lib.analysis import results, transfer_results
+from lib.core import config
+from lib.core.errors import NonFiniteError, RunInterrupted, UserError
+from lib.core.paths import PARAMS
+from lib.experiments import folders, params, run_config, transfer
+from lib.runner import evaluate, training
+from lib.workbook import book
+from tests.synthetic import make_body_run
+from tests.tiny import control
+
+SHORT = {"budget__env_steps_per_task": 112, "budget__eval_every": 56}  # 4 episodes of 28 steps
+LEARNT = ["cheetah-jump", "cheetah-run"]
+
+
+def overrides(**changes) -> dict:
+    """Those that make every run tiny."""
+    cfg = control("tdmpc", budget__pre_rollout=3, **SHORT | changes)
+    return params.from_record(params.record(cfg, run_config.PARAMETERS))["overrides"]
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory) -> Path:
+    """Finished runs of continual TD-MPC and DRAGO, one seed each, that learnt to jump and run."""
+    folder = tmp_path_factory.mktemp("outputs")
+    for method in ("tdmpc", "drago"):
+        cfg = control(method, tasks=LEARNT, **SHORT)
+        cfg = config.merge(cfg, {"name": f"{method}-cheetah-quick"})
+        training.train(cfg, folder / f"{cfg.name}-s0", tensorboard=False, progress=False)
+    return folder
+
+
+def asked(tmp_path: Path, **changes) -> dict:
+    given = {"tasks": ["jump2run"], "device": "cpu", "overrides": overrides()}
+    return given | {"out_dir": str(tmp_path / "new")} | changes
+
+
+def run(plan: transfer.Plan) -> None:
+    transfer.run(plan, tensorboard=False)
+
+
+@pytest.fixture(scope="module")
+def done(outputs, tmp_path_factory) -> transfer.Plan:
+    """A comparison that nobody interrupted."""
+    plan = transfer.plan(asked(tmp_path_factory.mktemp("whole")), outputs)
+    run(plan)
+    return plan
+
+
+# Planning --------------------------------------------------------------------------------------
+
+
+def test_a_plan_is_every_task_from_every_start_with_every_seed(outputs, tmp_path):
+    plan = transfer.plan(asked(tmp_path, tasks=["jump2run", "jump-and-run"]), outputs)
+    assert [(t.task, t.start, t.seed) for t in plan.trials] == [
+        (task, start, 0)
+        for task in ("cheetah-jump2run", "cheetah-jump-and-run")
+        for start in ("scratch", "tdmpc", "drago")
+    ]
+    scratch, tdmpc, drago, *composite = plan.trials
+    assert scratch.config.method_name == "scratch" and scratch.parameters["load_from"] == ""
+    assert {t.config.method_name for t in (tdmpc, drago)} == {"tdmpc"}
+    assert not any(t.config.method.review for t in plan.trials)
+    assert tdmpc.parameters["load_mode"] == "world-model"
+    assert Path(drago.parameters["load_from"]).name == "drago-cheetah-quick-s0"
+    # one and the same agent acts first, whatever the learner starts from
+    acting = {t.parameters["pre_rollout"] for t in (scratch, tdmpc, drago)}
+    assert acting == {str(outputs / "tdmpc-cheetah-quick-s0")}
+    assert {t.parameters["pre_rollout"] for t in composite} == {""}
+    assert drago.folder == tmp_path / "new" / "runs" / "cheetah-jump2run-drago-s0"
+    same = [config.to_dict(t.config) | {"name": "", "method_name": ""} for t in plan.trials[:3]]
+    assert [c | {"method": ""} for c in same] == [same[0] | {"method": ""}] * 3
+
+
+def test_a_domain_has_tasks_of_its_own(outputs, tmp_path):
+    plan = transfer.plan(asked(tmp_path, tasks=[]), outputs)
+    assert [name.removeprefix("cheetah-") for name in plan.tasks] == TRANSFER["cheetah"]
+    again = transfer.plan(plan.parameters, outputs)  # nothing is left to defaults
+    assert (again.parameters, again.trials) == (plan.parameters, plan.trials)
+
+
+def test_another_agent_may_act_first(outputs, tmp_path):
+    place = str(outputs / "drago-cheetah-quick-s0" / "checkpoints" / "task-1.safetensors")
+    plan = transfer.plan(asked(tmp_path, pre_rollout=place), outputs)
+    assert {trial.parameters["pre_rollout"] for trial in plan.trials} == {place}
+
+
+@pytest.mark.parametrize(
+    "preset", [name for name in PRESETS if "transfer" in name or "few" in name]
+)
+def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
+    for method in transfer.METHODS:
+        source = params.read(f"{method}-{transfer.stream_of(preset)}", PARAMS)
+        mine = run_config.resolve({"preset": preset, "method": method})
+        theirs = run_config.resolve(source)
+        assert (mine.model, mine.vae, mine.env) == (theirs.model, theirs.vae, theirs.env)
+
+
+def test_unfinished_sources_are_not_found(outputs, tmp_path):
+    for name in ("tdmpc-cheetah-quick-s0", "drago-cheetah-quick-s0", "drago-cheetah-quick-s10"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text('{"status": "complete"}')
+    (tmp_path / "drago-cheetah-quick-s2").mkdir()
+    found = transfer.find_sources("cheetah-transfer-quick", tmp_path)
+    assert [path.name for path in found] == [
+        "tdmpc-cheetah-quick-s0",
+        "drago-cheetah-quick-s0",
+        "drago-cheetah-quick-s10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"presets": "x"}, "unknown parameter 'presets'.*did you mean 'preset'"),
+        ({"preset": "cheetah-transfr"}, "unknown preset.*did you mean 'cheetah-transfer'"),
+        ({"tasks": ["jump2runn"]}, "unknown task 'runn'"),
+        ({"tasks": ["walk2run"]}, "unknown task 'walk'"),
+        ({"tasks": ["walker-run"]}, "belongs to walker, but the domain is cheetah"),
+        ({"tasks": ["back2run"]}, "agent trained on 'cheetah-run-backwards'.*no source has learnt"),
+        ({"tasks": ["flip"], "pre_rollout": "X"}, "pre_rollout 'X' would act in no task"),
+        ({"pre_rollout": "nowhere"}, "no checkpoint '.*nowhere'"),
+        (
+            {"pre_rollout": "SOURCES/drago-cheetah-quick-s0/checkpoints/task-2.safetensors"},
+            "but '.*' learnt 'cheetah-run'",
+        ),
+        ({"seeds": [0, 3]}, "no source of tdmpc with seed 3; make it with 'python -m lib run "
+         "tdmpc-cheetah-quick -p seed=3'"),
+        ({"seeds": ["0"]}, "seed '0' is no whole number"),
+        ({"sources": ["nowhere"]}, "no run folder '.*nowhere'"),
+        ({"sources": ["SOURCES/half"]}, "has not finished.*python -m lib resume"),
+        ({"sources": ["SOURCES/scratch"]}, "starts every task from nothing"),
+        ({"sources": ["SOURCES/walker"]}, "on the walker, but preset '.*' is about the cheetah"),
+        ({"sources": ["SOURCES/big"]}, r"other networks than preset .* \(model.width is 17 there"),
+        ({"sources": ["SOURCES/bare"]}, "no checkpoint in '.*bare'"),
+        ({"sources": ["SOURCES/other", "SOURCES/drago-cheetah-quick-s1"]}, "no seed that every"),
+        ({"sources": ["SOURCES/drago-cheetah-quick-s0", "SOURCES/twin"]}, "both runs of drago"),
+        ({"overrides": {"planner.sampels": 3}}, "did you mean 'planner.samples'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused_before_anything_runs(
+    more_sources, tmp_path, changes, message
+):
+    changes = json.loads(json.dumps(changes).replace("SOURCES", str(more_sources)))
+    if "overrides" in changes:
+        changes["overrides"] = overrides() | changes["overrides"]
+    with pytest.raises(UserError, match=message) as error:
+        transfer.plan(asked(tmp_path, **changes), more_sources)
+    assert "\n" not in str(error.value) and not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def more_sources(outputs, tmp_path_factory) -> Path:
+    """The two good ones, and others that have something wrong with them."""
+    folder = tmp_path_factory.mktemp("more")
+    for good in outputs.iterdir():
+        (folder / good.name).symlink_to(good)
+    drago = outputs / "drago-cheetah-quick-s0"
+
+    def changed(name: str, **changes) -> None:
+        """A copy with another summary, or the run of another configuration."""
+        (folder / name).mkdir()
+        told = json.loads((drago / "summary.json").read_text())
+        (folder / name / "summary.json").write_text(json.dumps(told | changes))
+        if name != "bare":
+            (folder / name / "checkpoints").symlink_to(drago / "checkpoints")
+
+    changed("half", status="running")
+    changed("bare")
+    changed("twin")
+    changed("other", method="ewc", seeds=[1])
+    changed("drago-cheetah-quick-s1", seeds=[2])
+    tiny = {"tasks": ["run"], "budget__env_steps_per_task": 56, "budget__eval_episodes": 1}
+    runs = {
+        "scratch": control("scratch", **tiny),
+        "walker": control("drago", "walker", **tiny),
+        "big": control("drago", model__width=17, **tiny),
+    }
+    for name, cfg in runs.items():
+        training.train(cfg, folder / name, tensorboard=False, progress=False)
+    return folder
+
+
+def test_without_any_source_the_commands_that_make_them_are_named(tmp_path):
+    with pytest.raises(UserError) as error:
+        transfer.plan({"preset": "walker-few-shot"}, tmp_path)
+    assert "'python -m lib run tdmpc-walker -p seed=0'" in str(error.value)
+    assert "'python -m lib run drago-walker -p seed=0'" in str(error.value)
+
+
+def test_a_folder_with_other_things_or_other_runs_is_refused(done, outputs, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="holds other things than a comparison.*thesis.tex"):
+        transfer.plan(asked(tmp_path), outputs)
+    longer = asked(tmp_path, overrides=overrides(budget__env_steps_per_task=168))
+    with pytest.raises(UserError, match="already holds a different run.*is 112 there, 168 here"):
+        transfer.plan(longer | {"out_dir": str(done.out)}, outputs)
+
+
+# Running ---------------------------------------------------------------------------------------
+
+
+def test_every_run_leaves_its_folder_and_the_comparison_its_own(done):
+    assert folders.status(done.out) == "transfer, 3 of 3 runs finished"
+    for trial in done.trials:
+        assert results.load_run(trial.folder).tasks == (trial.task,)
+        assert not (trial.folder / "stop").is_symlink()
+    assert folders.asked(done.out, folders.TRANSFER)["parameters"] == done.parameters
+
+
+def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
+    done, outputs, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(training, "Run", lambda *a: pytest.fail("trained again"))
+    run(done)
+    assert capsys.readouterr().out.count("final return") == 3
+    more = asked(tmp_path, tasks=["jump2run", "flip"]) | {"out_dir": str(done.out)}
+    plan = transfer.plan(more, outputs)
+    assert [folders.held(trial.folder) is not None for trial in plan.trials] == [True] * 3 + (
+        [False] * 3
+    )
+
+
+def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
+    plan, real, seen = transfer.plan(asked(tmp_path), outputs), evaluate.play_team, []
+
+    def play_team(*args, **kwargs):
+        seen.append(1)
+        if len(seen) == 9:  # in the second run: one plays six times
+            (plan.out / "stop").touch()
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "play_team", play_team)
+        with pytest.raises(RunInterrupted, match="stopped in run 2 of 3: .*lib resume") as error:
+            run(plan)
+    assert str(error.value).endswith(str(tmp_path / "new"))
+    assert not (plan.out / "stop").exists()
+    again = folders.asked(plan.out, folders.TRANSFER)["parameters"]
+    run(transfer.plan(again, outputs))
+    for mine, whole in zip(plan.trials, done.trials, strict=True):
+        one, other = (trial.folder / "metrics.jsonl" for trial in (mine, whole))
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_link_left_by_a_killed_process_is_no_obstacle(outputs, tmp_path):
+    plan = transfer.plan(asked(tmp_path), outputs)
+    left = plan.trials[0].folder
+    left.mkdir(parents=True)
+    (left / "stop").symlink_to("../../stop")
+    transfer.claim(plan)
+    with transfer._stopping_with(plan.out / "stop", left):
+        assert (left / "stop").is_symlink() and not (left / "stop").exists()
+        (plan.out / "stop").touch()
+        assert (left / "stop").exists()
+    assert not (left / "stop").is_symlink() and (plan.out / "stop").exists()
+
+
+def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
+    done, outputs, tmp_path, monkeypatch, capsys
+):
+    plan = transfer.plan(asked(tmp_path), outputs)
+
+    def train(cfg: TdmpcRun, folder: Path, **kwargs) -> None:
+        if kwargs["load_from"].endswith("tdmpc-cheetah-quick-s0"):
+            raise NonFiniteError("non-finite loss")
+        shutil.copytree(done.out / "runs" / folder.name, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(transfer, "train", train)
+    run(plan)
+    assert (
+        "2 of 3: cheetah-jump2run, tdmpc, seed 0: left out, non-finite" in capsys.readouterr().out
+    )
+    found = transfer_results.load(plan)
+    assert [group.label for group in found["cheetah-jump2run"]] == ["scratch", "drago"]
+    table = transfer_results.table(plan, found, transfer_results.last_return)
+    assert np.isnan(table["tdmpc"]).all() and np.isfinite(table["drago"]).all()
+    assert np.isnan(transfer_results.over_seeds(table["tdmpc"])).all()
+
+
+def test_progress_counts_all_runs_together(done, tmp_path, outputs):
+    assert transfer.progress(transfer.plan(asked(tmp_path), outputs)) is None
+    state = transfer.progress(done)
+    assert state["env_steps"] == state["env_steps_total"] == 3 * 112
+    assert state["task"] == "cheetah-jump2run, drago, seed 0"
+    assert (state["task_index"], state["tasks"], state["phase"]) == (2, 3, "done")
+    assert transfer.progress(done, newer_than=time.time() + 1) is None
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def made(folder: Path, steps: list, returns: list) -> results.Run:
+    curves = {"cheetah-run": {"task_env_steps": steps, "return": returns}}
+    out = make_body_run(folder, tasks=("cheetah-run",), curves=curves)
+    told = json.loads((out / "summary.json").read_text())
+    told |= {"curves": curves, "final_return": {"cheetah-run": returns[-1]}}
+    (out / "summary.json").write_text(json.dumps(told))
+    return results.load_run(out)
+
+
+def test_the_few_shot_return_lies_on_the_line_between_evaluations(tmp_path):
+    # 20 episodes of 1000 steps; 200 at 16,000 and 300 at 24,000 make 250 half-way
+    run = made(tmp_path / "a", [0, 8000, 16000, 24000], [10, 100, 200, 300])
+    assert transfer_results.few_shot(run) == 250.0
+    assert transfer_results.few_shot(run, episodes=16) == 200.0
+    assert transfer_results.first_return(run) == 10.0 and transfer_results.last_return(run) == 300.0
+    # trapezia of 8,000 steps over returns of at most 1000: (55 + 150 + 250) / 3 / 1000
+    assert transfer_results.area(run) == pytest.approx(0.455 / 3)
+    assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1])))
+
+
+def test_gains_are_forward_transfer_against_the_mean_of_scratch():
+    areas = {
+        "scratch": np.array([[0.2, np.nan], [0.4, np.nan]]),  # means 0.3 and unknown
+        "drago": np.array([[0.65, 0.5], [0.3, np.nan]]),
+    }
+    gains = transfer_results.gains(areas)
+    assert gains.keys() == {"drago"}
+    # (0.65 - 0.3) / 0.7 and (0.3 - 0.3) / 0.7
+    np.testing.assert_allclose(gains["drago"], [[0.5, np.nan], [0.0, np.nan]], atol=1e-12)
+    np.testing.assert_allclose(transfer_results.over_seeds(areas["drago"]), [0.475, 0.5])
+
+
+def test_foreknowledge_of_a_runs_own_model_is_its_own_audit(done):
+    trial = done.trials[2]
+    mine = results.load_run(trial.folder)
+    told = transfer_results.foreknowledge(trial, mine)
+    held = {name: value for name, value in mine.audit[0].items() if "/met-" in name}
+    assert told.keys() == held.keys()
+    for name in held:
+        assert told[name] == pytest.approx(held[name], rel=1e-5)
+    before = transfer_results.foreknowledge(trial, done.source("drago", 0))
+    blank = transfer_results.foreknowledge(trial, None)
+    name = "audit/met-cheetah-jump2run/mse"
+    assert len({told[name], before[name], blank[name]}) == 3
+
+
+def test_the_best_trial_ended_highest(done):
+    best = transfer_results.best_trial(done, "cheetah-jump2run", 0)
+    finals = [results.load_run(t.folder).final_return[0] for t in done.trials]
+    assert best == done.trials[int(np.argmax(finals))]
+    assert transfer_results.best_trial(done, "cheetah-jump2run", 1) is None
+
+
+def test_nothing_can_be_read_before_a_run_is_finished(outputs, tmp_path):
+    with pytest.raises(UserError, match="none of the 3 runs in '.*' is finished"):
+        transfer_results.load(transfer.plan(asked(tmp_path), outputs))
+
+
+def test_the_notebook_declares_what_a_plan_takes():
+    declared = book.parameters(book.TRANSFER)
+    assert declared == {name: type(value).__name__ for name, value in transfer.PARAMETERS.items()}
