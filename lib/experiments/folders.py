@@ -10,7 +10,7 @@ import yaml
 
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
-from lib.experiments.launch import is_busy, read_progress
+from lib.experiments.locks import is_busy
 
 TRANSFERRED = "transfer.ipynb"
 # What may lie in a folder before the record of what it holds does.
@@ -203,6 +203,17 @@ def summary(out: Path) -> dict[str, Any]:
         return json.loads((out / "summary.json").read_text())
     except (OSError, ValueError):
         return {}
+
+
+def read_progress(path: Path, newer_than: float = 0.0) -> dict[str, Any] | None:
+    """The contents of a progress.json, or None where there is none (yet)."""
+    try:
+        if path.stat().st_mtime < newer_than:
+            return None
+        state = json.loads(path.read_text())
+        return state if {"env_steps", "env_steps_total"} <= state.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def wandb_mode(out: Path) -> str:

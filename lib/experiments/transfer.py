@@ -26,7 +26,7 @@ from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
 from lib.envs import worlds
 from lib.experiments import folders, params, run_config
-from lib.experiments.launch import read_progress
+from lib.experiments.folders import read_progress
 from lib.runner import checkpoint, warm_start
 from lib.runner.summary import differences
 from lib.runner.training import train
@@ -65,8 +65,8 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A comparison: what it was asked for, and the runs that it takes."""
+class Study:
+    """What a comparison was asked for, and the runs that it takes."""
 
     out: Path
     parameters: dict[str, Any]  # of notebooks/10_transfer.py, nothing left to defaults
@@ -88,11 +88,11 @@ class Plan:
         return _source(self.sources, start, seed)
 
 
-# Planning -----------------------------------------------------------------------------------
+# Preparing ----------------------------------------------------------------------------------
 
 
-def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
-    """Every run that a comparison takes, checked before the first one starts.
+def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
+    """Lists every run that a comparison takes, and checks them before the first one starts.
 
     Args:
         parameters: see `PARAMETERS`; paths in it count from the repository's root.
@@ -134,7 +134,7 @@ def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
         "seeds": list(seeds),
         "out_dir": from_root(out),
     }
-    return Plan(out, complete, tuple(runs), tuple(trials))
+    return Study(out, complete, tuple(runs), tuple(trials))
 
 
 def stream_of(preset: str) -> str:
@@ -300,15 +300,15 @@ def is_finished(folder: Path) -> bool:
 # Running ------------------------------------------------------------------------------------
 
 
-def claim(plan: Plan) -> None:
+def write_request(study: Study) -> None:
     """Writes down in the comparison's folder what it is, for `resume`, `list` and `clean`."""
-    plan.out.mkdir(parents=True, exist_ok=True)
-    runs = [str(trial.folder.relative_to(plan.out)) for trial in plan.trials]
-    record = {"parameters": plan.parameters, "runs": runs}
-    atomic_write(plan.out / folders.TRANSFER, yaml.safe_dump(record, sort_keys=False))
+    study.out.mkdir(parents=True, exist_ok=True)
+    runs = [str(trial.folder.relative_to(study.out)) for trial in study.trials]
+    record = {"parameters": study.parameters, "runs": runs}
+    atomic_write(study.out / folders.TRANSFER, yaml.safe_dump(record, sort_keys=False))
 
 
-def run(plan: Plan, *, video: str = "", tensorboard: bool = True, progress: bool = False) -> None:
+def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bool = False) -> None:
     """Trains every trial in turn; finished ones are passed over, unfinished ones go on.
 
     A file named `stop` in the comparison's folder stops it, as it stops a run in a run's folder.
@@ -317,11 +317,11 @@ def run(plan: Plan, *, video: str = "", tensorboard: bool = True, progress: bool
     Raises:
         RunInterrupted: somebody asked for a stop; what was learnt is saved.
     """
-    claim(plan)
-    for number, trial in enumerate(plan.trials, 1):
-        which = f"{number} of {len(plan.trials)}: {trial}"
+    write_request(study)
+    for number, trial in enumerate(study.trials, 1):
+        which = f"{number} of {len(study.trials)}: {trial}"
         try:
-            with _stopping_with(plan.out / "stop", trial.folder):
+            with _stopping_with(study.out / "stop", trial.folder):
                 train(
                     trial.config,
                     trial.folder,
@@ -333,10 +333,10 @@ def run(plan: Plan, *, video: str = "", tensorboard: bool = True, progress: bool
         except NonFiniteError as error:
             print(f"{which}: left out, {error}")
         except RunInterrupted:
-            (plan.out / "stop").unlink(missing_ok=True)
+            (study.out / "stop").unlink(missing_ok=True)
             raise RunInterrupted(
                 f"stopped in run {which}, saved; resume with: python -m lib resume "
-                f"{from_root(plan.out)}"
+                f"{from_root(study.out)}"
             ) from None
         else:
             (final,) = folders.summary(trial.folder)["final_return"].values()
@@ -356,19 +356,19 @@ def _stopping_with(stop: Path, folder: Path) -> Iterator[None]:
         link.unlink(missing_ok=True)
 
 
-def progress(plan: Plan, newer_than: float = 0.0) -> dict[str, Any] | None:
+def progress(study: Study, newer_than: float = 0.0) -> dict[str, Any] | None:
     """Where all trials together stand, as one run's `progress.json` says it; None before that."""
-    states = [read_progress(trial.folder / "progress.json") for trial in plan.trials]
-    newest = max(range(len(states)), key=lambda index: _written(plan.trials[index]))
-    if states[newest] is None or _written(plan.trials[newest]) < newer_than:
+    states = [read_progress(trial.folder / "progress.json") for trial in study.trials]
+    newest = max(range(len(states)), key=lambda index: _written(study.trials[index]))
+    if states[newest] is None or _written(study.trials[newest]) < newer_than:
         return None
-    total = sum(trial.config.budget.env_steps_per_task for trial in plan.trials)
+    total = sum(trial.config.budget.env_steps_per_task for trial in study.trials)
     done = sum(state["env_steps"] for state in states if state)
     rate = states[newest].get("env_steps_per_s")
     return states[newest] | {
-        "task": str(plan.trials[newest]),
+        "task": str(study.trials[newest]),
         "task_index": newest,
-        "tasks": len(plan.trials),
+        "tasks": len(study.trials),
         "env_steps": done,
         "env_steps_total": total,
         "eta_s": (total - done) / rate if rate else None,
