@@ -57,10 +57,10 @@ def done(outputs, tmp_path_factory) -> transfer.Study:
     return study
 
 
-# Planning --------------------------------------------------------------------------------------
+# Preparing -------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_every_task_from_every_start_with_every_seed(outputs, tmp_path):
+def test_a_study_is_every_task_from_every_start_with_every_seed(outputs, tmp_path):
     study = transfer.prepare(asked(tmp_path, tasks=["jump2run", "jump-and-run"]), outputs)
     assert [(t.task, t.start, t.seed) for t in study.trials] == [
         (task, start, 0)
