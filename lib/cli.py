@@ -224,7 +224,7 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     from lib.experiments import folders, launch, runs
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
-    done = [folders.summary(folder).get("status") == "complete" for folder in spec.folders]
+    done = [folders.is_finished(folder) for folder in spec.folders]
     runs.write_request(spec)
     out = shown(spec.out)
     if all(done) and not spec.together:

@@ -49,6 +49,7 @@ out_dir: str = ""  # where all runs and figures go, empty for outputs/PRESET
 import itertools
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -65,7 +66,7 @@ from lib.core.paths import shown
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import transfer
+from lib.experiments import folders, transfer
 from lib.plotting import charts
 from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
@@ -111,7 +112,7 @@ Markdown(results.markdown_table(["comparison", "transfer"], card.items(), number
 
 # %%
 rows = [
-    [run.method, run.seed, " → ".join(run.tasks), f"{run.summary['env_steps']:,}", run.folder]
+    [run.method, run.seed, " → ".join(run.tasks), f"{run.env_steps:,}", run.folder]
     for run in study.sources
     if run.seed in study.parameters["seeds"]
 ]
@@ -246,7 +247,7 @@ transfer.run(study)
 # %%
 found = transfer_results.load(study)
 for trial in study.trials:
-    if not transfer.is_finished(trial.folder):
+    if not folders.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
 high = -(-len(found) // wide)
@@ -279,7 +280,9 @@ columns = {
         ".1f",
     ),
     f"after {FEW_EPISODES} episodes": (
-        transfer_results.table(study, found, transfer_results.few_shot),
+        transfer_results.table(
+            study, found, partial(transfer_results.few_shot, episodes=FEW_EPISODES)
+        ),
         ".1f",
     ),
     "at the end": (transfer_results.table(study, found, transfer_results.last_return), ".1f"),

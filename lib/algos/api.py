@@ -7,7 +7,7 @@ family is it?".
 Letters: E episodes, T steps, L numbers in an observation (or *shape), A numbers in an action.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -168,6 +168,27 @@ class Agent(Protocol):
 
 
 @dataclass(frozen=True)
+class TransferStudy:
+    """How a family's trained world models are compared on new tasks.
+
+    Args:
+        tasks: worlds to the new tasks of each.
+        learner: the method of every run that starts from a world model.
+        scratch: the method of the runs that start from nothing.
+        sources: the methods whose runs are built on where none is named.
+        few_episodes: after so many episodes of a new task a few-shot return is read.
+        networks: the settings of a run that fix its world model's layout, as a nested mapping.
+    """
+
+    tasks: Mapping[str, Sequence[Any]]
+    learner: str
+    scratch: str
+    sources: tuple[str, ...]
+    few_episodes: int
+    networks: Callable[[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of algorithms: a row of `lib.algos.registry`.
 
@@ -180,6 +201,7 @@ class Family:
         cut: the same run from its task with a given index on.
         build: the agent of a run, from the run, its world, random streams and device.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
+        transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
     """
 
     config: type[RunConfig]
@@ -191,3 +213,4 @@ class Family:
     cut: Callable[[Any, int], Any]
     build: Callable[..., Agent]
     mixed_spaces: bool = False
+    transfer_study: TransferStudy | None = None

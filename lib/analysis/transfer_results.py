@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from lib.algos import registry
-from lib.algos.tdmpc.presets import FEW_EPISODES
 from lib.analysis import results
 from lib.analysis.results import Group, Run
 from lib.core import metrics
@@ -14,7 +13,9 @@ from lib.core.errors import UserError
 from lib.core.paths import shown
 from lib.core.seeding import Streams
 from lib.experiments import folders
-from lib.experiments.transfer import NOTHING, Study, Trial, is_finished
+from lib.experiments.folders import is_finished
+from lib.experiments.sources import Source
+from lib.experiments.transfer import NOTHING, Study, Trial
 from lib.runner import checkpoint, warm_start
 
 
@@ -90,7 +91,7 @@ def area(run: Run) -> float:
     return float(run.areas()[0])
 
 
-def few_shot(run: Run, episodes: int = FEW_EPISODES) -> float:
+def few_shot(run: Run, episodes: int) -> float:
     """Return after so many episodes of the new task, on a straight line between evaluations.
 
     NaN if the run is shorter.
@@ -107,7 +108,7 @@ def best_trial(study: Study, task: str, seed: int) -> Trial | None:
     return max(trials, key=lambda trial: final[trial.start], default=None)
 
 
-def foreknowledge(trial: Trial, source: Run | None) -> dict[str, float]:
+def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
     """What a world model says about the transitions of a finished trial, never having seen them.
 
     Args:

@@ -14,7 +14,7 @@ from lib.analysis import results, transfer_results
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.paths import PARAMS
-from lib.experiments import folders, notebooks, params, run_config, transfer
+from lib.experiments import folders, notebooks, params, run_config, sources, transfer
 from lib.runner import evaluate, training
 from tests.synthetic import make_body_run
 from tests.tiny import control
@@ -99,8 +99,8 @@ def test_another_agent_may_act_first(outputs, tmp_path):
     "preset", [name for name in PRESETS if "transfer" in name or "few" in name]
 )
 def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
-    for method in transfer.METHODS:
-        source = params.read(f"{method}-{transfer.stream_of(preset)}", PARAMS)
+    for method in transfer.study_of(preset).sources:
+        source = params.read(f"{method}-{sources.stream_of(preset)}", PARAMS)
         mine = run_config.resolve({"preset": preset, "method": method})
         theirs = run_config.resolve(source)
         assert (mine.model, mine.vae, mine.env) == (theirs.model, theirs.vae, theirs.env)
@@ -111,7 +111,7 @@ def test_unfinished_sources_are_not_found(outputs, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text('{"status": "complete"}')
     (tmp_path / "drago-cheetah-quick-s2").mkdir()
-    found = transfer.find_sources("cheetah-transfer-quick", tmp_path)
+    found = sources.find("cheetah-transfer-quick", tmp_path, ("tdmpc", "drago"))
     assert [path.name for path in found] == [
         "tdmpc-cheetah-quick-s0",
         "drago-cheetah-quick-s0",
@@ -313,12 +313,12 @@ def made(folder: Path, steps: list, returns: list) -> results.Run:
 def test_the_few_shot_return_lies_on_the_line_between_evaluations(tmp_path):
     # 20 episodes of 1000 steps; 200 at 16,000 and 300 at 24,000 make 250 half-way
     run = made(tmp_path / "a", [0, 8000, 16000, 24000], [10, 100, 200, 300])
-    assert transfer_results.few_shot(run) == 250.0
+    assert transfer_results.few_shot(run, episodes=20) == 250.0
     assert transfer_results.few_shot(run, episodes=16) == 200.0
     assert transfer_results.first_return(run) == 10.0 and transfer_results.last_return(run) == 300.0
     # trapezia of 8,000 steps over returns of at most 1000: (55 + 150 + 250) / 3 / 1000
     assert transfer_results.area(run) == pytest.approx(0.455 / 3)
-    assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1])))
+    assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1]), 20))
 
 
 def test_gains_are_forward_transfer_against_the_mean_of_scratch():
