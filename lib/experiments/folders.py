@@ -8,7 +8,7 @@ from typing import Any
 
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
-from lib.core.plain import check_plain, read_yaml
+from lib.core.plain import check_plain, printable, read_yaml
 from lib.experiments.locks import is_busy
 
 TRANSFERRED = "transfer.ipynb"
@@ -177,6 +177,21 @@ def removable(out: Path) -> None:
         )
     if is_busy(out) or any(map(is_busy, out.glob("runs/*"))):
         raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
+
+
+def check_links(out: Path) -> None:
+    """Raises UserError where something in a run folder is a link: writing to it writes elsewhere.
+
+    The stop file may be one: it lets one file stop all runs of a comparison.
+    """
+    for folder, below, files in os.walk(out):
+        for name in (*below, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and name != "stop":
+                raise UserError(
+                    f"'{shown(path)}' is a link to '{printable(os.readlink(path))}'; nothing is "
+                    "written through links, so put there what it leads to, or remove it"
+                )
 
 
 def _config(out: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from lib.engine import machine
 from lib.envs import worlds
 from lib.runner.record import WANDB_MODES
 from lib.runner.training import VIDEO
-from lib.runner.warm_start import LOAD_MODES, Start
+from lib.runner.warm_start import LOAD_MODES
 
 PARAMETERS: dict[str, Any] = {
     # What a notebook or a params file may set, with its default.
@@ -87,11 +87,11 @@ def check_parameters(
 
 
 def _settings(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Overrides, none of which is a parameter of its own or what a preset decides."""
-    for key in overrides:
-        if key.split(".")[0] in ("family", "preset", "method_name", *PARAMETERS):
+    """Overrides, all of which are settings of a section: what a preset decides stays as it is."""
+    for key, value in overrides.items():
+        if "." not in key and not isinstance(value, Mapping):
             raise UserError(
-                f"overrides: '{key}' is no setting such as planner.samples; "
+                f"overrides: '{key}' is no setting of a section, such as planner.samples; "
                 f"parameters are {', '.join(PARAMETERS)}"
             )
     return overrides
@@ -129,7 +129,6 @@ def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
     if given["start_at"]:
         run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
     check(run, inherits=bool(given["load_mode"]))
-    Start(*(given[key] for key in ("load_mode", "load_from", "pre_rollout")))
     machine.choose_device(run.device)
     return tuple(config.merge(run, {"seed": seed}) for seed in seeds)
 
