@@ -97,6 +97,11 @@ def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device)
     )
 
 
+def for_acting(run: TdmpcRun) -> TdmpcRun:
+    """The run with a replay of one episode."""
+    return config.merge(run, {"budget": {"env_steps_per_task": run.env.episode_length}})
+
+
 FAMILY = Family(
     config=TdmpcRun,
     presets=PRESETS,
@@ -106,4 +111,5 @@ FAMILY = Family(
     check=check,
     cut=cut,
     build=build,
+    for_acting=for_acting,
 )
