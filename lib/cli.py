@@ -189,14 +189,14 @@ def run(given: argparse.Namespace) -> None:
         parameters["out_dir"] = given.out
     elif parameters.get("out_dir"):
         parameters["out_dir"] = str(ROOT / parameters["out_dir"])
-    plan = runs.plan(parameters, OUTPUTS)
+    spec = runs.prepare(parameters, OUTPUTS)
     if given.fresh:
-        old = [out for out in dict.fromkeys((plan.out, *plan.folders)) if out.exists()]
+        old = [out for out in dict.fromkeys((spec.out, *spec.folders)) if out.exists()]
         for out in old:
             folders.removable(out)
         for out in old:
             shutil.rmtree(out)
-    _go_on(plan, given.notebook)
+    _go_on(spec, given.notebook)
 
 
 def resume(given: argparse.Namespace) -> None:
@@ -216,34 +216,34 @@ def resume(given: argparse.Namespace) -> None:
         parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
     else:
         raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
-    _go_on(runs.plan(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
+    _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
 
 
-def _go_on(plan: "runs.Plan", notebook: Path) -> None:
+def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
     from lib.experiments import folders, launch, runs
 
-    there = [_is_there(plan, config, folder) for config, folder in plan.each()]
-    done = [folders.summary(folder).get("status") == "complete" for folder in plan.folders]
-    runs.claim(plan)
-    out = shown(plan.out)
-    if all(done) and not plan.together:
+    there = [_is_there(spec, config, folder) for config, folder in spec.each()]
+    done = [folders.is_finished(folder) for folder in spec.folders]
+    runs.write_request(spec)
+    out = shown(spec.out)
+    if all(done) and not spec.together:
         print(f"already finished: {out}")
     else:
-        before = launch.read_progress(plan.out / "progress.json")
+        before = folders.read_progress(spec.out / "progress.json")
         where = f" from {before['env_steps']:,} env steps" if before and not all(done) else ""
         doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
         print(f"{doing} {out}{where}", flush=True)
-        if plan.together:
-            for folder, old in zip(plan.folders, there, strict=True):
+        if spec.together:
+            for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
-        plan.out.mkdir(parents=True, exist_ok=True)
-        launch.execute(plan.parameters | {"out_dir": from_root(plan.out)}, plan.out, notebook)
+        spec.out.mkdir(parents=True, exist_ok=True)
+        launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
     print(f"notebook: {out / 'run.ipynb'}")
-    print(folders.table([folders.summary(folder) for folder in plan.folders]))
+    print(folders.table([folders.summary(folder) for folder in spec.folders]))
 
 
-def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
+def _is_there(spec: "runs.RunSpec", config: "RunConfig", folder: Path) -> bool:
     """Whether a folder holds this very run already; raises UserError if it holds another."""
     from lib.experiments import folders, params
     from lib.runner.summary import differences
@@ -251,7 +251,7 @@ def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
     held = folders.held(folder)
     if held is None:
         return False
-    if different := differences(held, params.record(config, plan.parameters)):
+    if different := differences(held, params.record(config, spec.parameters)):
         more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
         raise UserError(
             f"'{shown(folder)}' already holds a different run ({'; '.join(different[:4])}{more}); "
@@ -283,8 +283,7 @@ def compare(given: argparse.Namespace) -> None:
     from papermill.exceptions import PapermillExecutionError
 
     from lib.analysis import results
-    from lib.experiments import folders, launch
-    from lib.workbook import book
+    from lib.experiments import folders, launch, notebooks
 
     asked = [folders.find_run(name, OUTPUTS) for name in given.runs]
     runs = _runs_of(asked)
@@ -297,7 +296,7 @@ def compare(given: argparse.Namespace) -> None:
     name = shown(out)
     parameters = {"runs": [from_root(path) for path in runs], "out_dir": from_root(out)}
     try:
-        book.run(parameters, out / folders.COMPARISON, book.COMPARE)
+        notebooks.run(parameters, out / folders.COMPARISON, notebooks.COMPARE)
     except PapermillExecutionError as error:
         raise launch.as_it_was(error, name, folders.COMPARISON) from None
     print(f"notebook: {name / folders.COMPARISON}")
@@ -346,18 +345,18 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     from lib.experiments import folders, launch
     from lib.experiments import transfer as comparison
 
-    plan = comparison.plan(parameters, OUTPUTS)
-    comparison.claim(plan)
-    out = shown(plan.out)
-    print(f"{out}: {folders.status(plan.out)}")
-    seeds = ", ".join(str(seed) for seed in plan.parameters["seeds"])
-    print(f"{', '.join(plan.tasks)}; starts {', '.join(plan.starts)}; seeds {seeds}", flush=True)
+    study = comparison.prepare(parameters, OUTPUTS)
+    comparison.write_request(study)
+    out = shown(study.out)
+    print(f"{out}: {folders.status(study.out)}")
+    seeds = ", ".join(str(seed) for seed in study.parameters["seeds"])
+    print(f"{', '.join(study.tasks)}; starts {', '.join(study.starts)}; seeds {seeds}", flush=True)
     launch.execute(
-        plan.parameters,
-        plan.out,
+        study.parameters,
+        study.out,
         notebook,
         folders.TRANSFERRED,
-        partial(comparison.progress, plan),
+        partial(comparison.progress, study),
     )
     print(f"notebook: {out / folders.TRANSFERRED}")
 

@@ -383,7 +383,7 @@ def test_several_seeds_are_run_listed_compared_and_cleaned(
     assert shown == [*(f"mine-s{seed}" for seed in range(3)), "mine-seeds-0-1-2"]
 
     asked = []
-    monkeypatch.setattr("lib.workbook.book.run", lambda given, *_: asked.append(given))
+    monkeypatch.setattr("lib.experiments.notebooks.run", lambda given, *_: asked.append(given))
     assert cli.main(["compare", "mine-seeds-0-1-2", "mine-s1"]) == 0
     assert asked[0]["runs"] == [str(outputs / f"mine-s{seed}") for seed in range(3)]
     capsys.readouterr()

@@ -7,7 +7,7 @@ family is it?".
 Letters: E episodes, T steps, L numbers in an observation (or *shape), A numbers in an action.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -181,6 +181,27 @@ class StepwiseAgent(Agent, Protocol):
 
 
 @dataclass(frozen=True)
+class TransferStudy:
+    """How a family's trained world models are compared on new tasks.
+
+    Args:
+        tasks: worlds to the new tasks of each.
+        learner: the method of every run that starts from a world model.
+        scratch: the method of the runs that start from nothing.
+        sources: the methods whose runs are built on where none is named.
+        few_episodes: after so many episodes of a new task a few-shot return is read.
+        networks: the settings of a run that fix its world model's layout, as a nested mapping.
+    """
+
+    tasks: Mapping[str, Sequence[Any]]
+    learner: str
+    scratch: str
+    sources: tuple[str, ...]
+    few_episodes: int
+    networks: Callable[[Any], dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Family:
     """A family of algorithms: a row of `lib.algos.registry`.
 
@@ -194,6 +215,7 @@ class Family:
         build: the agent of a run, from the run, its world, random streams and device.
         for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
+        transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
     """
 
     config: type[RunConfig]
@@ -206,3 +228,4 @@ class Family:
     build: Callable[..., Agent]
     for_acting: Callable[[Any], Any]
     mixed_spaces: bool = False
+    transfer_study: TransferStudy | None = None

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,37 @@ import yaml
 
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
-from lib.experiments.launch import is_busy, read_progress
+from lib.experiments.locks import is_busy
 
 TRANSFERRED = "transfer.ipynb"
 # What may lie in a folder before the record of what it holds does.
 EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", TRANSFERRED, "stop")
+MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _all(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
+
+
+# What every finished run's summary holds, and what it must look like.
+NEEDED: dict[str, Callable[[object], bool]] = {
+    "name": _text,
+    "method": _text,
+    "preset": _text,
+    "seeds": _all(_whole),
+    "status": _text,
+    "tasks": _all(_text),
+    "optimum": lambda value: value is None or isinstance(value, dict),
+    "return_matrix": lambda value: isinstance(value, list),
+}
 RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
 COMPARISON = "compare.ipynb"
 TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
@@ -43,7 +69,7 @@ def status(out: Path) -> str:
 
 
 def _finished(out: Path, found: Mapping[str, Any]) -> int:
-    return sum(summary(out / run).get("status") == "complete" for run in found["runs"])
+    return sum(is_finished(out / run) for run in found["runs"])
 
 
 def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
@@ -200,9 +226,82 @@ def _few(names: list[str]) -> str:
 def summary(out: Path) -> dict[str, Any]:
     """The contents of summary.json, empty where there is none."""
     try:
-        return json.loads((out / "summary.json").read_text())
+        told = json.loads((out / "summary.json").read_text())
     except (OSError, ValueError):
         return {}
+    return told if isinstance(told, dict) else {}
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """The summary of a finished run, with all that every run says of itself.
+
+    Raises:
+        UserError: the folder is missing, empty, not a run's, still training, stopped early, or
+            its summary is damaged.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no run folder '{folder}'; 'python -m lib list' shows the runs there are")
+    found = _names(folder)
+    if not found:
+        raise UserError(f"folder '{folder}' is empty; start a run with 'python -m lib run NAME'")
+    if not set(found) & set(MARKS):
+        raise UserError(
+            f"folder '{folder}' is not a run's: it holds {_few(found)}, "
+            f"a run's holds {', '.join(MARKS)}; give a folder that 'python -m lib list' shows"
+        )
+    path = folder / "summary.json"
+    told = _read_summary(path) if path.is_file() else {"status": "running"}
+    if told["status"] != "complete":
+        raise UserError(
+            f"run '{folder}' has not finished{_how_far(folder)}; wait if it is training, "
+            f"otherwise continue it with 'python -m lib resume {folder}'"
+        )
+    return told
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' is not valid JSON ({error}); rewrite it with "
+            f"'python -m lib resume {path.parent}'"
+        ) from None
+    told = told if isinstance(told, dict) else {}
+    if told.get("status", "complete") != "complete":
+        return told
+    wrong = [key for key, fits in NEEDED.items() if key not in told or not fits(told[key])]
+    if wrong:
+        raise UserError(
+            f"'{path}' is not the summary of a run of this workbook: it lacks "
+            f"{', '.join(wrong)}, or holds something else there; give another folder"
+        )
+    return told
+
+
+def _how_far(folder: Path) -> str:
+    state = read_progress(folder / "progress.json")
+    if state is None:
+        return ""
+    return f" ({state['env_steps']:,} of {state['env_steps_total']:,} env steps)"
+
+
+def read_progress(path: Path, newer_than: float = 0.0) -> dict[str, Any] | None:
+    """The contents of a progress.json, or None where there is none (yet)."""
+    try:
+        if path.stat().st_mtime < newer_than:
+            return None
+        state = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    counts = ("env_steps", "env_steps_total")
+    fits = isinstance(state, dict) and all(_whole(state.get(count)) for count in counts)
+    return state if fits else None
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a run folder holds a finished run."""
+    return summary(out).get("status") == "complete"
 
 
 def wandb_mode(out: Path) -> str:

@@ -11,8 +11,7 @@ from lib.algos.dreamer.presets import PRESETS as DREAMED
 from lib.algos.tdmpc.presets import METHODS, TRANSFER
 from lib.core.paths import PARAMS
 from lib.envs import worlds
-from lib.experiments import params, run_config
-from lib.workbook import book
+from lib.experiments import notebooks, params, run_config
 
 FILES = sorted(PARAMS.glob("*.yaml"))
 OF_DREAMERS = [path for path in FILES if yaml.safe_load(path.read_text())["preset"] in DREAMED]
@@ -20,7 +19,7 @@ OF_DREAMERS = [path for path in FILES if yaml.safe_load(path.read_text())["prese
 
 @pytest.fixture(scope="module")
 def declared():
-    return book.parameters(book.RUN)
+    return notebooks.parameters(notebooks.RUN)
 
 
 def test_the_notebook_declares_what_families_resolve(declared):
@@ -32,7 +31,7 @@ def test_the_notebook_declares_what_families_resolve(declared):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_params_file_can_start_a_run(path, declared):
     found = yaml.safe_load(path.read_text())
-    book.check_parameters(found, declared)
+    notebooks.check_parameters(found, declared)
     config = run_config.resolve(found)
     assert config.name == path.stem.removesuffix("-seeds")  # the runs are those of single seeds
     rest = found["tasks"][len(found["tasks"]) - len(config.tasks) :]  # begun in mid-sequence
