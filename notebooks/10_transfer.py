@@ -56,8 +56,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.presets import FEW_EPISODES
+from lib.algos.tdmpc.transfer import WarmStart
 from lib.analysis import measures, results, transfer_results
 from lib.core import metrics
 from lib.core.errors import UserError
@@ -147,7 +147,7 @@ Markdown(results.markdown_table(header, rows, numbers=False))
 #   brought the body.
 
 # %%
-show(ContinualAgent.load_world_model)
+show(WarmStart.load_world_model)
 
 # %% [markdown]
 # ## Beginning where another agent leaves off
