@@ -164,6 +164,14 @@ def check_asked(out: Path, record: str) -> None:
         )
 
 
+def is_ours(out: Path) -> bool:
+    """Whether a folder holds a run, several seeds of one, or a comparison."""
+    if not out.is_dir():
+        return False
+    records = any(asked(out, record) is not None for record in WHAT)
+    return records or (out / COMPARISON).is_file() or _config(out) is not None
+
+
 def removable(out: Path) -> None:
     """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
     if out.is_symlink():

@@ -18,7 +18,7 @@ from lib.core.errors import UserError
 from lib.core.files import atomic_write, told_to_the_user
 from lib.core.paths import ROOT, shown
 from lib.envs import worlds
-from lib.experiments import folders, params, run_config
+from lib.experiments import folders, own_modules, params, run_config
 from lib.runner import training, warm_start
 from lib.runner.warm_start import Start
 
@@ -58,6 +58,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
     Raises:
         UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
     """
+    own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
     several = len(configs) > 1
