@@ -571,9 +571,11 @@ def test_a_run_without_a_file_says_what_it_is(outputs, capsys):
     out = outputs / "ewc-grid-quick-s0"
     printed = capsys.readouterr().out
     assert printed.startswith(f"ewc-grid-quick: preset grid-quick, method ewc\nstarting {out}\n")
-    assert cli.main(["run", "grid-quick", "-p", "method=ewc", f"--notebook={STUB}"]) == 0
-    assert "grid-quick: preset grid-quick, method ewc\n" in (printed := capsys.readouterr().out)
-    assert f" {out}" in printed
+    given = ["grid-quick", "-p", "method=ewc", "-p", "seed=1"]
+    assert cli.main(["run", *given, f"--notebook={STUB}"]) == 0
+    out = outputs / "ewc-grid-quick-s1"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"grid-quick: preset grid-quick, method ewc\nstarting {out}\n")
 
 
 @pytest.mark.parametrize(
@@ -593,8 +595,11 @@ def test_a_method_of_another_family_is_said_to_be_one(outputs, capsys, given, me
 
 
 def test_list_shows_what_can_be_run_and_the_runs_there_are(outputs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "PARAMS", tmp_path)
-    params_file(tmp_path, seed=7)
+    folder = tmp_path / "params" / "deep"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cli, "PARAMS", folder.parent)
+    params_file(folder, seed=7)
+    (folder / "damaged.yaml").write_text("# Broken.\na: b: c")
     assert cli.main(["list"]) == 0
     assert "none yet" in capsys.readouterr().out
     made_run(outputs, status="complete", name="done")
@@ -605,7 +610,7 @@ def test_list_shows_what_can_be_run_and_the_runs_there_are(outputs, tmp_path, mo
     assert cli.main(["list"]) == 0
     printed = capsys.readouterr().out
     lines = [line.split(maxsplit=1) for line in printed.splitlines()]
-    assert ["mine", "A test"] in lines
+    assert ["mine", "A test"] in lines and ["damaged", "Broken"] in lines
     assert ["done-s0", "finished, 40 env steps, 75% of the optimum"] in lines
     assert ["half-s0", "stopped, before its first env step; resume it"] in lines
     assert len(printed[printed.index("\nruns in ") :].splitlines()) == 4

@@ -5,7 +5,8 @@ preset for new tasks PRESET-TASK.
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +94,18 @@ def _new_tasks() -> Iterator[tuple[str, str, str]]:
                 yield f"{preset}-{task.removeprefix('room-')}", task, preset
 
 
+def _readable(folder: Path) -> list[dict[str, Any]]:
+    """What every params file holds that is not damaged."""
+    found = []
+    for path in files(folder).values():
+        with suppress(UserError):  # whoever names it is told
+            found.append(params.read(path))
+    return found
+
+
 def _shared(preset: str, folder: Path) -> dict[str, Any]:
     """What all params files of a preset agree in, but for their names."""
-    found = [params.read(path) for path in files(folder).values()]
-    found = [given for given in found if given.get("preset") == preset]
+    found = [given for given in _readable(folder) if given.get("preset") == preset]
     first = found[0] if found else {}
     return {
         key: value
@@ -131,12 +140,12 @@ def families() -> str:
 
 def overview(folder: Path) -> str:
     """Methods and presets of every family as a table, and the files, as text."""
-    named = {name: params.read(path) for name, path in files(folder).items()}
+    named = _readable(folder)
     parts = [_table(name, registry.family(name), named) for name in registry.FAMILIES]
     return "\n".join([*parts, *_listed(folder)])
 
 
-def _table(name: str, family: Family, named: dict[str, dict[str, Any]]) -> str:
+def _table(name: str, family: Family, named: Sequence[dict[str, Any]]) -> str:
     """What a family's methods are, and with which presets they run."""
     letters = dict(zip(family.methods, "abcdefghijklmnopqrstuvwxyz", strict=False))
     wide = max(map(len, family.methods))
@@ -147,7 +156,7 @@ def _table(name: str, family: Family, named: dict[str, dict[str, Any]]) -> str:
         lines.append(f"  {letter}{default} {method:<{wide}}  {about}")
     wide = max(map(len, family.presets))
     lines.append(f"  {'preset':<{wide}}  {' '.join(letters.values())}")
-    with_file = {(given.get("preset"), given.get("method")) for given in named.values()}
+    with_file = {(given.get("preset"), given.get("method")) for given in named}
     for preset in family.presets:
         cells = [
             FILE if (preset, method) in with_file else FITS if _fits(preset, method) else REFUSED
