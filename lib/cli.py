@@ -225,6 +225,11 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
     done = [folders.is_finished(folder) for folder in spec.folders]
+    for out in dict.fromkeys((spec.out, *spec.folders)):
+        folders.check_links(out)
+    for (config, folder), finished in zip(spec.each(), done, strict=True):
+        if not finished and not (folder / "checkpoints").exists():
+            runs.check_sources(config, spec.parameters)
     runs.write_request(spec)
     out = shown(spec.out)
     if all(done) and not spec.together:
@@ -346,6 +351,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     from lib.experiments import transfer as comparison
 
     study = comparison.prepare(parameters, OUTPUTS)
+    folders.check_links(study.out)
     comparison.write_request(study)
     out = shown(study.out)
     print(f"{out}: {folders.status(study.out)}")

@@ -56,13 +56,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.presets import FEW_EPISODES
+from lib.algos.tdmpc.transfer import WarmStart
 from lib.analysis import measures, results, transfer_results
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
 from lib.core.paths import shown
+from lib.core.plain import escape
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
@@ -146,7 +147,7 @@ Markdown(results.markdown_table(header, rows, numbers=False))
 #   brought the body.
 
 # %%
-show(ContinualAgent.load_world_model)
+show(WarmStart.load_world_model)
 
 # %% [markdown]
 # ## Beginning where another agent leaves off
@@ -304,7 +305,7 @@ for j, task in enumerate(study.tasks):
         [start, *(cell(v[start][:, j] if start in v else None, f) for v, f in columns.values())]
         for start in study.starts
     ]
-    tables.append(f"**{task}**\n\n" + results.markdown_table(["start", *columns], rows))
+    tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(["start", *columns], rows))
 (folder / "transfer.md").write_text("\n\n".join(tables) + "\n")
 display(Markdown("\n\n".join(tables)))
 
@@ -358,7 +359,7 @@ for task, answers in known.items():
         for start, study in answers.items()
     ]
     header = ["world model of", *(kind.axis for kind in kinds)]
-    tables.append(f"**{task}**\n\n" + results.markdown_table(header, rows))
+    tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(header, rows))
 display(Markdown("\n\n".join(tables)))
 
 # %% [markdown]

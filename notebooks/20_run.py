@@ -66,6 +66,7 @@ from IPython.display import Markdown, display
 from lib.algos import registry
 from lib.analysis import results
 from lib.core import metrics
+from lib.core.plain import escape
 from lib.engine import machine
 from lib.envs import worlds
 from lib.experiments import run_config, runs
@@ -426,7 +427,7 @@ if films:
         imagined = path.with_stem(f"{path.stem}-imagined")
         for film in (path, imagined):
             if film.exists():
-                display(Markdown(f"`{film.name}`"), embed(film))
+                display(Markdown(f"`{escape(film.name)}`"), embed(film))
     if len(films) > len(newest):
         print(f"{len(films) - len(newest)} earlier ones lie in {run.folder / 'videos'}.")
 else:
@@ -451,13 +452,17 @@ if drawn and any(key.startswith("eval_obs") for key in last):
 
 # %%
 first = spec.folders[0]
-lines = [f'viewer.rollout("{first}")  # an episode: what happens beside what the model believes']
+lines = [
+    f"viewer.rollout({str(first)!r})  # an episode: what happens beside what the model believes"
+]
 if tdmpc:
-    lines += [f'viewer.plans("{first}")  # what the planner tries and keeps, at every step']
-    lines += [f'viewer.memory("{first}")  # what the world model knows after every task']
+    lines += [f"viewer.plans({str(first)!r})  # what the planner tries and keeps, at every step"]
+    lines += [f"viewer.memory({str(first)!r})  # what the world model knows after every task"]
 if reviews and env.domain == "grid" and len(stream) > 1:
-    lines += [f'viewer.review("{first}")  # where the reviewer is drawn to']
-lines += [f'viewer.browse("{first.parent}")  # curves of all runs there, also while they go on']
+    lines += [f"viewer.review({str(first)!r})  # where the reviewer is drawn to"]
+lines += [
+    f"viewer.browse({str(first.parent)!r})  # curves of all runs there, also while they go on"
+]
 print("from lib import viewer", *lines, sep="\n")
 
 # %% [markdown]

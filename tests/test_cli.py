@@ -461,11 +461,64 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("planner.samples=many", "got 'many' of type str, wanted a whole number"),
         ("env_steps_per_task=7", "env_steps_per_task 7 is not a multiple of"),
         ("overrides=[1", "is not a YAML value"),
+        ("overrides=0.5", "parameter 'overrides': got 0.5 of type float, wanted dict"),
+        ("overrides={tasks: [room-1]}", "'tasks' is no setting of a section"),
+        ("overrides={planner: 3}", "'planner' is no setting of a section"),
+        ("tasks=[!!binary QQ==]", "parameter 'tasks': a bytes is no value for it"),
+        ("tasks=[2020-01-01]", "a date is no value"),
+        ("tasks=[{name: ../x, start: [1, 1], goal: [2, 3]}]", "task name '../x' is no plain file"),
+        ("planner.samples=0xFFFFFFFFFFFFFFFFFFFF", "is too large; take at most"),
+        ("learning.lr=2020-99-99", "is not a YAML value"),
+        ("device=gpu", "unknown device 'gpu'; known: auto, cpu, cuda, cuda:0"),
+        ("device=meta", "unknown device 'meta'"),
+        ("video=always", "unknown video 'always'; known: every, final"),
+        ("wandb=yes", "unknown wandb 'yes'; known: offline, online"),
+        ("load_mode=all", "unknown load_mode 'all'; known: agent, world-model"),
+        ("load_mode=agent", "load_mode 'agent' and load_from '' go together"),
+        ("pre_rollout=no/such-s0", "make it with 'python -m lib run such -p seed=0'"),
+        ("name=..", "name '..' is no plain file name: it begins with a dot"),
+        ("name=../../x", "it begins with a dot"),
+        ("name=x/../../y", "it contains '/'"),
+        ("name=/abs/olute", "name '/abs/olute' is no plain file name: it contains '/'"),
+        ("name=.x", "it begins with a dot"),
+        ("name=a\0b", "control character"),
+        ("name=a\x1bb", "control character"),
+        (f"name={'x' * 300}", "it has 300 bytes, of 120 that are allowed"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(tmp_path, outputs, capsys, override, message):
-    assert message in refusal(capsys, "run", params_file(tmp_path, name="m"), "-p", override)
+    file = params_file(tmp_path, name="m")
+    assert message in refusal(capsys, "run", file, "-p", override, f"--notebook={STUB}")
+    assert {*tmp_path.rglob("*")} == {Path(file), outputs}
+
+
+def test_a_wrong_override_stays_wrong_when_a_setting_follows(tmp_path, capsys):
+    given = ["-p", "overrides=0.5", "-p", "planner.samples=3"]
+    message = refusal(capsys, "run", params_file(tmp_path, name="m"), *given)
+    assert "parameter 'overrides': got 0.5 of type float" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "../x"}, "name '../x' is no plain file name"),
+        ({"overrides": [1]}, "parameter 'overrides': got [1] of type list"),
+        ({"seed": "1"}, "parameter 'seed': got '1' of type str"),
+    ],
+)
+def test_a_params_file_is_checked_as_the_command_line_is(
+    tmp_path, outputs, capsys, values, message
+):
+    assert message in refusal(capsys, "run", params_file(tmp_path, **values))
     assert not list(outputs.iterdir())
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "run.ipynb", ".launch-lock"])
+def test_nothing_is_written_through_a_link(tmp_path, outputs, capsys, name):
+    out, mine = made_run(outputs, name="mine"), tmp_path / "precious"
+    (out / name).symlink_to(mine)
+    message = refusal(capsys, "resume", out, f"--notebook={STUB}")
+    assert f"is a link to '{mine}'" in message and not mine.exists()
 
 
 def test_overrides_are_read_as_yaml_and_text_as_it_stands():

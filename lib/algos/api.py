@@ -55,6 +55,10 @@ class Transfer(Protocol):
         """Takes what acted in another run: policies and values."""
         ...
 
+    def finish_schedules(self) -> None:
+        """Acts from now on as at the end of a task, past everything that changes over its steps."""
+        ...
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -123,10 +127,6 @@ class Agent(Protocol):
         """Takes finished episodes of one role."""
         ...
 
-    def count_steps(self, decisions: int) -> None:
-        """Counts decisions of `collects = "steps"`, which make updates due."""
-        ...
-
     @property
     def pending(self) -> int:
         """Updates that are due."""
@@ -167,6 +167,19 @@ class Agent(Protocol):
         ...
 
 
+class StepwiseAgent(Agent, Protocol):
+    """An agent that learns while its episodes go on: `collects = "steps"`."""
+
+    @property
+    def steps_per_update(self) -> int:
+        """Env steps that one update asks for."""
+        ...
+
+    def count_steps(self, decisions: int) -> None:
+        """Counts decisions, which make updates due."""
+        ...
+
+
 @dataclass(frozen=True)
 class TransferStudy:
     """How a family's trained world models are compared on new tasks.
@@ -200,6 +213,7 @@ class Family:
             run and whether its first task starts from another run's world model.
         cut: the same run from its task with a given index on.
         build: the agent of a run, from the run, its world, random streams and device.
+        for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
         transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
     """
@@ -212,5 +226,6 @@ class Family:
     check: Callable[[Any, bool], None]
     cut: Callable[[Any, int], Any]
     build: Callable[..., Agent]
+    for_acting: Callable[[Any], Any]
     mixed_spaces: bool = False
     transfer_study: TransferStudy | None = None

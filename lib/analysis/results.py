@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lib.analysis import measures
 from lib.analysis.measures import Measure, Yardstick
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.metrics import Array
+from lib.core.plain import escape
 from lib.experiments import folders
 
 RECORDED = (
@@ -178,8 +178,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
 
 def _origin(path: Path) -> str:
     """What a run builds on, sources without their seeds: `world-model of drago`, ..."""
-    config = yaml.safe_load(path.read_text()) if path.is_file() else None
-    config = config if isinstance(config, dict) else {}
+    config = folders.read_mapping(path) or {}
     parts = []
     if config.get("load_mode"):
         parts.append(f"{config['load_mode']} of {_source(config.get('load_from'))}")
@@ -315,10 +314,14 @@ def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[object]], numbers: bool = True
 ) -> str:
-    """A Markdown table; every column but the first is aligned to the right if it holds numbers."""
+    """Returns a Markdown table of plain text: what its cells say is shown, not obeyed.
+
+    Args:
+        numbers: align every column but the first to the right.
+    """
     rest = "--:|" if numbers else ":--|"
-    lines = [f"| {' | '.join(header)} |", "|:--|" + rest * (len(header) - 1)]
-    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    lines = [f"| {' | '.join(map(escape, header))} |", "|:--|" + rest * (len(header) - 1)]
+    lines += [f"| {' | '.join(map(escape, row))} |" for row in rows]
     return "\n".join(lines)
 
 

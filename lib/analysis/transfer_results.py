@@ -123,8 +123,9 @@ def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
     agent, domain = registry.build(trial.config, Streams(trial.seed, device), device)
     if source is not None:
         path = warm_start.checkpoint_of(str(source.folder))
-        agent.load_world_model(warm_start.load(agent, path, with_heads=False)[0]["world_model"])
+        held, _ = warm_start.load(agent, path, with_heads=False)
+        warm_start.transfer_of(agent).load_world_model(held["world_model"])
     state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
     with torch.no_grad():
-        found, _ = domain.audit(state["met"], agent.dynamics)
+        found, _ = domain.audit(state["met"], agent.capabilities().predict)
     return {name: value for name, value in found.items() if name.startswith("audit/met-")}

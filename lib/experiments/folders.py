@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
+from lib.core.plain import check_plain, printable, read_yaml
 from lib.experiments.locks import is_busy
 
 TRANSFERRED = "transfer.ipynb"
@@ -180,13 +179,35 @@ def removable(out: Path) -> None:
         raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
 
 
+def check_links(out: Path) -> None:
+    """Raises UserError where something in a run folder is a link: writing to it writes elsewhere.
+
+    The stop file may be one: it lets one file stop all runs of a comparison.
+    """
+    for folder, below, files in os.walk(out):
+        for name in (*below, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and name != "stop":
+                raise UserError(
+                    f"'{shown(path)}' is a link to '{printable(os.readlink(path))}'; nothing is "
+                    "written through links, so put there what it leads to, or remove it"
+                )
+
+
 def _config(out: Path) -> dict[str, Any] | None:
     """What config.yaml holds, if it is a run's."""
+    found = read_mapping(out / "config.yaml")
+    return found if found is not None and found.keys() >= RUN_KEYS else None
+
+
+def read_mapping(path: Path) -> dict[str, Any] | None:
+    """The mapping of plain values in a YAML file, or None where there is no such thing."""
     try:
-        found = yaml.safe_load((out / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        found = read_yaml(path.read_text())
+        check_plain(found, str(path))
+    except (OSError, ValueError, UserError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
+    return found if isinstance(found, dict) else None
 
 
 def asked(out: Path, record: str) -> dict[str, Any] | None:
@@ -198,11 +219,12 @@ def asked(out: Path, record: str) -> dict[str, Any] | None:
     Returns:
         None where there is no such record.
     """
-    try:
-        found = yaml.safe_load((out / record).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    found = read_mapping(out / record)
+    if found is None or not _all(_text)(found.get("runs")):
         return None
-    return found if isinstance(found, dict) and {"parameters", "runs"} <= found.keys() else None
+    parameters = found.get("parameters")
+    fits = isinstance(parameters, dict) and _all(_whole)(parameters.get("seeds"))
+    return found if fits else None
 
 
 def runs_of(out: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.core.errors import UserError, unknown
 from lib.core.paths import NOTEBOOKS, ROOT
+from lib.core.plain import check_plain
 
 if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
     from nbformat import NotebookNode
@@ -79,6 +80,7 @@ def check_parameters(
     for name, value in given.items():
         if name not in declared:
             raise unknown("parameter", name, declared, f"they are set in {notebook}")
+        check_plain(value, f"parameter '{name}'")  # they become source text
         wanted = TYPES.get(declared[name].split("[")[0])
         fits = isinstance(value, (int, float) if wanted is float else wanted or object)
         if not fits or (isinstance(value, bool) and wanted in (int, float)):

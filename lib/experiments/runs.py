@@ -14,9 +14,15 @@ from typing import Any
 import yaml
 
 from lib.core.config import RunConfig
+from lib.core.errors import UserError
 from lib.core.files import atomic_write, told_to_the_user
+from lib.core.paths import ROOT, shown
+from lib.envs import worlds
 from lib.experiments import folders, params, run_config
-from lib.runner import training
+from lib.runner import training, warm_start
+from lib.runner.warm_start import Start
+
+LONGEST_FILE = 255  # bytes of a file's name
 
 
 @dataclass(frozen=True)
@@ -50,19 +56,38 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
         outputs: the folder for all runs.
 
     Raises:
-        UserError: what `run_config.resolve` says.
+        UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
     """
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
     several = len(configs) > 1
     seeds = [str(config.seed) for config in configs]
     tail = f"-seeds-{'-'.join(seeds)}" if several else f"-s{seeds[0]}"
+    if len(f"{configs[0].name}{tail}".encode()) > LONGEST_FILE:
+        raise UserError(f"{len(seeds)} seeds at once make the folder's name too long; take fewer")
+    Start(*(given[key] for key in params.KEPT))
     out = Path(given["out_dir"]) if given["out_dir"] else outputs / f"{configs[0].name}{tail}"
     if not several:
         return RunSpec(out, given, configs, (out,))
     out = out.resolve() if out.name in ("", "..") else out
     base = out.name.removesuffix(tail)
     return RunSpec(out, given, configs, tuple(out.with_name(f"{base}-s{seed}") for seed in seeds))
+
+
+def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
+    """Looks whether a run that is about to begin will find the runs that it builds on.
+
+    Args:
+        parameters: of which `load_from` and `pre_rollout` count from the repository's root.
+
+    Raises:
+        UserError: one of them is missing, or comes from another world.
+    """
+    start = Start(*(parameters[key] for key in params.KEPT)).of_seed(config.seed)
+    if start.load_from:
+        warm_start.checkpoint_of(str(shown(ROOT / start.load_from)))
+    place = start.pre_rollout and str(shown(ROOT / start.pre_rollout))
+    warm_start.first_checkpoints(place, worlds.resolve(config.env, config.tasks), config)
 
 
 def write_request(spec: RunSpec) -> None:

@@ -19,7 +19,7 @@ import yaml
 from lib.algos import registry
 from lib.algos.api import TransferStudy
 from lib.core.config import RunConfig
-from lib.core.errors import NonFiniteError, RunInterrupted, UserError, unknown
+from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
 from lib.envs import worlds
@@ -101,9 +101,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
             other networks, nobody to act first in a task such as jump2run, or a folder that holds
             something else.
     """
-    for key in parameters:
-        if key not in PARAMETERS:
-            raise unknown("parameter", key, PARAMETERS)
+    run_config.check_parameters(parameters, PARAMETERS)
     given = PARAMETERS | dict(parameters)
     rules = study_of(given["preset"])
     base = run_config.resolve({key: given[key] for key in SHARED} | {"method": rules.learner})

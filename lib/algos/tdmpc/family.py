@@ -99,6 +99,11 @@ def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device)
     )
 
 
+def for_acting(run: TdmpcRun) -> TdmpcRun:
+    """The run with a replay of one episode."""
+    return config.merge(run, {"budget": {"env_steps_per_task": run.env.episode_length}})
+
+
 def networks(run: TdmpcRun) -> dict[str, Any]:
     """The settings that fix the layout of dynamics and generator."""
     sections = config.to_dict(run)
@@ -117,6 +122,7 @@ FAMILY = Family(
     check=check,
     cut=cut,
     build=build,
+    for_acting=for_acting,
     transfer_study=TransferStudy(
         tasks=TRANSFER,
         learner="tdmpc",  # no reviewer, no rehearsal
