@@ -177,8 +177,7 @@ def removable(out: Path) -> None:
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
     names = _names(out)
-    ours = _config(out) is not None or {COMPARISON, *WHAT} & set(names)
-    if not ours and not set(names) <= set(EARLY):
+    if not is_ours(out) and not set(names) <= set(EARLY):
         raise UserError(
             f"'{shown(out)}' holds other things than a run ({_few(names)}); "
             f"remove it yourself if you mean it"
