@@ -133,6 +133,12 @@ def same(one: Any, other: Any) -> list[str]:
     return sorted(differ)
 
 
+def kept_heads(agent: ContinualAgent) -> Any:
+    """A copy of the learner's heads, as they are kept when a task ends."""
+    heads = agent.capabilities().heads
+    return heads.load(heads.save())
+
+
 def moved(module: torch.nn.Module, before: Mapping[str, Tensor]) -> bool:
     """Whether any parameter differs from a copy taken earlier."""
     return any(not torch.equal(value, before[name]) for name, value in module.state_dict().items())

@@ -2,19 +2,44 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
-from lib.experiments.launch import is_busy, read_progress
+from lib.core.plain import check_plain, printable, read_yaml
+from lib.experiments.locks import is_busy
 
 TRANSFERRED = "transfer.ipynb"
 # What may lie in a folder before the record of what it holds does.
 EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", TRANSFERRED, "stop")
+MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _all(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
+
+
+# What every finished run's summary holds, and what it must look like.
+NEEDED: dict[str, Callable[[object], bool]] = {
+    "name": _text,
+    "method": _text,
+    "preset": _text,
+    "seeds": _all(_whole),
+    "status": _text,
+    "tasks": _all(_text),
+    "optimum": lambda value: value is None or isinstance(value, dict),
+    "return_matrix": lambda value: isinstance(value, list),
+}
 RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
 COMPARISON = "compare.ipynb"
 TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
@@ -43,7 +68,7 @@ def status(out: Path) -> str:
 
 
 def _finished(out: Path, found: Mapping[str, Any]) -> int:
-    return sum(summary(out / run).get("status") == "complete" for run in found["runs"])
+    return sum(is_finished(out / run) for run in found["runs"])
 
 
 def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
@@ -139,13 +164,20 @@ def check_asked(out: Path, record: str) -> None:
         )
 
 
+def is_ours(out: Path) -> bool:
+    """Whether a folder holds a run, several seeds of one, or a comparison."""
+    if not out.is_dir():
+        return False
+    records = any(asked(out, record) is not None for record in WHAT)
+    return records or (out / COMPARISON).is_file() or _config(out) is not None
+
+
 def removable(out: Path) -> None:
     """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
     names = _names(out)
-    ours = _config(out) is not None or {COMPARISON, *WHAT} & set(names)
-    if not ours and not set(names) <= set(EARLY):
+    if not is_ours(out) and not set(names) <= set(EARLY):
         raise UserError(
             f"'{shown(out)}' holds other things than a run ({_few(names)}); "
             f"remove it yourself if you mean it"
@@ -154,13 +186,35 @@ def removable(out: Path) -> None:
         raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
 
 
+def check_links(out: Path) -> None:
+    """Raises UserError where something in a run folder is a link: writing to it writes elsewhere.
+
+    The stop file may be one: it lets one file stop all runs of a comparison.
+    """
+    for folder, below, files in os.walk(out):
+        for name in (*below, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and name != "stop":
+                raise UserError(
+                    f"'{shown(path)}' is a link to '{printable(os.readlink(path))}'; nothing is "
+                    "written through links, so put there what it leads to, or remove it"
+                )
+
+
 def _config(out: Path) -> dict[str, Any] | None:
     """What config.yaml holds, if it is a run's."""
+    found = read_mapping(out / "config.yaml")
+    return found if found is not None and found.keys() >= RUN_KEYS else None
+
+
+def read_mapping(path: Path) -> dict[str, Any] | None:
+    """The mapping of plain values in a YAML file, or None where there is no such thing."""
     try:
-        found = yaml.safe_load((out / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        found = read_yaml(path.read_text())
+        check_plain(found, str(path))
+    except (OSError, ValueError, UserError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
+    return found if isinstance(found, dict) else None
 
 
 def asked(out: Path, record: str) -> dict[str, Any] | None:
@@ -172,11 +226,12 @@ def asked(out: Path, record: str) -> dict[str, Any] | None:
     Returns:
         None where there is no such record.
     """
-    try:
-        found = yaml.safe_load((out / record).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    found = read_mapping(out / record)
+    if found is None or not _all(_text)(found.get("runs")):
         return None
-    return found if isinstance(found, dict) and {"parameters", "runs"} <= found.keys() else None
+    parameters = found.get("parameters")
+    fits = isinstance(parameters, dict) and _all(_whole)(parameters.get("seeds"))
+    return found if fits else None
 
 
 def runs_of(out: Path) -> list[Path]:
@@ -200,9 +255,82 @@ def _few(names: list[str]) -> str:
 def summary(out: Path) -> dict[str, Any]:
     """The contents of summary.json, empty where there is none."""
     try:
-        return json.loads((out / "summary.json").read_text())
+        told = json.loads((out / "summary.json").read_text())
     except (OSError, ValueError):
         return {}
+    return told if isinstance(told, dict) else {}
+
+
+def finished(folder: Path) -> dict[str, Any]:
+    """The summary of a finished run, with all that every run says of itself.
+
+    Raises:
+        UserError: the folder is missing, empty, not a run's, still training, stopped early, or
+            its summary is damaged.
+    """
+    if not folder.is_dir():
+        raise UserError(f"no run folder '{folder}'; 'python -m lib list' shows the runs there are")
+    found = _names(folder)
+    if not found:
+        raise UserError(f"folder '{folder}' is empty; start a run with 'python -m lib run NAME'")
+    if not set(found) & set(MARKS):
+        raise UserError(
+            f"folder '{folder}' is not a run's: it holds {_few(found)}, "
+            f"a run's holds {', '.join(MARKS)}; give a folder that 'python -m lib list' shows"
+        )
+    path = folder / "summary.json"
+    told = _read_summary(path) if path.is_file() else {"status": "running"}
+    if told["status"] != "complete":
+        raise UserError(
+            f"run '{folder}' has not finished{_how_far(folder)}; wait if it is training, "
+            f"otherwise continue it with 'python -m lib resume {folder}'"
+        )
+    return told
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        told = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' is not valid JSON ({error}); rewrite it with "
+            f"'python -m lib resume {path.parent}'"
+        ) from None
+    told = told if isinstance(told, dict) else {}
+    if told.get("status", "complete") != "complete":
+        return told
+    wrong = [key for key, fits in NEEDED.items() if key not in told or not fits(told[key])]
+    if wrong:
+        raise UserError(
+            f"'{path}' is not the summary of a run of this workbook: it lacks "
+            f"{', '.join(wrong)}, or holds something else there; give another folder"
+        )
+    return told
+
+
+def _how_far(folder: Path) -> str:
+    state = read_progress(folder / "progress.json")
+    if state is None:
+        return ""
+    return f" ({state['env_steps']:,} of {state['env_steps_total']:,} env steps)"
+
+
+def read_progress(path: Path, newer_than: float = 0.0) -> dict[str, Any] | None:
+    """The contents of a progress.json, or None where there is none (yet)."""
+    try:
+        if path.stat().st_mtime < newer_than:
+            return None
+        state = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    counts = ("env_steps", "env_steps_total")
+    fits = isinstance(state, dict) and all(_whole(state.get(count)) for count in counts)
+    return state if fits else None
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a run folder holds a finished run."""
+    return summary(out).get("status") == "complete"
 
 
 def wandb_mode(out: Path) -> str:

@@ -17,9 +17,9 @@ Shapes: E environments, T steps an episode, H window, B windows, L observation, 
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ from lib.algos.tdmpc.computation import Computation
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.retention import Retention
 from lib.algos.tdmpc.settings import TdmpcRun
-from lib.core.errors import NonFiniteError, UserError
+from lib.algos.tdmpc.transfer import TaskHeads, WarmStart
+from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams
 from lib.core.spaces import ActionSpace
 from lib.engine.optim import Adam
@@ -40,14 +41,6 @@ from lib.engine.running_means import RunningMeans
 from lib.engine.seed_batch import Batched
 from lib.envs.api import Domain
 from lib.replay.buffer import EpisodeBuffer, Episodes
-
-
-class World(NamedTuple):
-    """What an audit may ask an agent: the model, its dreams, the reviewer's reward."""
-
-    predict: Callable[[Tensor, Tensor], Tensor]
-    sample: Callable[[int], Tensor] | None
-    intrinsic: Callable[[Tensor, Tensor, Tensor], Tensor] | None
 
 
 def _short(name: str) -> str:
@@ -90,6 +83,7 @@ class ContinualAgent(Batched):
         self.next_threshold = self.threshold.clone()
         self.dynamics = self._new_dynamics()
         self.retention = Retention(cfg, obs_dim, actions.size, streams, device)
+        self.reviewer: Actor | None = None  # of the current task, see `reviews`
         self.inherits = False  # whether the dynamics come from earlier tasks
 
     # --- tasks ---------------------------------------------------------------------------
@@ -237,15 +231,6 @@ class ContinualAgent(Batched):
                 "lower learning.lr (resuming would break at the same place)"
             )
 
-    def world(self, generator: torch.Generator) -> World:
-        """What an audit looks at; its randomness comes from the given generator."""
-        dreams = self.cfg.method.train_vae != "never"
-        return World(
-            torch.no_grad()(self.dynamics.__call__),
-            (lambda n: self.retention.vae.sample(n, generator)) if dreams else None,
-            self._review if self.reviewer else None,
-        )
-
     def capabilities(self) -> Capabilities:
         """One-step predictions, and what its method adds: a generator, a reviewer's reward."""
         dreams = self.cfg.method.train_vae != "never"
@@ -253,27 +238,17 @@ class ContinualAgent(Batched):
             predict=torch.no_grad()(self.dynamics.__call__),
             generate=self.retention.vae.sample if dreams else None,
             review=self._review if self.reviewer else None,
+            heads=TaskHeads(self),
+            transfer=WarmStart(self),
         )
 
     def audit(
         self, domain: Domain, memory: Any, generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What the world finds out about the world model: flat metrics, and arrays."""
-        return domain.audit(memory, *self.world(generator))
-
-    def skill(self) -> dict[str, Any]:
-        """What it takes to act today's task again later, for `load_heads`."""
-        return self.heads_copy().state_dict()
-
-    def heads_copy(self) -> Heads:
-        """The learner's heads as they are now, to act this task again later."""
-        return self.load_heads(self.learner.heads.state_dict())
-
-    def load_heads(self, state: dict[str, Any]) -> Heads:
-        """Heads from a state that `heads_copy().state_dict()` gave."""
-        heads = self._new_heads(torch.Generator()).requires_grad_(False)
-        heads.load_state_dict(state)
-        return heads
+        can = self.capabilities()
+        sample = can.generate and functools.partial(can.generate, generator=generator)
+        return domain.audit(memory, can.predict, sample, can.review)
 
     # --- saving --------------------------------------------------------------------------
 
@@ -329,32 +304,6 @@ class ContinualAgent(Batched):
         self.next_threshold.copy_(state["threshold"])
         self.inherits = True
 
-    def check_source(self, theirs: TdmpcRun, path: Path) -> None:
-        """Raises UserError where another run's world model lacks what this method needs of it."""
-        if self.cfg.method.rehearse == "dreams" and theirs.method.train_vae == "never":
-            raise UserError(
-                f"method '{self.cfg.method_name}' rehearses dreams, but the generator in '{path}' "
-                f"was never trained (method '{theirs.method_name}'); load from a run "
-                "that trains one, such as drago, or use method 'tdmpc'"
-            )
-
-    def template(self, with_heads: bool) -> dict[str, Any]:
-        """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""
-        world = {
-            "dynamics": self.dynamics.state_dict(),
-            "vae": self.retention.vae.state_dict(),
-            "threshold": self.threshold,
-        }
-        heads = {"learner": {"heads": self._new_heads(torch.Generator()).state_dict()}}
-        return {"world_model": world} | (heads if with_heads else {})
-
-    def load_agents(self, state: dict[str, Any]) -> None:
-        """Takes the heads of another run's agents; the reviewer falls back to the learner's."""
-        self.learner.load_state_dict({"heads": state["learner"]["heads"]})
-        if self.reviewer:
-            source = state["reviewer"] or state["learner"]
-            self.reviewer.load_state_dict({"heads": source["heads"]})
-
     # --- construction --------------------------------------------------------------------
 
     def actor(self, role: str) -> Actor:
@@ -365,7 +314,7 @@ class ContinualAgent(Batched):
         """The networks' architecture alone, on no device."""
         modules = {
             "dynamics": copy.deepcopy(self.dynamics),
-            "heads": self._new_heads(torch.Generator()),
+            "heads": self.new_heads(torch.Generator()),
             "vae": copy.deepcopy(self.retention.vae),
         }
         return {name: module.to("meta") for name, module in modules.items()}
@@ -381,7 +330,8 @@ class ContinualAgent(Batched):
             bounded=model.bounded,
         ).to(self.device)
 
-    def _new_heads(self, generator: torch.Generator) -> Heads:
+    def new_heads(self, generator: torch.Generator) -> Heads:
+        """Makes fresh heads whose first weights a random generator draws."""
         return Heads(
             self.obs_dim,
             self.actions.size,
@@ -408,4 +358,4 @@ class ContinualAgent(Batched):
             beta=learning.priority_beta,
             device=self.device,
         )
-        return Actor(self._new_heads(self.streams.init), buffer, learning, count)
+        return Actor(self.new_heads(self.streams.init), buffer, learning, count)

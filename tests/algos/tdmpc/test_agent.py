@@ -64,7 +64,7 @@ def test_what_the_reviewer_learns_the_learner_plans_with():
     agent.update(1)
     assert moved(agent.dynamics, before)
     z, action = torch.zeros(1, 3), torch.eye(3)[:1]
-    now = agent.world(torch.Generator()).predict(z, action)
+    now = agent.capabilities().predict(z, action)
     assert torch.equal(now, agent.dynamics(z, action))
 
 
@@ -703,26 +703,26 @@ def test_a_broken_loss_is_named_with_its_place():
 )
 def test_an_audit_sees_what_the_method_has(method, task, dreams, reviews):
     agent = in_task(tiny(method), task)
-    world = agent.world(torch.Generator().manual_seed(0))
+    can, draws = agent.capabilities(), torch.Generator().manual_seed(0)
     obs, action = torch.zeros(5, 3), torch.eye(3)[[0, 1, 2, 0, 1]]
-    assert world.predict(obs, action).shape == (5, 3)
-    assert not world.predict(obs, action).requires_grad
-    assert (world.sample is not None) == dreams and (world.intrinsic is not None) == reviews
+    assert can.predict(obs, action).shape == (5, 3)
+    assert not can.predict(obs, action).requires_grad
+    assert (can.generate is not None) == dreams and (can.review is not None) == reviews
     before = agent.streams.update.get_state()
     if dreams:
-        assert world.sample(13).shape == (13, 6)
+        assert can.generate(13, draws).shape == (13, 6)
     if reviews:
-        assert world.intrinsic(obs, action, obs).shape == (5,)
+        assert can.review(obs, action, obs).shape == (5,)
     assert torch.equal(agent.streams.update.get_state(), before)
 
 
 def test_copied_heads_act_as_the_learner_did():
     agent = in_task(tiny(), 0)
     agent.update(2)
-    saved = copy.deepcopy(agent.heads_copy().state_dict())
+    saved = copy.deepcopy(agent.capabilities().heads.save())
     agent.update(2)
     streams = agent.streams.state_dict()
-    heads = agent.load_heads(saved)
+    heads = agent.capabilities().heads.load(saved)
     assert same(heads.state_dict(), saved) == []
     assert not any(p.requires_grad for p in heads.parameters())
     assert same(agent.streams.state_dict(), streams) == []
@@ -733,13 +733,13 @@ def test_loading_agents_takes_heads_and_the_reviewer_falls_back_to_the_learners(
     source.update(2)
     state = copy.deepcopy(source.state_dict(with_replay=False))
     other = new_agent(tiny(seed=5))
-    other.load_world_model(state["world_model"])
+    other.capabilities().transfer.load_world_model(state["world_model"])
     other.begin_task(0)
-    other.load_agents(state)
+    other.capabilities().transfer.load_heads(state)
     for actor in (other.learner, other.reviewer):
         assert same(actor.heads.state_dict(), source.learner.heads.state_dict()) == []
     reviewed = in_task(tiny(), 1)
-    other.load_agents(copy.deepcopy(reviewed.state_dict(with_replay=False)))
+    other.capabilities().transfer.load_heads(copy.deepcopy(reviewed.state_dict(with_replay=False)))
     assert same(other.reviewer.heads.state_dict(), reviewed.reviewer.heads.state_dict()) == []
 
 

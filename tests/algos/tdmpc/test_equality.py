@@ -30,7 +30,7 @@ from tests.oracle.ready import (
     states,
     with_seed,
 )
-from tests.tiny import changed
+from tests.tiny import changed, kept_heads
 
 EXACT = 1e-11  # double precision, sums in another order; measured 1e-14 or less
 SEEDS = (0, 1, 2)
@@ -202,7 +202,7 @@ def test_plans_equal_the_plain_ones(double, name, kind):
 def test_plans_with_other_heads_and_another_generator_equal_the_plain_ones(double, kind):
     told = []
     for agent in pair(settings("drago", kind)):
-        heads = agent.heads_copy()
+        heads = kept_heads(agent)
         agent.update(2)
         draws = torch.Generator().manual_seed(3)
         told.append(episode(agent, "learner", explore=False, generator=draws, heads=heads))
@@ -287,7 +287,7 @@ def test_a_team_acts_as_its_seeds_do_alone(double, role, kind):
 
 def test_a_team_acts_with_given_heads_and_generators_as_its_seeds_do(double):
     alone, team = alone_and_together(settings("drago", "continuous"))
-    heads = [agent.heads_copy() for agent in alone]
+    heads = [kept_heads(agent) for agent in alone]
     team.update(1)
     for agent in alone:
         agent.update(1)
