@@ -251,7 +251,7 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
 def _is_there(spec: "runs.RunSpec", config: "RunConfig", folder: Path) -> bool:
     """Whether a folder holds this very run already; raises UserError if it holds another."""
     from lib.experiments import folders, params
-    from lib.runner.summary import differences
+    from lib.runner.run_folder import differences
 
     held = folders.held(folder)
     if held is None:

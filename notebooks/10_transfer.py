@@ -174,7 +174,7 @@ else:
     where = machine.choose_device(device)
     domain = worlds.build(led.config.env, led.config.tasks, where)
     actor = starting_points.first_actors(
-        led.parameters["pre_rollout"], domain.tasks, led.config, where
+        led.parameters["pre_rollout"], domain, led.config, where
     )[0]
     first_steps = led.config.budget.pre_rollout
     worlds_of = {

@@ -62,7 +62,7 @@ def _events() -> list[tuple[Any, str]]:
     disk, and between pieces of work."""
     disk = [(os, name) for name in ("fsync", "replace", "link")]
     work = [
-        (evaluate, "play_team"),
+        (evaluate, "play_batch"),
         (seed_batch.SeedBatch, "update"),
         (tdmpc_agent.ContinualAgent, "begin_task"),
     ]

@@ -127,5 +127,5 @@ def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
         warm_start.transfer_of(agent).load_world_model(held["world_model"])
     state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
     with torch.no_grad():
-        found, _ = domain.audit(state["met"], agent.capabilities().predict)
+        found, _ = domain.audit(state["held_out"], agent.capabilities().predict)
     return {name: value for name, value in found.items() if name.startswith("audit/met-")}

@@ -10,7 +10,7 @@ from lib.core.errors import UserError, unknown
 from lib.core.plain import read_yaml
 from lib.experiments import run_config
 from lib.experiments.run_config import PARAMETERS
-from lib.runner.summary import differences
+from lib.runner.run_folder import differences
 from lib.runner.warm_start import Start
 
 KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration

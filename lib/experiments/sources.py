@@ -12,7 +12,7 @@ from lib.core.errors import UserError, unknown
 from lib.core.paths import ROOT, shown
 from lib.experiments import folders
 from lib.runner import checkpoint, warm_start
-from lib.runner.summary import differences
+from lib.runner.run_folder import differences
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from lib.experiments import folders, params, run_config, sources
 from lib.experiments.folders import read_progress
 from lib.experiments.sources import Source
 from lib.runner import warm_start
-from lib.runner.summary import differences
+from lib.runner.run_folder import differences
 from lib.runner.training import train
 
 NOTHING = "scratch"  # the start without a world model
