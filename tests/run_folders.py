@@ -8,7 +8,7 @@ import numpy as np
 from lib.runner import checkpoint
 from tests.tiny import same
 
-CLOCK = {"wall_clock_s": 0, "seeds_together": 0}  # what a summary says of the time it took
+CLOCK = {"wall_clock_s": 0, "seeds_together": 0, "commit": ""}  # what it says of when it was made
 
 
 def summary(out: Path) -> dict:

@@ -175,6 +175,10 @@ class FromFiles:
         task, cfg = self.first.state.task, self.first.cfg
         self.budget = cfg.budget.updates_of(task)
         name = self.first.names[task]
+        if not cfg.dataset:
+            raise UserError(
+                f"agents of family '{cfg.family}' learn from files: name their folder in `dataset`"
+            )
         held = dataset.read(cfg.dataset, name, *spaces(self.first.domain, task))
         for run in runs:
             if run.state.dataset not in (0, held.checksum):

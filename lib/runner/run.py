@@ -247,15 +247,16 @@ class Run:
 
     def _restore(self, state: Any, meta: Mapping[str, Any], path: Path) -> int:
         """Takes a checked state, as this run would have saved it."""
-        self.agent.begin_task(0)  # a fresh agent's state says what kinds there are to be
         expected.check(meta, expected.record({"metrics_bytes": expected.WHOLE}), "meta", path)
+        expected.check(state, expected.record({"counters": expected.ANYTHING}), "state", path)
+        counters, tasks = RunState.loaded(state["counters"], path), len(self.names)
+        if counters.task > tasks:
+            raise expected.damaged(path, f"it has finished {counters.task} of {tasks} tasks")
+        self.agent.begin_task(min(counters.task, tasks - 1))  # to see what kinds there are to be
         if complaint := expected.like(state, self.state_dict() | {"log": {}}, "state"):
             raise expected.damaged(path, complaint)
-        counters = RunState.loaded(state["counters"], path)
         heads = expected.each(expected.mapping(expected.ANYTHING), counters.task)
         expected.check(state["heads"], heads, "heads", path)
-        if counters.task > len(self.names):
-            raise expected.damaged(path, f"it has finished {counters.task} tasks")
         self.report.log.load_state_dict(state["log"], counters.task, path)
         self.state, self.heads = counters, state["heads"]
         try:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.algos import registry
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError, unknown
 from lib.core.files import told_to_the_user
 from lib.engine import machine
 from lib.envs import worlds
-from lib.envs.api import Domain
+from lib.envs.api import Domain, spaces
 from lib.runner import warm_start
 from lib.runner.film import Film
 from lib.runner.loop import TrainingLoop
@@ -191,6 +192,7 @@ def _train_batch(
     cfg = together[0][0].cfg
     device = machine.choose_device(cfg.device)
     domain = options.domain or worlds.build(cfg.env, cfg.tasks, device)
+    _check_spaces(cfg, domain)
     acting: dict[str, Any] = {}  # who acts first, shared by seeds that name the same agent
     runs = []
     for job, _ in together:
@@ -213,6 +215,23 @@ def _train_batch(
         loop = TrainingLoop(runs, options.home, film, board)
         with machine.settled(cfg, device, loop.batch.compile), _interrupts(loop):
             loop.go([run for run, (_, saved) in zip(runs, together, strict=True) if saved is None])
+
+
+def _check_spaces(cfg: RunConfig, domain: Domain) -> None:
+    """Raises UserError where tasks differ in what they show or take, and the family wants one."""
+    if registry.of(cfg).mixed_spaces:
+        return
+    found = []
+    for index in range(len(domain.tasks)):
+        space, actions = spaces(domain, index)
+        found.append((space.kind, space.shape, space.dtype, actions))
+    for task, mine in zip(domain.tasks, found, strict=True):
+        if mine != found[0]:
+            raise UserError(
+                f"task '{task.name}' shows or takes another kind of numbers than "
+                f"'{domain.tasks[0].name}', and agents of family '{cfg.family}' learn tasks that "
+                "are alike; train them one by one"
+            )
 
 
 def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Progress:
