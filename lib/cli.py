@@ -6,8 +6,7 @@ import os
 import shutil
 import signal
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m lib list
-  python -m lib run params/drago-grid-quick.yaml
+  python -m lib run drago-grid-quick
+  python -m lib run grid-quick -p method=ewc
   python -m lib run drago-grid-quick -p seed=3 -p planner.samples=64
   python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
   python -m lib run drago-grid-quick -p seeds=0,1,2
@@ -48,6 +48,11 @@ notebooks/10_transfer.py shows what came of it. Sources are runs of the same dom
 default outputs/{tdmpc,drago}-DOMAIN-quick-sSEED for a quick preset. Tasks such as jump2run begin
 where another agent leaves off, by default that of the first source that learnt to jump. The same
 command again goes on where it stopped, and adds what is asked for on top.
+"""
+LISTED = """\
+'python -m lib run NAME' starts one of these; NAME is a file, a preset (-p method=METHOD takes
+another method than that marked *), or METHOD-PRESET. In the tables F means that there is a file,
+o that it runs without one, . that the two do not fit.
 """
 
 
@@ -80,6 +85,21 @@ def _say(message: object, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help ends in something that takes a while to find out."""
+
+    also: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        return super().format_help() + (f"\n{self.also()}\n" if self.also else "")
+
+
+def _families() -> str:
+    from lib.experiments import catalogue
+
+    return catalogue.families()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lib",
@@ -87,9 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + STOPPING,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
-    def command(function: Any, name: str, about: str, note: str = "") -> argparse.ArgumentParser:
+    def command(function: Any, name: str, about: str, note: str = "") -> "_Parser":
         examples = [line for line in EXAMPLES.splitlines() if f" -m lib {name}" in line]
         sub = commands.add_parser(
             name,
@@ -106,9 +126,22 @@ def _parser() -> argparse.ArgumentParser:
         "default": NOTEBOOKS / "20_run.py",
         "help": "execute a notebook of your own with the parameters of notebooks/20_run.py",
     }
+    modules = {
+        "metavar": "MODULE",
+        "action": "append",
+        "default": [],
+        "dest": "modules",
+        "help": "import a module of your own first, which registers environments with gymnasium; "
+        "may be repeated",
+    }
     about = "execute one run, or several seeds of it, into folders under outputs/"
     sub = command(run, "run", about, SEVERAL + STOPPING)
-    sub.add_argument("params", help="params/NAME.yaml, or just NAME")
+    sub.also = _families
+    sub.add_argument(
+        "params",
+        metavar="NAME",
+        help="a file below params/, a path, a preset, METHOD-PRESET or PRESET-TASK",
+    )
     sub.add_argument(
         "-p",
         metavar="KEY=VALUE",
@@ -128,12 +161,14 @@ def _parser() -> argparse.ArgumentParser:
         "--fresh", action="store_true", help="throw away the run in that folder first, or all seeds"
     )
     sub.add_argument("--notebook", **notebook)
+    sub.add_argument("--import", **modules)
 
     command(list_runs, "list", "show what can be run, and the runs there are")
 
     sub = command(resume, "resume", "go on with a run that was stopped or killed", STOPPING)
     sub.add_argument("run", help="its folder, such as outputs/drago-grid-quick-s0")
     sub.add_argument("--notebook", **notebook)
+    sub.add_argument("--import", **modules)
 
     sub = command(compare, "compare", "draw finished runs side by side in a notebook")
     sub.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: all finished)")
@@ -180,9 +215,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib.experiments import folders, params, runs
+    from lib.experiments import catalogue, folders, own_modules, params, runs
 
-    parameters = params.read(given.params, PARAMS)
+    own_modules.ask_for(given.modules)
+    parameters = catalogue.read(given.params, PARAMS)
     for text in given.overrides:
         params.add_override(parameters, text)
     if given.out:
@@ -190,6 +226,8 @@ def run(given: argparse.Namespace) -> None:
     elif parameters.get("out_dir"):
         parameters["out_dir"] = str(ROOT / parameters["out_dir"])
     spec = runs.prepare(parameters, OUTPUTS)
+    if not catalogue.has_file(given.params, PARAMS):
+        print(f"{given.params}: {catalogue.in_words(parameters)}")
     if given.fresh:
         old = [out for out in dict.fromkeys((spec.out, *spec.folders)) if out.exists()]
         for out in old:
@@ -201,8 +239,9 @@ def run(given: argparse.Namespace) -> None:
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib.experiments import folders, params, runs
+    from lib.experiments import folders, own_modules, params, runs
 
+    own_modules.ask_for(given.modules)
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, folders.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -266,21 +305,15 @@ def _is_there(spec: "runs.RunSpec", config: "RunConfig", folder: Path) -> bool:
 
 
 def list_runs(given: argparse.Namespace) -> None:
-    """Shows params files with what they are for, and runs with how far they are."""
-    from lib.experiments import folders, params
+    """Shows what can be run, with what it is for, and runs with how far they are."""
+    from lib.core.plain import printable
+    from lib.experiments import catalogue, folders
 
-    files = sorted(PARAMS.glob("*.yaml"))
-    first = max((len(path.stem) for path in files), default=0)
-    width = max(40, shutil.get_terminal_size((100, 24)).columns - first - 3)
-    print(f"'python -m lib run NAME' starts one of these, from {shown(PARAMS)}/:")
-    for path in files:
-        about = textwrap.shorten(params.about(path), width, placeholder=" ...")
-        print(f"  {path.stem:<{first}} {about}")
-    marks = ("config.yaml", *folders.WHAT)
-    runs = [p for p in sorted(OUTPUTS.glob("*")) if any((p / mark).is_file() for mark in marks)]
-    print(f"\nruns in {shown(OUTPUTS)}/:{'' if runs else ' none yet'}")
-    for path in runs:
-        print(f"  {path.name:<31} {folders.status(path)}")
+    print(f"{LISTED}\n{catalogue.overview(PARAMS)}")
+    there = [path for path in sorted(OUTPUTS.glob("*")) if folders.is_ours(path)]
+    print(f"\nruns in {shown(OUTPUTS)}/:{'' if there else ' none yet'}")
+    for path in there:
+        print(f"  {printable(path.name):<31} {folders.status(path)}")
 
 
 def compare(given: argparse.Namespace) -> None:

@@ -383,5 +383,5 @@ print(
 #
 # **What to try.** Another `seed`. Four rooms with three seeds each, from the command line:
 #
-#     python -m lib run params/drago-grid-quick.yaml -p seed=1
+#     python -m lib run drago-grid-quick -p seed=1
 #     python -m lib compare

@@ -21,8 +21,8 @@
 # happened. It is usually executed from the command line, which leaves a copy with its figures in
 # the run's folder:
 #
-#     python -m lib run params/drago-grid-quick.yaml -p seed=3
-#     python -m lib run params/drago-grid-quick.yaml -p seeds=0,1,2
+#     python -m lib run drago-grid-quick -p seed=3
+#     python -m lib run drago-grid-quick -p seeds=0,1,2
 #
 # A quick run takes minutes on one CPU core, a full one hours on a GPU; each file in `params/`
 # says. Chapter assumed: 00.

@@ -62,7 +62,7 @@ else:
 for line in left_out:
     print("left out:", line)
 if not found:
-    print("There is no finished run yet. Start one with: python -m lib run params/NAME.yaml")
+    print("There is no finished run yet. Start one with: python -m lib run NAME")
 
 # %% [markdown]
 # ## What there is

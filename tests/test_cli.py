@@ -20,7 +20,7 @@ import yaml
 from lib import cli
 from lib.core import config
 from lib.core.paths import ROOT
-from lib.experiments import params, run_config
+from lib.experiments import catalogue, params, run_config
 from lib.runner import training
 from tests.tiny import SETTINGS, tiny
 
@@ -563,26 +563,58 @@ def test_an_unknown_params_name_is_guessed(capsys):
 def test_params_are_found_by_name_with_and_without_ending(tmp_path):
     params_file(tmp_path, seed=7)
     for name in ("mine", "mine.yaml", "params/mine.yaml", str(tmp_path / "mine.yaml")):
-        assert params.read(name, tmp_path) == {"seed": 7}
+        assert catalogue.read(name, tmp_path) == {"seed": 7}
+
+
+def test_a_run_without_a_file_says_what_it_is(outputs, capsys):
+    assert cli.main(["run", "ewc-grid-quick", f"--notebook={STUB}"]) == 0
+    out = outputs / "ewc-grid-quick-s0"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"ewc-grid-quick: preset grid-quick, method ewc\nstarting {out}\n")
+    given = ["grid-quick", "-p", "method=ewc", "-p", "seed=1"]
+    assert cli.main(["run", *given, f"--notebook={STUB}"]) == 0
+    out = outputs / "ewc-grid-quick-s1"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"grid-quick: preset grid-quick, method ewc\nstarting {out}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["grid-quick", "-p", "method=continual-dreamer"], "presets such as minigrid3-full"),
+        (["debug", "-p", "method=drago"], "goes with presets such as grid-full, grid-quick"),
+        (["grid-quick", "-p", "method=drag"], "did you mean 'drago'?"),
+    ],
+)
+def test_a_method_of_another_family_is_said_to_be_one(outputs, capsys, given, message):
+    said = refusal(capsys, "run", *given)
+    assert "unknown method" in said and message in said
 
 
 # list, compare, clean ------------------------------------------------------------------------
 
 
-def test_list_shows_params_and_runs(outputs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "PARAMS", tmp_path)
-    params_file(tmp_path, seed=7)
+def test_list_shows_what_can_be_run_and_the_runs_there_are(outputs, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "params" / "deep"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cli, "PARAMS", folder.parent)
+    params_file(folder, seed=7)
+    (folder / "damaged.yaml").write_text("# Broken.\na: b: c")
     assert cli.main(["list"]) == 0
     assert "none yet" in capsys.readouterr().out
     made_run(outputs, status="complete", name="done")
     made_run(outputs, name="half")
-    (outputs / "compare-all").mkdir()
+    for other in ("compare-all", "thesis"):
+        (outputs / other).mkdir()
+    (outputs / "thesis" / "config.yaml").write_text("title: not a run")  # and so it is not listed
     assert cli.main(["list"]) == 0
-    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    assert ["mine", "A test"] in lines
+    printed = capsys.readouterr().out
+    lines = [line.split(maxsplit=1) for line in printed.splitlines()]
+    assert ["mine", "A test"] in lines and ["damaged", "Broken"] in lines
     assert ["done-s0", "finished, 40 env steps, 75% of the optimum"] in lines
     assert ["half-s0", "stopped, before its first env step; resume it"] in lines
-    assert len(lines) == 6
+    assert len(printed[printed.index("\nruns in ") :].splitlines()) == 4
+    assert max(map(len, printed.splitlines())) <= 100 + len(str(outputs))
 
 
 def test_an_unknown_run_is_guessed(outputs, capsys):
@@ -722,7 +754,11 @@ def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
     assert caught.value.code == 0
-    assert f"python -m lib {command}" in capsys.readouterr().out.split("examples:")[1]
+    printed = capsys.readouterr().out
+    assert f"python -m lib {command}" in printed.split("examples:")[1]
+    if command == "run":
+        for part in ("family tdmpc", "grid-quick", "drago*", "family dreamer", "minigrid3-full"):
+            assert part in printed
 
 
 def test_help_does_not_wait_for_heavy_imports():

@@ -164,13 +164,20 @@ def check_asked(out: Path, record: str) -> None:
         )
 
 
+def is_ours(out: Path) -> bool:
+    """Whether a folder holds a run, several seeds of one, or a comparison."""
+    if not out.is_dir():
+        return False
+    records = any(asked(out, record) is not None for record in WHAT)
+    return records or (out / COMPARISON).is_file() or _config(out) is not None
+
+
 def removable(out: Path) -> None:
     """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
     names = _names(out)
-    ours = _config(out) is not None or {COMPARISON, *WHAT} & set(names)
-    if not ours and not set(names) <= set(EARLY):
+    if not is_ours(out) and not set(names) <= set(EARLY):
         raise UserError(
             f"'{shown(out)}' holds other things than a run ({_few(names)}); "
             f"remove it yourself if you mean it"

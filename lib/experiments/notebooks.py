@@ -54,7 +54,7 @@ def run(
     return papermill.execute_notebook(
         node,
         str(Path(out_path).resolve()).replace("{", "{{").replace("}", "}}"),
-        parameters=dict(params),
+        parameters=_with_lists(dict(params)),
         cwd=str(cwd),
         kernel_name=KERNEL,
         kernel_manager_class=logging_to(Path(out_path).with_name(KERNEL_LOG)),
@@ -89,6 +89,13 @@ def check_parameters(
                 f"parameter '{name}': got {value!r} of type {type(value).__name__}, "
                 f"wanted {declared[name]}{note}"
             )
+
+
+def _with_lists(value: Any) -> Any:
+    """The same with a list for every tuple, which papermill would write down as it is printed."""
+    if isinstance(value, Mapping):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def read(path: str | Path) -> "NotebookNode":

@@ -1,5 +1,6 @@
 """What a run is asked to do: params files, `-p key=value`, and back from a config.yaml."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,12 @@ from lib.runner.warm_start import Start
 KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration
 
 
-def read(name: str, folder: Path) -> dict[str, Any]:
-    """The mapping in a params file, its keys checked.
-
-    Args:
-        name: a path, or the name of a file in `folder` with or without its ending.
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a params file, its keys and types checked.
 
     Raises:
-        UserError: no such file, not YAML, not a mapping, an unknown key.
+        UserError: not YAML, not a mapping, an unknown key, a wrong type.
     """
-    path = Path(name)
-    if not path.is_file():
-        known = {file.stem: file for file in folder.glob("*.yaml")}
-        if path.stem not in known or path.suffix not in ("", ".yaml", ".yml"):
-            raise unknown("params file", name, known, "or give the path of your own")
-        path = known[path.stem]
     try:
         found = read_yaml(path.read_text())
     except ValueError as error:  # also what is not encoded as UTF-8
@@ -148,10 +140,13 @@ def record(run: config.RunConfig, parameters: Mapping[str, Any]) -> dict[str, An
 
 
 def about(path: Path) -> str:
-    """What a params file says about itself: the first sentence of its comment."""
+    """What a params file is: the published command that it is, or its comment's first sentence."""
     lines = []
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# "))
-    return " ".join(lines).split(". ")[0].rstrip(".")
+    text = " ".join(lines)
+    if published := re.search(r"[Pp]ublished command ([^.;]*)", text):
+        return f"published command {published[1]}"
+    return text.split(". ")[0].rstrip(".")

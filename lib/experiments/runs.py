@@ -18,8 +18,8 @@ from lib.core.errors import UserError
 from lib.core.files import atomic_write, told_to_the_user
 from lib.core.paths import ROOT, shown
 from lib.envs import worlds
-from lib.experiments import folders, params, run_config
-from lib.runner import training, warm_start
+from lib.experiments import folders, own_modules, params, run_config
+from lib.runner import checkpoint, training, warm_start
 from lib.runner.warm_start import Start
 
 LONGEST_FILE = 255  # bytes of a file's name
@@ -58,6 +58,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
     Raises:
         UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
     """
+    own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
     several = len(configs) > 1
@@ -85,7 +86,7 @@ def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
     """
     start = Start(*(parameters[key] for key in params.KEPT)).of_seed(config.seed)
     if start.load_from:
-        warm_start.checkpoint_of(str(shown(ROOT / start.load_from)))
+        checkpoint.load_meta(warm_start.checkpoint_of(str(shown(ROOT / start.load_from))))
     place = start.pre_rollout and str(shown(ROOT / start.pre_rollout))
     warm_start.first_checkpoints(place, worlds.resolve(config.env, config.tasks), config)
 

@@ -103,6 +103,8 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
     """
     run_config.check_parameters(parameters, PARAMETERS)
     given = PARAMETERS | dict(parameters)
+    if wrong := [text for text in given["sources"] if not isinstance(text, str)]:
+        raise UserError(f"parameter 'sources': {wrong[0]!r} is no folder; give paths of runs")
     rules = study_of(given["preset"])
     base = run_config.resolve({key: given[key] for key in SHARED} | {"method": rules.learner})
     entries = given["tasks"] or rules.tasks[base.env.domain]

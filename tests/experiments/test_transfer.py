@@ -14,7 +14,7 @@ from lib.analysis import results, transfer_results
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.paths import PARAMS
-from lib.experiments import folders, notebooks, params, run_config, sources, transfer
+from lib.experiments import catalogue, folders, notebooks, params, run_config, sources, transfer
 from lib.runner import evaluate, training
 from tests.synthetic import make_body_run
 from tests.tiny import control
@@ -100,7 +100,7 @@ def test_another_agent_may_act_first(outputs, tmp_path):
 )
 def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
     for method in transfer.study_of(preset).sources:
-        source = params.read(f"{method}-{sources.stream_of(preset)}", PARAMS)
+        source = catalogue.read(f"{method}-{sources.stream_of(preset)}", PARAMS)
         mine = run_config.resolve({"preset": preset, "method": method})
         theirs = run_config.resolve(source)
         assert (mine.model, mine.vae, mine.env) == (theirs.model, theirs.vae, theirs.env)

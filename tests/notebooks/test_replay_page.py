@@ -63,7 +63,7 @@ def test_the_chapter_runs_with_a_small_budget_and_says_what_is_missing(tmp_path)
     assert "leaving: not attempted" in text and "recent_position: not attempted" in text
     assert "as predicted." in text  # the counted shares, whatever the budget
     assert "fifo: holds 0% of task A after task B" in text
-    assert "python -m lib run params/dreamer-minigrid3-quick-seeds.yaml" in text
+    assert "python -m lib run dreamer-minigrid3-quick-seeds" in text
     assert "python -m lib compare" in text
 
 
