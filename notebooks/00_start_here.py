@@ -74,7 +74,6 @@ import torch
 from IPython.display import Markdown, display
 
 from lib.algos import registry
-from lib.algos.tdmpc import update
 from lib.algos.tdmpc.model import Dynamics
 from lib.algos.tdmpc.presets import ABOUT
 from lib.algos.tdmpc.protections.pairs import rehearsal_loss
