@@ -2,7 +2,7 @@
 # Both create .venv and install everything into it, once, and again when pyproject.toml changes.
 
 PYTHON ?= python3
-PARAMS ?= params/drago-grid-quick.yaml
+PARAMS ?= drago-grid-quick
 ARGS ?=
 WORKERS ?= 2
 
@@ -34,11 +34,11 @@ help:  ## show this list
 	    awk -F: '{ printf "%-14s%s\n", $$1, $$2 }'
 	@echo
 	@echo "Examples:"
-	@echo "  make run PARAMS=params/drago-grid-full.yaml ARGS='-p seed=3'"
+	@echo "  make run PARAMS=drago-grid-full ARGS='-p seed=3'"
 	@echo "  make run ARGS='-p seeds=[0,1,2]'"
 	@echo "  make test ARGS='tests/runner -x'"
 
-run: $(STAMP)  ## execute one run into outputs/ (PARAMS=params/NAME.yaml, ARGS='-p seed=3')
+run: $(STAMP)  ## execute one run into outputs/ (PARAMS=NAME, ARGS='-p seed=3')
 	$(BIN)/python -m lib run $(PARAMS) $(ARGS)
 
 test: $(STAMP)  ## run all tests and chapters, WORKERS=2 at a time (ARGS='tests/runner -x' runs these tests alone)

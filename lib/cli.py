@@ -6,8 +6,7 @@ import os
 import shutil
 import signal
 import sys
-import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   python -m lib list
-  python -m lib run params/drago-grid-quick.yaml
+  python -m lib run drago-grid-quick
+  python -m lib run grid-quick -p method=ewc
   python -m lib run drago-grid-quick -p seed=3 -p planner.samples=64
   python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
   python -m lib run drago-grid-quick -p seeds=0,1,2
@@ -48,6 +48,11 @@ notebooks/10_transfer.py shows what came of it. Sources are runs of the same dom
 default outputs/{tdmpc,drago}-DOMAIN-quick-sSEED for a quick preset. Tasks such as jump2run begin
 where another agent leaves off, by default that of the first source that learnt to jump. The same
 command again goes on where it stopped, and adds what is asked for on top.
+"""
+LISTED = """\
+'python -m lib run NAME' starts one of these; NAME is a file, a preset (-p method=METHOD takes
+another method than that marked *), or METHOD-PRESET. In the tables F means that there is a file,
+o that it runs without one, . that the two do not fit.
 """
 
 
@@ -80,6 +85,21 @@ def _say(message: object, code: int) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help ends in something that takes a while to find out."""
+
+    also: Callable[[], str] | None = None
+
+    def format_help(self) -> str:
+        return super().format_help() + (f"\n{self.also()}\n" if self.also else "")
+
+
+def _families() -> str:
+    from lib.experiments import catalogue
+
+    return catalogue.families()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m lib",
@@ -87,9 +107,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES + STOPPING,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
-    def command(function: Any, name: str, about: str, note: str = "") -> argparse.ArgumentParser:
+    def command(function: Any, name: str, about: str, note: str = "") -> "_Parser":
         examples = [line for line in EXAMPLES.splitlines() if f" -m lib {name}" in line]
         sub = commands.add_parser(
             name,
@@ -106,9 +126,22 @@ def _parser() -> argparse.ArgumentParser:
         "default": NOTEBOOKS / "20_run.py",
         "help": "execute a notebook of your own with the parameters of notebooks/20_run.py",
     }
+    modules = {
+        "metavar": "MODULE",
+        "action": "append",
+        "default": [],
+        "dest": "modules",
+        "help": "import a module of your own first, which registers environments with gymnasium; "
+        "may be repeated",
+    }
     about = "execute one run, or several seeds of it, into folders under outputs/"
     sub = command(run, "run", about, SEVERAL + STOPPING)
-    sub.add_argument("params", help="params/NAME.yaml, or just NAME")
+    sub.also = _families
+    sub.add_argument(
+        "params",
+        metavar="NAME",
+        help="a file below params/, a path, a preset, METHOD-PRESET or PRESET-TASK",
+    )
     sub.add_argument(
         "-p",
         metavar="KEY=VALUE",
@@ -128,12 +161,14 @@ def _parser() -> argparse.ArgumentParser:
         "--fresh", action="store_true", help="throw away the run in that folder first, or all seeds"
     )
     sub.add_argument("--notebook", **notebook)
+    sub.add_argument("--import", **modules)
 
     command(list_runs, "list", "show what can be run, and the runs there are")
 
     sub = command(resume, "resume", "go on with a run that was stopped or killed", STOPPING)
     sub.add_argument("run", help="its folder, such as outputs/drago-grid-quick-s0")
     sub.add_argument("--notebook", **notebook)
+    sub.add_argument("--import", **modules)
 
     sub = command(compare, "compare", "draw finished runs side by side in a notebook")
     sub.add_argument("runs", nargs="*", metavar="RUN", help="run folders (default: all finished)")
@@ -180,29 +215,33 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib.experiments import folders, params, runs
+    from lib.experiments import catalogue, folders, own_modules, params, runs
 
-    parameters = params.read(given.params, PARAMS)
+    own_modules.ask_for(given.modules)
+    parameters = catalogue.read(given.params, PARAMS)
     for text in given.overrides:
         params.add_override(parameters, text)
     if given.out:
         parameters["out_dir"] = given.out
     elif parameters.get("out_dir"):
         parameters["out_dir"] = str(ROOT / parameters["out_dir"])
-    plan = runs.plan(parameters, OUTPUTS)
+    spec = runs.prepare(parameters, OUTPUTS)
+    if not catalogue.has_file(given.params, PARAMS):
+        print(f"{given.params}: {catalogue.in_words(parameters)}")
     if given.fresh:
-        old = [out for out in dict.fromkeys((plan.out, *plan.folders)) if out.exists()]
+        old = [out for out in dict.fromkeys((spec.out, *spec.folders)) if out.exists()]
         for out in old:
             folders.removable(out)
         for out in old:
             shutil.rmtree(out)
-    _go_on(plan, given.notebook)
+    _go_on(spec, given.notebook)
 
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib.experiments import folders, params, runs
+    from lib.experiments import folders, own_modules, params, runs
 
+    own_modules.ask_for(given.modules)
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, folders.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -216,34 +255,39 @@ def resume(given: argparse.Namespace) -> None:
         parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
     else:
         raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
-    _go_on(runs.plan(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
+    _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
 
 
-def _go_on(plan: "runs.Plan", notebook: Path) -> None:
+def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import folders, launch, runs
+    from lib.experiments import folders, launch, runs, summaries
 
-    there = [_is_there(plan, config, folder) for config, folder in plan.each()]
-    done = [folders.summary(folder).get("status") == "complete" for folder in plan.folders]
-    runs.claim(plan)
-    out = shown(plan.out)
-    if all(done) and not plan.together:
+    there = [_is_there(spec, config, folder) for config, folder in spec.each()]
+    done = [summaries.is_finished(folder) for folder in spec.folders]
+    for out in dict.fromkeys((spec.out, *spec.folders)):
+        folders.check_links(out)
+    for (config, folder), finished in zip(spec.each(), done, strict=True):
+        if not finished and not (folder / "checkpoints").exists():
+            runs.check_sources(config, spec.parameters)
+    runs.write_request(spec)
+    out = shown(spec.out)
+    if all(done) and not spec.together:
         print(f"already finished: {out}")
     else:
-        before = launch.read_progress(plan.out / "progress.json")
+        before = summaries.read_progress(spec.out / "progress.json")
         where = f" from {before['env_steps']:,} env steps" if before and not all(done) else ""
         doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
         print(f"{doing} {out}{where}", flush=True)
-        if plan.together:
-            for folder, old in zip(plan.folders, there, strict=True):
+        if spec.together:
+            for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
-        plan.out.mkdir(parents=True, exist_ok=True)
-        launch.execute(plan.parameters | {"out_dir": from_root(plan.out)}, plan.out, notebook)
+        spec.out.mkdir(parents=True, exist_ok=True)
+        launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
     print(f"notebook: {out / 'run.ipynb'}")
-    print(folders.table([folders.summary(folder) for folder in plan.folders]))
+    print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 
 
-def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
+def _is_there(spec: "runs.RunSpec", config: "RunConfig", folder: Path) -> bool:
     """Whether a folder holds this very run already; raises UserError if it holds another."""
     from lib.experiments import folders, params
     from lib.runner.summary import differences
@@ -251,7 +295,7 @@ def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
     held = folders.held(folder)
     if held is None:
         return False
-    if different := differences(held, params.record(config, plan.parameters)):
+    if different := differences(held, params.record(config, spec.parameters)):
         more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
         raise UserError(
             f"'{shown(folder)}' already holds a different run ({'; '.join(different[:4])}{more}); "
@@ -261,21 +305,15 @@ def _is_there(plan: "runs.Plan", config: "RunConfig", folder: Path) -> bool:
 
 
 def list_runs(given: argparse.Namespace) -> None:
-    """Shows params files with what they are for, and runs with how far they are."""
-    from lib.experiments import folders, params
+    """Shows what can be run, with what it is for, and runs with how far they are."""
+    from lib.core.plain import printable
+    from lib.experiments import catalogue, folders
 
-    files = sorted(PARAMS.glob("*.yaml"))
-    first = max((len(path.stem) for path in files), default=0)
-    width = max(40, shutil.get_terminal_size((100, 24)).columns - first - 3)
-    print(f"'python -m lib run NAME' starts one of these, from {shown(PARAMS)}/:")
-    for path in files:
-        about = textwrap.shorten(params.about(path), width, placeholder=" ...")
-        print(f"  {path.stem:<{first}} {about}")
-    marks = ("config.yaml", *folders.WHAT)
-    runs = [p for p in sorted(OUTPUTS.glob("*")) if any((p / mark).is_file() for mark in marks)]
-    print(f"\nruns in {shown(OUTPUTS)}/:{'' if runs else ' none yet'}")
-    for path in runs:
-        print(f"  {path.name:<31} {folders.status(path)}")
+    print(f"{LISTED}\n{catalogue.overview(PARAMS)}")
+    there = [path for path in sorted(OUTPUTS.glob("*")) if folders.is_ours(path)]
+    print(f"\nruns in {shown(OUTPUTS)}/:{'' if there else ' none yet'}")
+    for path in there:
+        print(f"  {printable(path.name):<31} {folders.status(path)}")
 
 
 def compare(given: argparse.Namespace) -> None:
@@ -283,8 +321,7 @@ def compare(given: argparse.Namespace) -> None:
     from papermill.exceptions import PapermillExecutionError
 
     from lib.analysis import results
-    from lib.experiments import folders, launch
-    from lib.workbook import book
+    from lib.experiments import folders, launch, notebooks
 
     asked = [folders.find_run(name, OUTPUTS) for name in given.runs]
     runs = _runs_of(asked)
@@ -297,7 +334,7 @@ def compare(given: argparse.Namespace) -> None:
     name = shown(out)
     parameters = {"runs": [from_root(path) for path in runs], "out_dir": from_root(out)}
     try:
-        book.run(parameters, out / folders.COMPARISON, book.COMPARE)
+        notebooks.run(parameters, out / folders.COMPARISON, notebooks.COMPARE)
     except PapermillExecutionError as error:
         raise launch.as_it_was(error, name, folders.COMPARISON) from None
     print(f"notebook: {name / folders.COMPARISON}")
@@ -346,18 +383,19 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     from lib.experiments import folders, launch
     from lib.experiments import transfer as comparison
 
-    plan = comparison.plan(parameters, OUTPUTS)
-    comparison.claim(plan)
-    out = shown(plan.out)
-    print(f"{out}: {folders.status(plan.out)}")
-    seeds = ", ".join(str(seed) for seed in plan.parameters["seeds"])
-    print(f"{', '.join(plan.tasks)}; starts {', '.join(plan.starts)}; seeds {seeds}", flush=True)
+    study = comparison.prepare(parameters, OUTPUTS)
+    folders.check_links(study.out)
+    comparison.write_request(study)
+    out = shown(study.out)
+    print(f"{out}: {folders.status(study.out)}")
+    seeds = ", ".join(str(seed) for seed in study.parameters["seeds"])
+    print(f"{', '.join(study.tasks)}; starts {', '.join(study.starts)}; seeds {seeds}", flush=True)
     launch.execute(
-        plan.parameters,
-        plan.out,
+        study.parameters,
+        study.out,
         notebook,
         folders.TRANSFERRED,
-        partial(comparison.progress, plan),
+        partial(comparison.progress, study),
     )
     print(f"notebook: {out / folders.TRANSFERRED}")
 

@@ -442,8 +442,8 @@ xlabel = axes[-1].set_xlabel("record of the episode", fontsize=10)
 # was forgotten. Look at the diagonal first: only what was learnt can be.
 
 # %%
-TO_RUN = """python -m lib run params/dreamer-minigrid3-quick-seeds.yaml
-python -m lib run params/continual-dreamer-minigrid3-quick-seeds.yaml
+TO_RUN = """python -m lib run dreamer-minigrid3-quick-seeds
+python -m lib run continual-dreamer-minigrid3-quick-seeds
 python -m lib compare outputs/*dreamer-minigrid3-quick-s*"""
 
 
@@ -568,5 +568,5 @@ if told:
 # task ends: `-p boundary.reset_optimizers=true` gives a Dreamer that hint, and `scratch` starts
 # afresh with every task. For example:
 #
-#     python -m lib run params/continual-dreamer-recent-minigrid3-quick.yaml -p seed=1
+#     python -m lib run continual-dreamer-recent-minigrid3-quick -p seed=1
 #     python -m lib compare

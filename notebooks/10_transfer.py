@@ -41,7 +41,7 @@ out_dir: str = ""  # where all runs and figures go, empty for outputs/PRESET
 # %% [markdown]
 # ## The run card
 #
-# `transfer.plan` lists every run that the comparison takes and checks all of them before the first
+# `transfer.prepare` lists every run that the comparison takes, and checks them all before the first
 # one starts: that the sources are there and finished, that they come from this world and have
 # networks of the same sizes, and who acts first where another agent has to.
 
@@ -49,23 +49,25 @@ out_dir: str = ""  # where all runs and figures go, empty for outputs/PRESET
 import itertools
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.presets import FEW_EPISODES
+from lib.algos.tdmpc.transfer import WarmStart
 from lib.analysis import measures, results, transfer_results
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
 from lib.core.paths import shown
+from lib.core.plain import escape
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import transfer
+from lib.experiments import summaries, transfer
 from lib.plotting import charts
 from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
@@ -74,7 +76,7 @@ from lib.workbook.teach import show
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
 
-plan = transfer.plan(
+study = transfer.prepare(
     {
         "preset": preset,
         "tasks": tasks,
@@ -87,17 +89,17 @@ plan = transfer.plan(
     },
     Path("outputs"),
 )
-folder = plan.out
+folder = study.out
 figures = folder / "figures"
-example = plan.trials[0].config
+example = study.trials[0].config
 episode = example.env.episode_length
 budget = example.budget.env_steps_per_task
 card = {
     "preset": preset,
-    "new tasks": ", ".join(plan.tasks),
-    "starts": ", ".join(plan.starts),
-    "seeds": ", ".join(str(seed) for seed in plan.parameters["seeds"]),
-    "runs": f"{len(plan.trials)} of {budget:,} environment steps ({budget // episode} episodes)",
+    "new tasks": ", ".join(study.tasks),
+    "starts": ", ".join(study.starts),
+    "seeds": ", ".join(str(seed) for seed in study.parameters["seeds"]),
+    "runs": f"{len(study.trials)} of {budget:,} environment steps ({budget // episode} episodes)",
     "device": machine.choose_device(device),
     "overrides": ", ".join(f"{key} {value}" for key, value in overrides.items()) or "none",
     "folder": shown(folder),
@@ -111,9 +113,9 @@ Markdown(results.markdown_table(["comparison", "transfer"], card.items(), number
 
 # %%
 rows = [
-    [run.method, run.seed, " → ".join(run.tasks), f"{run.summary['env_steps']:,}", run.folder]
-    for run in plan.sources
-    if run.seed in plan.parameters["seeds"]
+    [run.method, run.seed, " → ".join(run.tasks), f"{run.env_steps:,}", run.folder]
+    for run in study.sources
+    if run.seed in study.parameters["seeds"]
 ]
 header = ["source", "seed", "tasks learnt", "environment steps", "folder"]
 Markdown(results.markdown_table(header, rows, numbers=False))
@@ -145,7 +147,7 @@ Markdown(results.markdown_table(header, rows, numbers=False))
 #   brought the body.
 
 # %%
-show(ContinualAgent.load_world_model)
+show(WarmStart.load_world_model)
 
 # %% [markdown]
 # ## Beginning where another agent leaves off
@@ -165,7 +167,7 @@ show(starting_points.PreRollout.reset)
 # and the pair asks for no more than the task alone.
 
 # %%
-led = next((trial for trial in plan.trials if trial.parameters["pre_rollout"]), None)
+led = next((trial for trial in study.trials if trial.parameters["pre_rollout"]), None)
 if led is None:
     print("No task here begins with another agent.")
 else:
@@ -234,7 +236,7 @@ show(transfer_results.few_shot, metrics.forward_transfer)
 # passed over, and the one that was stopped goes on where it stood.
 
 # %%
-transfer.run(plan)
+transfer.run(study)
 
 # %% [markdown]
 # ## Learning curves
@@ -244,9 +246,9 @@ transfer.run(plan)
 # optimum; for a body nobody knows it, and the most that an episode can pay is far above the frame.
 
 # %%
-found = transfer_results.load(plan)
-for trial in plan.trials:
-    if not transfer.is_finished(trial.folder):
+found = transfer_results.load(study)
+for trial in study.trials:
+    if not summaries.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
 high = -(-len(found) // wide)
@@ -274,13 +276,18 @@ charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
 columns = {
-    "first evaluation": (transfer_results.table(plan, found, transfer_results.first_return), ".1f"),
-    f"after {FEW_EPISODES} episodes": (
-        transfer_results.table(plan, found, transfer_results.few_shot),
+    "first evaluation": (
+        transfer_results.table(study, found, transfer_results.first_return),
         ".1f",
     ),
-    "at the end": (transfer_results.table(plan, found, transfer_results.last_return), ".1f"),
-    "area under the curve": (transfer_results.table(plan, found, transfer_results.area), ".3f"),
+    f"after {FEW_EPISODES} episodes": (
+        transfer_results.table(
+            study, found, partial(transfer_results.few_shot, episodes=FEW_EPISODES)
+        ),
+        ".1f",
+    ),
+    "at the end": (transfer_results.table(study, found, transfer_results.last_return), ".1f"),
+    "area under the curve": (transfer_results.table(study, found, transfer_results.area), ".3f"),
 }
 areas = columns["area under the curve"][0]
 few = columns[f"after {FEW_EPISODES} episodes"][0]
@@ -293,12 +300,12 @@ def cell(values, form):
 
 
 tables = []
-for j, task in enumerate(plan.tasks):
+for j, task in enumerate(study.tasks):
     rows = [
         [start, *(cell(v[start][:, j] if start in v else None, f) for v, f in columns.values())]
-        for start in plan.starts
+        for start in study.starts
     ]
-    tables.append(f"**{task}**\n\n" + results.markdown_table(["start", *columns], rows))
+    tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(["start", *columns], rows))
 (folder / "transfer.md").write_text("\n\n".join(tables) + "\n")
 display(Markdown("\n\n".join(tables)))
 
@@ -310,8 +317,8 @@ display(Markdown("\n\n".join(tables)))
 
 # %%
 if np.isfinite(list(few.values())).any():
-    no_line = np.full(len(plan.tasks), np.nan)
-    ax = charts.return_bars(plan.tasks, few, no_line, f"After {FEW_EPISODES} episodes")
+    no_line = np.full(len(study.tasks), np.nan)
+    ax = charts.return_bars(study.tasks, few, no_line, f"After {FEW_EPISODES} episodes")
     charts.save(ax, figures / "few_shot.png")
 else:
     print(f"These runs are shorter than {FEW_EPISODES} episodes.")
@@ -319,7 +326,7 @@ else:
 # %% [markdown]
 # ## Why? What the models knew beforehand
 #
-# Each source's world model, exactly as the new task found it, is asked about transitions of that
+# Each source's world model, exactly as the new task found it, is study about transitions of that
 # task that it has never seen: those that the best of all finished learners met with the same seed.
 # In a grid these are all that it met, and a prediction is right or wrong; for a body, those of its
 # last evaluation. *scratch* is a world model that has learnt nothing.
@@ -332,11 +339,11 @@ else:
 # %%
 show(transfer_results.foreknowledge)
 known = {}
-for task in plan.tasks:
-    for seed in plan.parameters["seeds"]:
-        judge = transfer_results.best_trial(plan, task, seed)
-        for start in plan.starts if judge else ():
-            answer = transfer_results.foreknowledge(judge, plan.source(start, seed))
+for task in study.tasks:
+    for seed in study.parameters["seeds"]:
+        judge = transfer_results.best_trial(study, task, seed)
+        for start in study.starts if judge else ():
+            answer = transfer_results.foreknowledge(judge, study.source(start, seed))
             known.setdefault(task, {}).setdefault(start, []).append(answer)
 tables = []
 for task, answers in known.items():
@@ -345,14 +352,14 @@ for task, answers in known.items():
         [
             start,
             *(
-                kind.cell([row.get(f"audit/met-{task}/{kind.quantity}", np.nan) for row in asked])
+                kind.cell([row.get(f"audit/met-{task}/{kind.quantity}", np.nan) for row in study])
                 for kind in kinds
             ),
         ]
-        for start, asked in answers.items()
+        for start, study in answers.items()
     ]
     header = ["world model of", *(kind.axis for kind in kinds)]
-    tables.append(f"**{task}**\n\n" + results.markdown_table(header, rows))
+    tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(header, rows))
 display(Markdown("\n\n".join(tables)))
 
 # %% [markdown]
@@ -361,7 +368,7 @@ display(Markdown("\n\n".join(tables)))
 # Every number with its seeds, hardware, commit and the command that repeats it.
 
 # %%
-asked = plan.parameters
+asked = study.parameters
 names = [name if isinstance(name, str) else name["name"] for name in asked["tasks"]]
 command = " ".join(
     [
@@ -384,7 +391,7 @@ print("written to", shown(folder / "transfer.json"))
 # ## What we saw
 
 # %%
-for j, task in enumerate(plan.tasks):
+for j, task in enumerate(study.tasks):
     estimates = {
         start: metrics.interval(values[:, j][np.isfinite(values[:, j])])
         for start, values in areas.items()
@@ -403,7 +410,7 @@ for j, task in enumerate(plan.tasks):
         print(f"  At least {metrics.FEWEST_SEEDS} seeds are needed to tell this from chance.")
 
 for what, values in {"area": areas, f"return after {FEW_EPISODES} episodes": few}.items():
-    for other, one in itertools.combinations(plan.starts, 2):
+    for other, one in itertools.combinations(study.starts, 2):
         lead = transfer_results.over_seeds(values[one]) - transfer_results.over_seeds(values[other])
         known = np.isfinite(lead).sum()
         print(f"Mean {what}: {one} ahead of {other} in {(lead > 0).sum()} of {known} tasks.")

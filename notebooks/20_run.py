@@ -21,8 +21,8 @@
 # happened. It is usually executed from the command line, which leaves a copy with its figures in
 # the run's folder:
 #
-#     python -m lib run params/drago-grid-quick.yaml -p seed=3
-#     python -m lib run params/drago-grid-quick.yaml -p seeds=0,1,2
+#     python -m lib run drago-grid-quick -p seed=3
+#     python -m lib run drago-grid-quick -p seeds=0,1,2
 #
 # A quick run takes minutes on one CPU core, a full one hours on a GPU; each file in `params/`
 # says. Chapter assumed: 00.
@@ -66,10 +66,10 @@ from IPython.display import Markdown, display
 from lib.algos import registry
 from lib.analysis import results
 from lib.core import metrics
+from lib.core.plain import escape
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import run_config
-from lib.experiments import runs as plans
+from lib.experiments import run_config, runs
 from lib.plotting import charts, maps
 from lib.runner.provenance import versions
 
@@ -77,11 +77,11 @@ if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from 
     os.chdir("..")
 
 given = {key: globals()[key] for key in run_config.PARAMETERS}
-plan = plans.plan(given, Path("outputs"))
-config, folder = plan.configs[0], plan.out
+spec = runs.prepare(given, Path("outputs"))
+config, folder = spec.configs[0], spec.out
 figures = folder / "figures"
 env, tdmpc = config.env, config.family == "tdmpc"
-rehearses = tdmpc and config.method.rehearse == "dreams"
+rehearses = tdmpc and config.protections.rehearsal.train != "never"
 reviews = tdmpc and config.method.review
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
@@ -89,7 +89,7 @@ place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domai
 card = {
     "method": f"{config.method_name}: {registry.about(config)}",
     "preset": config.preset,
-    "seeds" if plan.together else "seed": ", ".join(str(one.seed) for one in plan.configs),
+    "seeds" if spec.together else "seed": ", ".join(str(one.seed) for one in spec.configs),
     "device": machine.choose_device(config.device),
     "tasks": " → ".join(task.name for task in stream),
     "world": f"{place}, {env.episode_length:,} environment steps an episode",
@@ -100,8 +100,8 @@ card = {
     "overrides": ", ".join(f"{key} {value}" for key, value in overrides.items()) or "none",
     "folder": folder,
 }
-if plan.together:
-    card["runs"] = ", ".join(path.name for path in plan.folders)
+if spec.together:
+    card["runs"] = ", ".join(path.name for path in spec.folders)
 card["versions"] = ", ".join(f"{package} {number}" for package, number in versions().items())
 Markdown(results.markdown_table(["run", config.name], card.items(), numbers=False))
 
@@ -113,7 +113,7 @@ Markdown(results.markdown_table(["run", config.name], card.items(), numbers=Fals
 # are finished already are not trained again, so the figures below can be redrawn at will.
 
 # %%
-summary_paths = plans.train(plan)
+summary_paths = runs.train(spec)
 
 # %% [markdown]
 # ## Does it learn each task?
@@ -130,11 +130,11 @@ summary_paths = plans.train(plan)
 # drawn of the first seed, and says so.
 
 # %%
-every = [results.load_run(path) for path in plan.folders]
+every = [results.load_run(path) for path in spec.folders]
 run, group = every[0], results.Group(every[0].method, tuple(every))
 yardstick, many = run.yardstick, len(run.tasks)
-of_all = f", mean of {len(every)} seeds" if plan.together else ""
-of_first = f", seed {run.seed}" if plan.together else ""
+of_all = f", mean of {len(every)} seeds" if spec.together else ""
+of_first = f", seed {run.seed}" if spec.together else ""
 if dropped := sum(one.summary.get("dropped_episodes", 0) for one in every):
     print(f"Episodes in which the simulation broke, played again or left out: {dropped}.")
 figure, axes = plt.subplots(
@@ -155,7 +155,7 @@ ax = charts.return_bars(
     optimum_name=yardstick.name,
 )
 charts.save(ax, figures / "final_returns.png")
-if plan.together:
+if spec.together:
     rows = [[f"seed {one.seed}", *(f"{value:.1f}" for value in one.final_return)] for one in every]
     rows.append(["all", *(results.table_cell(values, ".1f") for values in finals.T)])
     header = ["return at the task's end", *run.tasks]
@@ -182,7 +182,7 @@ shares = {
 rows = []
 for label, share_of in shares.items():
     values = np.array([share_of(matrix) for matrix in performances])
-    value = results.table_cell(values, ".3f") if plan.together else f"{values[0]:.3f}"
+    value = results.table_cell(values, ".3f") if spec.together else f"{values[0]:.3f}"
     rows.append((label, value.replace("nan", "–")))
 Markdown(results.markdown_table([yardstick.share, "value"], rows))
 
@@ -224,7 +224,7 @@ else:
 # %%
 def cell(kind, scores):
     """One number of every seed as a cell of a table."""
-    return kind.cell(scores) if plan.together else kind.value(scores[0])
+    return kind.cell(scores) if spec.together else kind.value(scores[0])
 
 
 for other in run.measures[1:]:
@@ -353,7 +353,7 @@ quantity, name, axis, heading = (
     if tdmpc
     else ("train/model/total", "loss", "loss of the world model [nats]", "replayed")
 )
-scores = {f"seed {one.seed}" if plan.together else name: one.series(quantity) for one in every}
+scores = {f"seed {one.seed}" if spec.together else name: one.series(quantity) for one in every}
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
 if all(len(score) for _, score in scores.values()):
     ax = charts.series(
@@ -427,7 +427,7 @@ if films:
         imagined = path.with_stem(f"{path.stem}-imagined")
         for film in (path, imagined):
             if film.exists():
-                display(Markdown(f"`{film.name}`"), embed(film))
+                display(Markdown(f"`{escape(film.name)}`"), embed(film))
     if len(films) > len(newest):
         print(f"{len(films) - len(newest)} earlier ones lie in {run.folder / 'videos'}.")
 else:
@@ -451,14 +451,18 @@ if drawn and any(key.startswith("eval_obs") for key in last):
 # Lines for a notebook of your own; each shows a picture with sliders.
 
 # %%
-first = plan.folders[0]
-lines = [f'viewer.rollout("{first}")  # an episode: what happens beside what the model believes']
+first = spec.folders[0]
+lines = [
+    f"viewer.rollout({str(first)!r})  # an episode: what happens beside what the model believes"
+]
 if tdmpc:
-    lines += [f'viewer.plans("{first}")  # what the planner tries and keeps, at every step']
-    lines += [f'viewer.memory("{first}")  # what the world model knows after every task']
+    lines += [f"viewer.plans({str(first)!r})  # what the planner tries and keeps, at every step"]
+    lines += [f"viewer.memory({str(first)!r})  # what the world model knows after every task"]
 if reviews and env.domain == "grid" and len(stream) > 1:
-    lines += [f'viewer.review("{first}")  # where the reviewer is drawn to']
-lines += [f'viewer.browse("{first.parent}")  # curves of all runs there, also while they go on']
+    lines += [f"viewer.review({str(first)!r})  # where the reviewer is drawn to"]
+lines += [
+    f"viewer.browse({str(first.parent)!r})  # curves of all runs there, also while they go on"
+]
 print("from lib import viewer", *lines, sep="\n")
 
 # %% [markdown]
@@ -499,7 +503,7 @@ if np.isfinite(share).any():
     )
 if many > 1 and np.isfinite(left[:, -1, 0]).all():
     print(measure.sentence(run.tasks[0], middle(left[:, -1, 0]), many))
-if not plan.together:
+if not spec.together:
     print("One seed shows no spread: repeat with other seeds before comparing methods.")
 elif len(every) < metrics.FEWEST_SEEDS:
     print(f"Intervals over seeds need {metrics.FEWEST_SEEDS} of them.")

@@ -48,6 +48,7 @@ from lib.analysis import (
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
+from lib.core.plain import escape
 from lib.plotting import charts, maps
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
@@ -61,7 +62,7 @@ else:
 for line in left_out:
     print("left out:", line)
 if not found:
-    print("There is no finished run yet. Start one with: python -m lib run params/NAME.yaml")
+    print("There is no finished run yet. Start one with: python -m lib run NAME")
 
 # %% [markdown]
 # ## What there is
@@ -106,7 +107,7 @@ for title, _, members in each_world():
     ]
     header = ["method", "seeds", "which", "environment steps", "decisions"]
     header += ["left out, seed already there"]
-    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+    display(Markdown(f"**{escape(title)}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
 # ## Learning curves
@@ -159,7 +160,7 @@ for title, figures, members in each_world():
         for name, values in finals.items()
     ]
     header = [f"{first.yardstick.share} at the task's end", *first.tasks]
-    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+    display(Markdown(f"**{escape(title)}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
 # ## The first task, all the time
@@ -234,8 +235,8 @@ for title, figures, members in each_world():
     table = results.markdown_table(header, rows)
     display(
         Markdown(
-            f"**{title}**\n\n{table}\n\nPublished: mean ± standard deviation over 3 to 5 runs, "
-            f"from {where}. A value with ~ lies on a straight line between two milestones of "
+            f"**{escape(title)}**\n\n{table}\n\nPublished: mean ± standard deviation over 3 to 5 "
+            f"runs, from {where}. A value with ~ lies on a straight line between two milestones of "
             "`outputs/published/milestones.csv`; the first ones are 0 and 100,000 steps, and "
             "learners are faster early on than a straight line between these two says."
         )
@@ -274,7 +275,7 @@ for title, figures, members in each_world():
             rows.append([group.label, *(measure.cell(scores) for scores in values)])
         header = [measure.axis, f"after {stream[0]}", f"after {stream[-1]}", measure.left]
         tables.append(results.markdown_table(header, rows))
-    display(Markdown("\n\n".join([f"**{title}**", *tables])))
+    display(Markdown("\n\n".join([f"**{escape(title)}**", *tables])))
 
 # %% [markdown]
 # What a run holds out comes from its own agent, so a timid agent asks easier questions. Where
@@ -300,7 +301,7 @@ for title, figures, members in each_world():
         for label, errors in asked.items()
     ]
     header = [measures.ERROR.axis, *(f"after {task}" for task in stream)]
-    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+    display(Markdown(f"**{escape(title)}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
 # For every task after the last one, on what each run met or held out itself; and where the world
@@ -324,7 +325,7 @@ for title, _, members in each_world():
                 rows.append([group.label, *(measure.cell(scores) for scores in ends.T)])
         header = [f"{measure.axis} at the end, all transitions of", *rooms]
         tables.append(results.markdown_table(header, rows))
-    display(Markdown("\n\n".join([f"**{title}**", *tables])))
+    display(Markdown("\n\n".join([f"**{escape(title)}**", *tables])))
 
 # %% [markdown]
 # ## What each part keeps
@@ -359,7 +360,7 @@ for title, figures, members in each_world():
         ends = [kept[part].get(group.label, np.full((1, 1), np.nan))[:, -1] for part in parts]
         rows.append([group.label, *(part.cell(end) for part, end in zip(parts, ends, strict=True))])
     header = ["of the tasks before, at the end", *(f"{part.name}: {part.axis}" for part in parts)]
-    display(Markdown(f"**{title}**\n\n" + results.markdown_table(header, rows)))
+    display(Markdown(f"**{escape(title)}**\n\n" + results.markdown_table(header, rows)))
 
 # %% [markdown]
 # ## Forgetting and transfer of returns
@@ -389,7 +390,7 @@ for title, figures, members in each_world():
     table = results.markdown_table([*header, "forward transfer"], rows)
     figures.mkdir(parents=True, exist_ok=True)
     (figures / "transfer.md").write_text(table + "\n")
-    display(Markdown(f"**{title}**\n\n{table}"))
+    display(Markdown(f"**{escape(title)}**\n\n{table}"))
 
 # %%
 for _, figures, members in each_world():

@@ -37,6 +37,7 @@ from IPython.display import Markdown, display
 from lib.analysis import bench, results
 from lib.analysis.bench import number
 from lib.core.errors import UserError
+from lib.core.plain import escape
 from lib.plotting import charts, speed
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
@@ -230,7 +231,7 @@ for one in found:
 for one in found:
     header = ["row", "unit", "plain", "fast", "ratio", "share of peak"]
     table = results.markdown_table(header, [row.cells() for row in one.rows])
-    display(Markdown(f"**{one.machine}**\n\n{table}"))
+    display(Markdown(f"**{escape(one.machine)}**\n\n{table}"))
 
 # %% [markdown]
 # ## What we saw
@@ -244,7 +245,7 @@ for one in found:
     ]
     if lines:
         table = results.markdown_table(["", "asked for", "measured", "reached"], lines)
-        display(Markdown(f"**{one.machine}**\n\n{table}"))
+        display(Markdown(f"**{escape(one.machine)}**\n\n{table}"))
     else:
         print(f"{one.path.name}: no row that anything is asked of on this kind of device.")
 

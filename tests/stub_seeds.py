@@ -26,4 +26,4 @@ out_dir: str = ""
 
 # %%
 given = {key: globals()[key] for key in run_config.PARAMETERS}
-runs.train(runs.plan(given, Path("outputs")), tensorboard=False)
+runs.train(runs.prepare(given, Path("outputs")), tensorboard=False)

@@ -18,4 +18,4 @@ out_dir: str = ""
 
 # %%
 given = {name: globals()[name] for name in transfer.PARAMETERS}
-transfer.run(transfer.plan(given, Path("outputs")), tensorboard=False)
+transfer.run(transfer.prepare(given, Path("outputs")), tensorboard=False)

@@ -20,7 +20,7 @@ import yaml
 from lib import cli
 from lib.core import config
 from lib.core.paths import ROOT
-from lib.experiments import params, run_config
+from lib.experiments import catalogue, params, run_config
 from lib.runner import training
 from tests.tiny import SETTINGS, tiny
 
@@ -278,7 +278,7 @@ def test_another_run_in_the_folder_is_named_and_kept(tmp_path, outputs, capsys):
     before = sorted(out.rglob("*"))
     message = refusal(capsys, "run", params_file(tmp_path, name="mine", method="ewc"))
     assert "already holds a different run" in message
-    assert "method.ewc is 0.0 there, 10000.0 here" in message
+    assert "protections.ewc.strength is 0.0 there, 10000.0 here" in message
     assert "planner.samples is 32 there, 128 here" in message
     assert "'--out DIR'" in message and "'--fresh'" in message
     assert sorted(out.rglob("*")) == before
@@ -314,7 +314,7 @@ def test_resume_recovers_every_parameter_from_the_folder(outputs):
         "seed": 5,
         "env_steps_per_task": 1600,
         "tasks": ["room-2", {"name": "mine", "start": [1, 1], "goal": [2, 3]}],
-        "overrides": {"planner.samples": 64, "method.ewc": 2.0, "learning.lr": 1e-4},
+        "overrides": {"planner.samples": 64, "protections.ewc.strength": 2.0, "learning.lr": 1e-4},
     }
     out = made_run(outputs, **given)
     held = yaml.safe_load((out / "config.yaml").read_text())
@@ -322,7 +322,7 @@ def test_resume_recovers_every_parameter_from_the_folder(outputs):
     assert found["overrides"] == {
         "budget.env_steps_per_task": 1600,
         "planner.samples": 64,
-        "method.ewc": 2.0,
+        "protections.ewc.strength": 2.0,
         "learning.lr": 1e-4,
     }
     assert run_config.resolve(found) == run_config.resolve(run_config.PARAMETERS | given)
@@ -383,7 +383,7 @@ def test_several_seeds_are_run_listed_compared_and_cleaned(
     assert shown == [*(f"mine-s{seed}" for seed in range(3)), "mine-seeds-0-1-2"]
 
     asked = []
-    monkeypatch.setattr("lib.workbook.book.run", lambda given, *_: asked.append(given))
+    monkeypatch.setattr("lib.experiments.notebooks.run", lambda given, *_: asked.append(given))
     assert cli.main(["compare", "mine-seeds-0-1-2", "mine-s1"]) == 0
     assert asked[0]["runs"] == [str(outputs / f"mine-s{seed}") for seed in range(3)]
     capsys.readouterr()
@@ -461,11 +461,64 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("planner.samples=many", "got 'many' of type str, wanted a whole number"),
         ("env_steps_per_task=7", "env_steps_per_task 7 is not a multiple of"),
         ("overrides=[1", "is not a YAML value"),
+        ("overrides=0.5", "parameter 'overrides': got 0.5 of type float, wanted dict"),
+        ("overrides={tasks: [room-1]}", "'tasks' is no setting of a section"),
+        ("overrides={planner: 3}", "'planner' is no setting of a section"),
+        ("tasks=[!!binary QQ==]", "parameter 'tasks': a bytes is no value for it"),
+        ("tasks=[2020-01-01]", "a date is no value"),
+        ("tasks=[{name: ../x, start: [1, 1], goal: [2, 3]}]", "task name '../x' is no plain file"),
+        ("planner.samples=0xFFFFFFFFFFFFFFFFFFFF", "is too large; take at most"),
+        ("learning.lr=2020-99-99", "is not a YAML value"),
+        ("device=gpu", "unknown device 'gpu'; known: auto, cpu, cuda, cuda:0"),
+        ("device=meta", "unknown device 'meta'"),
+        ("video=always", "unknown video 'always'; known: every, final"),
+        ("wandb=yes", "unknown wandb 'yes'; known: offline, online"),
+        ("load_mode=all", "unknown load_mode 'all'; known: agent, world-model"),
+        ("load_mode=agent", "load_mode 'agent' and load_from '' go together"),
+        ("pre_rollout=no/such-s0", "make it with 'python -m lib run such -p seed=0'"),
+        ("name=..", "name '..' is no plain file name: it begins with a dot"),
+        ("name=../../x", "it begins with a dot"),
+        ("name=x/../../y", "it contains '/'"),
+        ("name=/abs/olute", "name '/abs/olute' is no plain file name: it contains '/'"),
+        ("name=.x", "it begins with a dot"),
+        ("name=a\0b", "control character"),
+        ("name=a\x1bb", "control character"),
+        (f"name={'x' * 300}", "it has 300 bytes, of 120 that are allowed"),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_line(tmp_path, outputs, capsys, override, message):
-    assert message in refusal(capsys, "run", params_file(tmp_path, name="m"), "-p", override)
+    file = params_file(tmp_path, name="m")
+    assert message in refusal(capsys, "run", file, "-p", override, f"--notebook={STUB}")
+    assert {*tmp_path.rglob("*")} == {Path(file), outputs}
+
+
+def test_a_wrong_override_stays_wrong_when_a_setting_follows(tmp_path, capsys):
+    given = ["-p", "overrides=0.5", "-p", "planner.samples=3"]
+    message = refusal(capsys, "run", params_file(tmp_path, name="m"), *given)
+    assert "parameter 'overrides': got 0.5 of type float" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "../x"}, "name '../x' is no plain file name"),
+        ({"overrides": [1]}, "parameter 'overrides': got [1] of type list"),
+        ({"seed": "1"}, "parameter 'seed': got '1' of type str"),
+    ],
+)
+def test_a_params_file_is_checked_as_the_command_line_is(
+    tmp_path, outputs, capsys, values, message
+):
+    assert message in refusal(capsys, "run", params_file(tmp_path, **values))
     assert not list(outputs.iterdir())
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "run.ipynb", ".launch-lock"])
+def test_nothing_is_written_through_a_link(tmp_path, outputs, capsys, name):
+    out, mine = made_run(outputs, name="mine"), tmp_path / "precious"
+    (out / name).symlink_to(mine)
+    message = refusal(capsys, "resume", out, f"--notebook={STUB}")
+    assert f"is a link to '{mine}'" in message and not mine.exists()
 
 
 def test_overrides_are_read_as_yaml_and_text_as_it_stands():
@@ -510,26 +563,58 @@ def test_an_unknown_params_name_is_guessed(capsys):
 def test_params_are_found_by_name_with_and_without_ending(tmp_path):
     params_file(tmp_path, seed=7)
     for name in ("mine", "mine.yaml", "params/mine.yaml", str(tmp_path / "mine.yaml")):
-        assert params.read(name, tmp_path) == {"seed": 7}
+        assert catalogue.read(name, tmp_path) == {"seed": 7}
+
+
+def test_a_run_without_a_file_says_what_it_is(outputs, capsys):
+    assert cli.main(["run", "ewc-grid-quick", f"--notebook={STUB}"]) == 0
+    out = outputs / "ewc-grid-quick-s0"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"ewc-grid-quick: preset grid-quick, method ewc\nstarting {out}\n")
+    given = ["grid-quick", "-p", "method=ewc", "-p", "seed=1"]
+    assert cli.main(["run", *given, f"--notebook={STUB}"]) == 0
+    out = outputs / "ewc-grid-quick-s1"
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"grid-quick: preset grid-quick, method ewc\nstarting {out}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["grid-quick", "-p", "method=continual-dreamer"], "presets such as minigrid3-full"),
+        (["debug", "-p", "method=drago"], "goes with presets such as grid-full, grid-quick"),
+        (["grid-quick", "-p", "method=drag"], "did you mean 'drago'?"),
+    ],
+)
+def test_a_method_of_another_family_is_said_to_be_one(outputs, capsys, given, message):
+    said = refusal(capsys, "run", *given)
+    assert "unknown method" in said and message in said
 
 
 # list, compare, clean ------------------------------------------------------------------------
 
 
-def test_list_shows_params_and_runs(outputs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "PARAMS", tmp_path)
-    params_file(tmp_path, seed=7)
+def test_list_shows_what_can_be_run_and_the_runs_there_are(outputs, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "params" / "deep"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(cli, "PARAMS", folder.parent)
+    params_file(folder, seed=7)
+    (folder / "damaged.yaml").write_text("# Broken.\na: b: c")
     assert cli.main(["list"]) == 0
     assert "none yet" in capsys.readouterr().out
     made_run(outputs, status="complete", name="done")
     made_run(outputs, name="half")
-    (outputs / "compare-all").mkdir()
+    for other in ("compare-all", "thesis"):
+        (outputs / other).mkdir()
+    (outputs / "thesis" / "config.yaml").write_text("title: not a run")  # and so it is not listed
     assert cli.main(["list"]) == 0
-    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
-    assert ["mine", "A test"] in lines
+    printed = capsys.readouterr().out
+    lines = [line.split(maxsplit=1) for line in printed.splitlines()]
+    assert ["mine", "A test"] in lines and ["damaged", "Broken"] in lines
     assert ["done-s0", "finished, 40 env steps, 75% of the optimum"] in lines
     assert ["half-s0", "stopped, before its first env step; resume it"] in lines
-    assert len(lines) == 6
+    assert len(printed[printed.index("\nruns in ") :].splitlines()) == 4
+    assert max(map(len, printed.splitlines())) <= 100 + len(str(outputs))
 
 
 def test_an_unknown_run_is_guessed(outputs, capsys):
@@ -669,7 +754,11 @@ def test_every_command_explains_itself(capsys, command):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
     assert caught.value.code == 0
-    assert f"python -m lib {command}" in capsys.readouterr().out.split("examples:")[1]
+    printed = capsys.readouterr().out
+    assert f"python -m lib {command}" in printed.split("examples:")[1]
+    if command == "run":
+        for part in ("family tdmpc", "grid-quick", "drago*", "family dreamer", "minigrid3-full"):
+            assert part in printed
 
 
 def test_help_does_not_wait_for_heavy_imports():

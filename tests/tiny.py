@@ -32,7 +32,8 @@ SETTINGS: dict[str, Any] = {
     "learning.batch": 11,
     "learning.ema_every": 2,
     "learning.seed_steps": 14,
-    "rehearsal.dreams": 11,
+    "protections.rehearsal.pairs": 11,
+    "protections.stored_replay.pairs": 11,
     "vae.code": 5,
     "vae.width": 17,
 }
@@ -131,6 +132,12 @@ def same(one: Any, other: Any) -> list[str]:
         if not equal:
             differ.add(path)
     return sorted(differ)
+
+
+def kept_heads(agent: ContinualAgent) -> Any:
+    """A copy of the learner's heads, as they are kept when a task ends."""
+    heads = agent.capabilities().heads
+    return heads.load(heads.save())
 
 
 def moved(module: torch.nn.Module, before: Mapping[str, Tensor]) -> bool:

@@ -7,7 +7,7 @@ family is it?".
 Letters: E episodes, T steps, L numbers in an observation (or *shape), A numbers in an action.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -53,6 +53,10 @@ class Transfer(Protocol):
 
     def load_heads(self, state: dict[str, Any]) -> None:
         """Takes what acted in another run: policies and values."""
+        ...
+
+    def finish_schedules(self) -> None:
+        """Acts from now on as at the end of a task, past everything that changes over its steps."""
         ...
 
 
@@ -123,10 +127,6 @@ class Agent(Protocol):
         """Takes finished episodes of one role."""
         ...
 
-    def count_steps(self, decisions: int) -> None:
-        """Counts decisions of `collects = "steps"`, which make updates due."""
-        ...
-
     @property
     def pending(self) -> int:
         """Updates that are due."""
@@ -167,6 +167,40 @@ class Agent(Protocol):
         ...
 
 
+class StepwiseAgent(Agent, Protocol):
+    """An agent that learns while its episodes go on: `collects = "steps"`."""
+
+    @property
+    def steps_per_update(self) -> int:
+        """Env steps that one update asks for."""
+        ...
+
+    def count_steps(self, decisions: int) -> None:
+        """Counts decisions, which make updates due."""
+        ...
+
+
+@dataclass(frozen=True)
+class TransferStudy:
+    """How a family's trained world models are compared on new tasks.
+
+    Args:
+        tasks: worlds to the new tasks of each.
+        learner: the method of every run that starts from a world model.
+        scratch: the method of the runs that start from nothing.
+        sources: the methods whose runs are built on where none is named.
+        few_episodes: after so many episodes of a new task a few-shot return is read.
+        networks: the settings of a run that fix its world model's layout, as a nested mapping.
+    """
+
+    tasks: Mapping[str, Sequence[Any]]
+    learner: str
+    scratch: str
+    sources: tuple[str, ...]
+    few_episodes: int
+    networks: Callable[[Any], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Family:
     """A family of algorithms: a row of `lib.algos.registry`.
@@ -179,7 +213,9 @@ class Family:
             run and whether its first task starts from another run's world model.
         cut: the same run from its task with a given index on.
         build: the agent of a run, from the run, its world, random streams and device.
+        for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
+        transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
     """
 
     config: type[RunConfig]
@@ -190,4 +226,6 @@ class Family:
     check: Callable[[Any, bool], None]
     cut: Callable[[Any, int], Any]
     build: Callable[..., Agent]
+    for_acting: Callable[[Any], Any]
     mixed_spaces: bool = False
+    transfer_study: TransferStudy | None = None

@@ -78,6 +78,11 @@ def build_agent(run: RunConfig, domain: Domain, streams: Streams, device: torch.
     return of(run).build(run, domain, streams, device)
 
 
+def for_acting(run: RunConfig) -> RunConfig:
+    """A run whose agent only acts and is looked at: it stores next to nothing."""
+    return of(run).for_acting(run)
+
+
 def build(run: RunConfig, streams: Streams, device: torch.device) -> tuple[Agent, Domain]:
     """The agent and the world that a configuration describes."""
     domain = worlds.build(run.env, run.tasks, device)

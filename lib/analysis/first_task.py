@@ -76,8 +76,8 @@ def pictures(
     try:
         drawn = []
         for run in runs:
-            model = agent_after(run, len(run.tasks) - 1).agent.world(torch.Generator())
-            ghosts = domain.pose_of(open_loop.open_loop(model.predict, obs, action), poses[start])
+            predict = agent_after(run, len(run.tasks) - 1).agent.capabilities().predict
+            ghosts = domain.pose_of(open_loop.open_loop(predict, obs, action), poses[start])
             drawn.append([scene.frame(poses[start + k], ghosts[k]) for k in shown])
     finally:
         scene.close()

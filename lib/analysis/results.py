@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from lib.analysis import measures
 from lib.analysis.measures import Measure, Yardstick
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.metrics import Array
+from lib.core.plain import escape
+from lib.experiments import folders, summaries
 
-MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
-NEEDED = ("name", "method", "preset", "seeds", "status", "tasks", "optimum", "return_matrix")
 RECORDED = (
     "env_steps",
     "decisions",
@@ -133,59 +132,20 @@ def load_run(folder: str | Path) -> Run:
             its summary is damaged.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"no run folder '{folder}'; 'python -m lib list' shows the runs there are")
-    found = sorted(path.name for path in folder.iterdir())
-    if not found:
-        raise UserError(
-            f"folder '{folder}' is empty; start a run with 'python -m lib run params/NAME.yaml'"
-        )
-    if not set(found) & set(MARKS):
-        raise UserError(
-            f"folder '{folder}' is not a run's: it holds {', '.join(found[:3])}, "
-            f"a run's holds {', '.join(MARKS)}; give a folder that 'python -m lib list' shows"
-        )
-    path = folder / "summary.json"
-    summary = _read_summary(path) if path.is_file() else {"status": "running"}
-    if summary["status"] != "complete":
-        raise UserError(
-            f"run '{folder}' has not finished{_how_far(folder)}; wait if it is training, "
-            f"otherwise continue it with 'python -m lib resume {folder}'"
-        )
-    return _to_run(folder, summary)
+    return _to_run(folder, summaries.finished(folder))
 
 
 def complete_runs(outputs: str | Path) -> tuple[list[Run], list[str]]:
     """Every finished run directly below `outputs`, and one line for each folder left out."""
     runs, left_out = [], []
-    folders = sorted(Path(outputs).iterdir()) if Path(outputs).is_dir() else []
-    for folder in folders:
-        if not folder.is_dir() or not any((folder / mark).is_file() for mark in MARKS):
+    for folder in sorted(Path(outputs).iterdir()) if Path(outputs).is_dir() else []:
+        if not folder.is_dir() or not any((folder / mark).is_file() for mark in summaries.MARKS):
             continue
         try:
             runs.append(load_run(folder))
         except UserError as error:
             left_out.append(str(error))
     return runs, left_out
-
-
-def _read_summary(path: Path) -> dict[str, Any]:
-    try:
-        summary = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"'{path}' is not valid JSON ({error}); rewrite it with "
-            f"'python -m lib resume {path.parent}'"
-        ) from None
-    if isinstance(summary, dict) and summary.get("status", "complete") != "complete":
-        return summary
-    missing = [key for key in NEEDED if not isinstance(summary, dict) or key not in summary]
-    if missing:
-        raise UserError(
-            f"'{path}' is not the summary of a run of this workbook: it lacks "
-            f"{', '.join(missing)}; give another folder"
-        )
-    return summary
 
 
 def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
@@ -218,8 +178,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
 
 def _origin(path: Path) -> str:
     """What a run builds on, sources without their seeds: `world-model of drago`, ..."""
-    config = yaml.safe_load(path.read_text()) if path.is_file() else None
-    config = config if isinstance(config, dict) else {}
+    config = folders.read_mapping(path) or {}
     parts = []
     if config.get("load_mode"):
         parts.append(f"{config['load_mode']} of {_source(config.get('load_from'))}")
@@ -233,14 +192,6 @@ def _source(place: object) -> str:
     source = Path(str(place))
     source = source.parent.parent if source.suffix == ".safetensors" else source
     return re.sub(r"-s[0-9]+$", "", source.name)
-
-
-def _how_far(folder: Path) -> str:
-    try:
-        progress = json.loads((folder / "progress.json").read_text())
-        return f" ({progress['env_steps']:,} of {progress['env_steps_total']:,} env steps)"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
@@ -363,10 +314,14 @@ def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[object]], numbers: bool = True
 ) -> str:
-    """A Markdown table; every column but the first is aligned to the right if it holds numbers."""
+    """Returns a Markdown table of plain text: what its cells say is shown, not obeyed.
+
+    Args:
+        numbers: align every column but the first to the right.
+    """
     rest = "--:|" if numbers else ":--|"
-    lines = [f"| {' | '.join(header)} |", "|:--|" + rest * (len(header) - 1)]
-    lines += [f"| {' | '.join(str(cell) for cell in row)} |" for row in rows]
+    lines = [f"| {' | '.join(map(escape, header))} |", "|:--|" + rest * (len(header) - 1)]
+    lines += [f"| {' | '.join(map(escape, row))} |" for row in rows]
     return "\n".join(lines)
 
 

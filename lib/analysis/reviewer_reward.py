@@ -100,7 +100,7 @@ def model_of(folder: str | Path, learnt: int) -> tuple[Dynamics, float]:
     cfg = warm_start.written_by(checkpoint.load_meta(path), path)
     agent, _ = registry.build(cfg, Streams(cfg.seed), torch.device("cpu"))
     held = warm_start.load(agent, path, with_heads=False)[0]["world_model"]
-    agent.load_world_model(held)
+    warm_start.transfer_of(agent).load_world_model(held)
     return agent.dynamics.frozen(), float(held["threshold"])
 
 

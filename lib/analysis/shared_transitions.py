@@ -42,7 +42,7 @@ def pooled_errors(runs: Sequence[Run]) -> Array | None:
         cfg = registry.from_dict(run.summary["config"])
         for k in range(tasks):
             agent = FirstActor(paths[r][k], cfg, torch.device("cpu")).agent
-            predict = agent.world(torch.Generator()).predict
+            predict = agent.capabilities().predict
             for j in range(k + 1):
                 errors[r, k, j] = _error(predict, held_out[j], agent.obs_dim)
     return errors

@@ -6,38 +6,39 @@ import numpy as np
 import torch
 
 from lib.algos import registry
-from lib.algos.tdmpc.presets import FEW_EPISODES
 from lib.analysis import results
 from lib.analysis.results import Group, Run
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.paths import shown
 from lib.core.seeding import Streams
-from lib.experiments import folders
-from lib.experiments.transfer import NOTHING, Plan, Trial, is_finished
+from lib.experiments import summaries
+from lib.experiments.sources import Source
+from lib.experiments.summaries import is_finished
+from lib.experiments.transfer import NOTHING, Study, Trial
 from lib.runner import checkpoint, warm_start
 
 
-def load(plan: Plan) -> dict[str, list[Group]]:
+def load(study: Study) -> dict[str, list[Group]]:
     """Finished trials: for each task a group of runs for each start, labelled with it.
 
     Raises:
         UserError: there is none.
     """
     found: dict[str, list[Group]] = {}
-    for task in plan.tasks:
-        for start in plan.starts:
-            trials = [t for t in plan.trials if (t.task, t.start) == (task, start)]
+    for task in study.tasks:
+        for start in study.starts:
+            trials = [t for t in study.trials if (t.task, t.start) == (task, start)]
             runs = [results.load_run(t.folder) for t in trials if is_finished(t.folder)]
             if runs:
                 found.setdefault(task, []).append(Group(start, tuple(runs)))
     if not found:
-        raise UserError(f"none of the {len(plan.trials)} runs in '{shown(plan.out)}' is finished")
+        raise UserError(f"none of the {len(study.trials)} runs in '{shown(study.out)}' is finished")
     return found
 
 
 def table(
-    plan: Plan, found: Mapping[str, list[Group]], number: Callable[[Run], float]
+    study: Study, found: Mapping[str, list[Group]], number: Callable[[Run], float]
 ) -> dict[str, metrics.Array]:
     """A number of every trial: start -> (seeds, tasks), NaN where a trial is not finished.
 
@@ -45,8 +46,8 @@ def table(
         found: what `load` returned.
         number: of a run, such as `few_shot`.
     """
-    seeds, tasks = plan.parameters["seeds"], plan.tasks
-    out = {start: np.full((len(seeds), len(tasks)), np.nan) for start in plan.starts}
+    seeds, tasks = study.parameters["seeds"], study.tasks
+    out = {start: np.full((len(seeds), len(tasks)), np.nan) for start in study.starts}
     for task, groups in found.items():
         for group in groups:
             for run in group.runs:
@@ -90,7 +91,7 @@ def area(run: Run) -> float:
     return float(run.areas()[0])
 
 
-def few_shot(run: Run, episodes: int = FEW_EPISODES) -> float:
+def few_shot(run: Run, episodes: int) -> float:
     """Return after so many episodes of the new task, on a straight line between evaluations.
 
     NaN if the run is shorter.
@@ -100,14 +101,14 @@ def few_shot(run: Run, episodes: int = FEW_EPISODES) -> float:
     return float(np.interp(at, steps, returns)) if at <= steps[-1] else float("nan")
 
 
-def best_trial(plan: Plan, task: str, seed: int) -> Trial | None:
+def best_trial(study: Study, task: str, seed: int) -> Trial | None:
     """The finished trial of a task and seed that ended with the highest return."""
-    trials = [t for t in plan.trials if (t.task, t.seed) == (task, seed) and is_finished(t.folder)]
-    final = {t.start: folders.summary(t.folder)["final_return"][task] for t in trials}
+    trials = [t for t in study.trials if (t.task, t.seed) == (task, seed) and is_finished(t.folder)]
+    final = {t.start: summaries.summary(t.folder)["final_return"][task] for t in trials}
     return max(trials, key=lambda trial: final[trial.start], default=None)
 
 
-def foreknowledge(trial: Trial, source: Run | None) -> dict[str, float]:
+def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
     """What a world model says about the transitions of a finished trial, never having seen them.
 
     Args:
@@ -122,8 +123,9 @@ def foreknowledge(trial: Trial, source: Run | None) -> dict[str, float]:
     agent, domain = registry.build(trial.config, Streams(trial.seed, device), device)
     if source is not None:
         path = warm_start.checkpoint_of(str(source.folder))
-        agent.load_world_model(warm_start.load(agent, path, with_heads=False)[0]["world_model"])
+        held, _ = warm_start.load(agent, path, with_heads=False)
+        warm_start.transfer_of(agent).load_world_model(held["world_model"])
     state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
     with torch.no_grad():
-        found, _ = domain.audit(state["met"], agent.dynamics)
+        found, _ = domain.audit(state["met"], agent.capabilities().predict)
     return {name: value for name, value in found.items() if name.startswith("audit/met-")}

@@ -1,8 +1,8 @@
 """Every setting of a run: frozen dataclasses, and strict loading from plain mappings.
 
 A section is one dataclass; a run is the record that holds them all. Here are those that every
-family has; the others are in `lib.algos.tdmpc.settings` and `lib.algos.dreamer.settings`. Unknown names, wrong
-types and numbers out of range are refused.
+family has; each has more in a `settings` module of its own. Unknown names, wrong types and numbers
+out of range are refused.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from lib.core.errors import UserError, unknown
+from lib.core.plain import check_plain
 
 T = TypeVar("T")
 Sections = Mapping[str, Any]  # settings by section, as `config.merge` takes them
@@ -146,6 +147,9 @@ def from_dict(cls: type[T], mapping: Mapping[str, Any], path: str = "") -> T:
 
 def merge(config: T, mapping: Mapping[str, Any], path: str = "") -> T:
     """A copy of `config` in which the mapping's values replace the old ones, section by section."""
+    if not isinstance(mapping, Mapping):
+        where = f"setting '{path.removesuffix('.')}' is a section" if path else "a configuration"
+        raise UserError(f"{where}: got {_short(mapping)}, wanted a mapping of names to values")
     fields = {item.name: item for item in dataclasses.fields(config)}
     hints = typing.get_type_hints(type(config))
     changes = {}
@@ -154,10 +158,6 @@ def merge(config: T, mapping: Mapping[str, Any], path: str = "") -> T:
             raise unknown("setting", path + str(key), [path + name for name in fields])
         old = getattr(config, key)
         if dataclasses.is_dataclass(old):
-            if not isinstance(value, Mapping):
-                raise UserError(
-                    f"setting '{path}{key}' is a section: got {value!r}, wanted a mapping"
-                )
             changes[key] = merge(old, value, f"{path}{key}.")
         else:
             changes[key] = _checked(value, hints[key], fields[key].metadata, path + key)
@@ -165,11 +165,12 @@ def merge(config: T, mapping: Mapping[str, Any], path: str = "") -> T:
 
 
 def layered(*layers: Sections) -> dict[str, Any]:
-    """Presets laid over each other, section by section; later ones win."""
+    """Presets laid over each other, section by section, however deep; later ones win."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+            under = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = layered(merged[key], value) if under else value
     return merged
 
 
@@ -201,10 +202,12 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
     if origin is tuple:
         if not isinstance(value, list | tuple):
             value = (value,)
+        check_plain(value, f"setting '{name}'")
         item_hint = typing.get_args(hint)[0]
         return tuple(
             _checked(item, item_hint, metadata, f"{name}[{i}]") for i, item in enumerate(value)
         )
+    check_plain(value, f"setting '{name}'")
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -212,7 +215,7 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         note = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float else ""
         raise UserError(
-            f"setting '{name}': got {value!r} of type {type(value).__name__}, "
+            f"setting '{name}': got {_short(value)} of type {type(value).__name__}, "
             f"wanted {_type_name(hint)}{note}"
         )
     if "choices" in metadata and value not in metadata["choices"]:
@@ -224,6 +227,12 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
     if hint is float and not math.isfinite(value):
         raise UserError(f"setting '{name}': got {value}, wanted a finite number")
     return value
+
+
+def _short(value: Any) -> str:
+    """A value in an error's line."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _type_name(hint: Any) -> str:

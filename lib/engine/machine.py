@@ -5,6 +5,7 @@ add up in another order.
 """
 
 import ctypes
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,16 +62,21 @@ def settled(cfg: RunConfig, device: torch.device, compiled: bool) -> Iterator[No
 
 
 def choose_device(name: str) -> torch.device:
-    """ "auto" takes a CUDA device where one is usable, else the CPU."""
+    """Returns the device of a name; "auto" takes CUDA where it is usable, else the CPU.
+
+    Raises:
+        UserError: no name of a device, or one that this machine does not have.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise unknown("device", name, ["auto", "cpu", "cuda", "cuda:0"]) from None
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", name):
+        raise unknown("device", name, ["auto", "cpu", "cuda", "cuda:0"])
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"device '{name}' was asked for but PyTorch sees no CUDA device here; "
             "use device 'cpu' or 'auto'"
         )
+    if device.index is not None and device.index >= (count := torch.cuda.device_count()):
+        raise UserError(f"device '{name}': this machine has {count}, counted from 'cuda:0'")
     return device

@@ -112,9 +112,9 @@ class SeedBatch:
         if versions == self._versions:
             return
         self._versions = versions
-        self.computation.restack()
         device = torch.device(self.agents[0].device)
         self.graphs = Graphs(device, self.computation.record)
+        self.computation.restack()
 
     @torch.no_grad()
     def act(

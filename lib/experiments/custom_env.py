@@ -27,7 +27,7 @@ from lib.envs.gym.custom import own_domain
 from lib.envs.gym.domain import GymDomain
 from lib.experiments import run_config
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, training
+from lib.runner import checkpoint, training, warm_start
 from lib.runner.evaluate import play
 
 
@@ -168,6 +168,7 @@ def agent_of(
     agent.begin_task((after or len(run.tasks)) - 1)
     path = folder / "checkpoints" / f"task-{agent.task + 1}.safetensors"
     state, _ = checkpoint.load(path)
-    agent.load_world_model(state["world_model"])
-    agent.load_agents(state)
+    transfer = warm_start.transfer_of(agent)
+    transfer.load_world_model(state["world_model"])
+    transfer.load_heads(state)
     return agent

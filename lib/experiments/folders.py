@@ -1,16 +1,16 @@
-"""Run folders: what they hold, how far they are, and which may be removed."""
+"""Tells what run folders hold and how far they are, and which may be written to or removed."""
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
-from lib.experiments.launch import is_busy, read_progress
+from lib.core.plain import check_plain, printable, read_yaml
+from lib.experiments import summaries
+from lib.experiments.locks import is_busy
+from lib.experiments.summaries import all_are, few, is_text, is_whole, names
 
 TRANSFERRED = "transfer.ipynb"
 # What may lie in a folder before the record of what it holds does.
@@ -30,12 +30,12 @@ def status(out: Path) -> str:
         return f"transfer, {_finished(out, found)} of {len(found['runs'])} runs finished"
     if (found := asked(out, SEEDS)) is not None:
         return _status_of_seeds(out, found)
-    result, progress = summary(out), read_progress(out / "progress.json")
+    result, progress = summaries.summary(out), summaries.read_progress(out / "progress.json")
     if result.get("status") == "complete":
-        shares = [share for _, _, _, share in _rows(result) if share is not None]
-        best = _best(result)
+        shares = [share for _, _, _, share in summaries.rows(result) if share is not None]
+        best = summaries.best_is(result)
         mean = f", {sum(shares) / len(shares):.0%} of the {best}" if shares else ""
-        return f"finished, {result['env_steps']:,} env steps{mean}"
+        return f"finished, {result.get('env_steps', 0):,} env steps{mean}"
     where = "before its first env step"
     if progress:
         where = f"at {progress['env_steps']:,} of {progress['env_steps_total']:,} env steps"
@@ -43,7 +43,7 @@ def status(out: Path) -> str:
 
 
 def _finished(out: Path, found: Mapping[str, Any]) -> int:
-    return sum(summary(out / run).get("status") == "complete" for run in found["runs"])
+    return sum(summaries.is_finished(out / run) for run in found["runs"])
 
 
 def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
@@ -53,52 +53,6 @@ def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
     if done == len(seeds):
         return said
     return f"{said}; {'running' if is_busy(out) else 'stopped; resume it'}"
-
-
-def table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Task, final return, what counts as 100 %, and share, as text.
-
-    Args:
-        results: summary of one run, or those of several seeds: then the mean return is said, the
-            lowest and the highest.
-    """
-    results = [result for result in results if result.get("tasks")] or results[:1]
-    first, several = results[0], len(results) > 1
-    returns = ["mean of the seeds", "lowest", "highest"] if several else ["final return"]
-    lines = [["task", *returns, _best(first), "share"]]
-    for row in zip(*map(_rows, results), strict=True):
-        task, _, best, _ = row[0]
-        finals = [final for _, final, _, _ in row]
-        known = None not in finals
-        mean = sum(finals) / len(finals) if known else None
-        said = [mean, min(finals), max(finals)] if several and known else [mean] * len(returns)
-        share = mean / best if known and best else None
-        numbers = [_number(number, ".1f") for number in (*said, best)]
-        lines.append([task, *numbers, _number(share, ".0%")])
-    widths = [max(map(len, column)) + 2 for column in zip(*lines, strict=True)]
-    return "\n".join(
-        line[0].ljust(widths[0])
-        + "".join(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))
-        for line in lines
-    )
-
-
-def _best(result: Mapping[str, Any]) -> str:
-    """What a summary's `optimum` is, in a word."""
-    return "optimum" if result.get("optimum_is", "exact") == "exact" else "ceiling"
-
-
-def _rows(result: Mapping[str, Any]) -> list[tuple[str, Any, Any, Any]]:
-    finals, optimum = result.get("final_return") or {}, result.get("optimum") or {}
-    rows = []
-    for task in result.get("tasks", []):
-        final, best = finals.get(task), optimum.get(task)
-        rows.append((task, final, best, final / best if final is not None and best else None))
-    return rows
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
 
 
 def find_run(name: str, outputs: Path) -> Path:
@@ -117,9 +71,9 @@ def held(out: Path) -> dict[str, Any] | None:
         UserError: the folder holds something else.
     """
     config = _config(out)
-    if config is None and (others := [name for name in _names(out) if name not in EARLY]):
+    if config is None and (others := [name for name in names(out) if name not in EARLY]):
         raise UserError(
-            f"'{shown(out)}' holds other things than a run ({_few(others)}); "
+            f"'{shown(out)}' holds other things than a run ({few(others)}); "
             f"choose another folder with '--out DIR'"
         )
     return config
@@ -131,36 +85,65 @@ def check_asked(out: Path, record: str) -> None:
     Args:
         record: TRANSFER or SEEDS.
     """
-    others = [name for name in _names(out) if name not in EARLY]
+    others = [name for name in names(out) if name not in EARLY]
     if others and asked(out, record) is None:
         raise UserError(
-            f"'{shown(out)}' holds other things than {WHAT[record]} ({_few(others)}); "
+            f"'{shown(out)}' holds other things than {WHAT[record]} ({few(others)}); "
             "choose another folder with '--out DIR'"
         )
+
+
+def is_ours(out: Path) -> bool:
+    """Whether a folder holds a run, several seeds of one, or a comparison."""
+    if not out.is_dir():
+        return False
+    records = any(asked(out, record) is not None for record in WHAT)
+    return records or (out / COMPARISON).is_file() or _config(out) is not None
 
 
 def removable(out: Path) -> None:
     """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
     if out.is_symlink():
         raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
-    names = _names(out)
-    ours = _config(out) is not None or {COMPARISON, *WHAT} & set(names)
-    if not ours and not set(names) <= set(EARLY):
+    found = names(out)
+    if not is_ours(out) and not set(found) <= set(EARLY):
         raise UserError(
-            f"'{shown(out)}' holds other things than a run ({_few(names)}); "
+            f"'{shown(out)}' holds other things than a run ({few(found)}); "
             f"remove it yourself if you mean it"
         )
     if is_busy(out) or any(map(is_busy, out.glob("runs/*"))):
         raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
 
 
+def check_links(out: Path) -> None:
+    """Raises UserError where something in a run folder is a link: writing to it writes elsewhere.
+
+    The stop file may be one: it lets one file stop all runs of a comparison.
+    """
+    for folder, below, files in os.walk(out):
+        for name in (*below, *files):  # a link to a folder is one of those below
+            path = Path(folder, name)
+            if path.is_symlink() and name != "stop":
+                raise UserError(
+                    f"'{shown(path)}' is a link to '{printable(os.readlink(path))}'; nothing is "
+                    "written through links, so put there what it leads to, or remove it"
+                )
+
+
 def _config(out: Path) -> dict[str, Any] | None:
     """What config.yaml holds, if it is a run's."""
+    found = read_mapping(out / "config.yaml")
+    return found if found is not None and found.keys() >= RUN_KEYS else None
+
+
+def read_mapping(path: Path) -> dict[str, Any] | None:
+    """The mapping of plain values in a YAML file, or None where there is no such thing."""
     try:
-        found = yaml.safe_load((out / "config.yaml").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        found = read_yaml(path.read_text())
+        check_plain(found, str(path))
+    except (OSError, ValueError, UserError):
         return None
-    return found if isinstance(found, dict) and found.keys() >= RUN_KEYS else None
+    return found if isinstance(found, dict) else None
 
 
 def asked(out: Path, record: str) -> dict[str, Any] | None:
@@ -172,11 +155,12 @@ def asked(out: Path, record: str) -> dict[str, Any] | None:
     Returns:
         None where there is no such record.
     """
-    try:
-        found = yaml.safe_load((out / record).read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    found = read_mapping(out / record)
+    if found is None or not all_are(is_text)(found.get("runs")):
         return None
-    return found if isinstance(found, dict) and {"parameters", "runs"} <= found.keys() else None
+    parameters = found.get("parameters")
+    fits = isinstance(parameters, dict) and all_are(is_whole)(parameters.get("seeds"))
+    return found if fits else None
 
 
 def runs_of(out: Path) -> list[Path]:
@@ -185,24 +169,6 @@ def runs_of(out: Path) -> list[Path]:
     if found is None:
         return [out]
     return [Path(os.path.normpath(out / run)) for run in found["runs"]]
-
-
-def _names(out: Path) -> list[str]:
-    if out.is_dir():
-        return sorted(path.name for path in out.iterdir())
-    return ["a file itself"] if out.exists() else []
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def summary(out: Path) -> dict[str, Any]:
-    """The contents of summary.json, empty where there is none."""
-    try:
-        return json.loads((out / "summary.json").read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def wandb_mode(out: Path) -> str:

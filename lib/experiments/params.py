@@ -1,14 +1,14 @@
 """What a run is asked to do: params files, `-p key=value`, and back from a config.yaml."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from lib.algos import registry
 from lib.core import config
 from lib.core.errors import UserError, unknown
+from lib.core.plain import read_yaml
 from lib.experiments import run_config
 from lib.experiments.run_config import PARAMETERS
 from lib.runner.summary import differences
@@ -17,35 +17,24 @@ from lib.runner.warm_start import Start
 KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration
 
 
-def read(name: str, folder: Path) -> dict[str, Any]:
-    """The mapping in a params file, its keys checked.
-
-    Args:
-        name: a path, or the name of a file in `folder` with or without its ending.
+def read(path: Path) -> dict[str, Any]:
+    """The mapping in a params file, its keys and types checked.
 
     Raises:
-        UserError: no such file, not YAML, not a mapping, an unknown key.
+        UserError: not YAML, not a mapping, an unknown key, a wrong type.
     """
-    path = Path(name)
-    if not path.is_file():
-        known = {file.stem: file for file in folder.glob("*.yaml")}
-        if path.stem not in known or path.suffix not in ("", ".yaml", ".yml"):
-            raise unknown("params file", name, known, "or give the path of your own")
-        path = known[path.stem]
     try:
-        found = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "unreadable"
-        raise UserError(f"'{path}' is not valid YAML{where}: {reason}; mend it there") from None
-    except (OSError, UnicodeDecodeError) as error:
+        found = read_yaml(path.read_text())
+    except ValueError as error:  # also what is not encoded as UTF-8
+        raise UserError(f"'{path}' is not valid YAML {error}; mend it there") from None
+    except OSError as error:
         raise UserError(f"cannot read '{path}': {error}; give a YAML file") from None
     if not isinstance(found, dict):
         raise UserError(f"'{path}' holds {type(found).__name__}, wanted lines of 'key: value'")
     for key in found:
         if key not in PARAMETERS:
             raise unknown("parameter", key, PARAMETERS, f"in '{path}'")
+    run_config.check_parameters(found)
     return found
 
 
@@ -60,7 +49,9 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
     if not equals:
         raise UserError(f"-p takes KEY=VALUE, got {text!r}; for example -p seed=3")
     if key in PARAMETERS:
-        parameters[key] = _parameter(PARAMETERS[key], raw.strip())
+        value = _parameter(PARAMETERS[key], raw.strip())
+        run_config.check_parameters({key: value})
+        parameters[key] = value
         return
     family = registry.of_preset(str(parameters.get("preset") or PARAMETERS["preset"]))
     settings = config.dotted_keys(family.config())
@@ -87,8 +78,8 @@ def _parameter(default: Any, raw: str) -> Any:
 def _yaml(raw: str) -> Any:
     """A value as YAML reads it, and 1e-4 as the number it is."""
     try:
-        value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+        value = read_yaml(raw)
+    except ValueError:
         raise UserError(f"-p: {raw!r} is not a YAML value; put quotes around text") from None
     if isinstance(value, str):
         try:
@@ -110,13 +101,13 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
     names |= {"method": "method_name"} | {key: key for key in KEPT}
     try:
         flat = {name: held[key] for name, key in names.items()}
+        run_config.check_parameters(flat)
         plain = config.to_dict(run_config.plain(flat["preset"], flat["method"]))
         overrides = {
-            f"{section}.{key}": value
+            dotted: value
             for section, values in held.items()
             if isinstance(values, dict)
-            for key, value in values.items()
-            if plain[section][key] != value
+            for dotted, value in _changes(plain[section], values, f"{section}.")
         }
     except KeyError as error:
         raise UserError(
@@ -132,16 +123,30 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
     return parameters
 
 
+def _changes(
+    plain: Mapping[str, Any], held: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
+    """Yields dotted names and values of what differs in a section or those within it."""
+    for key, value in held.items():
+        if isinstance(value, dict) and isinstance(plain[key], Mapping):
+            yield from _changes(plain[key], value, f"{prefix}{key}.")
+        elif plain[key] != value:
+            yield f"{prefix}{key}", value
+
+
 def record(run: config.RunConfig, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What the training loop keeps in config.yaml."""
     return Start(*(parameters[key] for key in KEPT)).of_seed(run.seed).record(run)
 
 
 def about(path: Path) -> str:
-    """What a params file says about itself: the first sentence of its comment."""
+    """What a params file is: the published command that it is, or its comment's first sentence."""
     lines = []
     for line in path.read_text().splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# "))
-    return " ".join(lines).split(". ")[0].rstrip(".")
+    text = " ".join(lines)
+    if published := re.search(r"[Pp]ublished command ([^.;]*)", text):
+        return f"published command {published[1]}"
+    return text.split(". ")[0].rstrip(".")

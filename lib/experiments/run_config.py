@@ -4,10 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from lib.algos import registry
+from lib.algos.api import Family
 from lib.core import config
 from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
+from lib.core.plain import check_plain, plain_name
+from lib.engine import machine
 from lib.envs import worlds
+from lib.runner.record import WANDB_MODES
+from lib.runner.training import VIDEO
+from lib.runner.warm_start import LOAD_MODES
 
 PARAMETERS: dict[str, Any] = {
     # What a notebook or a params file may set, with its default.
@@ -28,6 +34,7 @@ PARAMETERS: dict[str, Any] = {
     "wandb": "",
     "out_dir": "",
 }
+CHOICES = {"load_mode": LOAD_MODES, "video": VIDEO, "wandb": WANDB_MODES}  # "" first: none
 
 
 def plain(preset: str, method: str) -> RunConfig:
@@ -39,10 +46,55 @@ def plain(preset: str, method: str) -> RunConfig:
     family = registry.of_preset(preset)
     method = method or family.method
     if method not in family.methods:
-        raise unknown("method", method, family.methods, f"for preset '{preset}'")
+        raise _method_of(method, family, preset)
     run = config.merge(family.config(), family.presets[preset])
     run = config.merge(run, family.methods[method])
     return config.merge(run, {"preset": preset, "method_name": method})
+
+
+def _method_of(method: str, family: Family, preset: str) -> UserError:
+    """The error for a method that a preset's family does not have."""
+    others = [other for other in map(registry.family, registry.FAMILIES) if method in other.methods]
+    hint = f"for preset '{preset}'"
+    if others:
+        hint += f"; '{method}' goes with presets such as {', '.join(list(others[0].presets)[:3])}"
+    return unknown("method", method, family.methods, hint)
+
+
+def check_parameters(
+    parameters: Mapping[str, Any], declared: Mapping[str, Any] = PARAMETERS
+) -> None:
+    """Refuses parameters that do not exist, and values of another type than their default.
+
+    Args:
+        declared: parameters to their defaults.
+
+    Raises:
+        UserError: one of these, or a value that is none of a closed list.
+    """
+    for key, value in parameters.items():
+        if key not in declared:
+            raise unknown("parameter", key, declared)
+        check_plain(value, f"parameter '{key}'")
+        wanted = type(declared[key])
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
+            raise UserError(
+                f"parameter '{key}': got {value!r} of type {type(value).__name__}, "
+                f"wanted {wanted.__name__}"
+            )
+        if value not in CHOICES.get(key, (value,)):
+            raise unknown(key, value, CHOICES[key][1:], "or nothing, for none")
+
+
+def _settings(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Overrides, all of which are settings of a section: what a preset decides stays as it is."""
+    for key, value in overrides.items():
+        if "." not in key and not isinstance(value, Mapping):
+            raise UserError(
+                f"overrides: '{key}' is no setting of a section, such as planner.samples; "
+                f"parameters are {', '.join(PARAMETERS)}"
+            )
+    return overrides
 
 
 def resolve(parameters: Mapping[str, Any]) -> RunConfig:
@@ -57,18 +109,10 @@ def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
     """The same for every seed that is asked for, in that order; they differ in nothing else.
 
     Raises:
-        UserError: an unknown parameter, preset, method, task or setting, a wrong type, or
-            numbers that do not fit each other.
+        UserError: an unknown parameter, preset, method, task, setting or device, a wrong type,
+            a name that is no plain file name, or numbers that do not fit each other.
     """
-    for key, value in parameters.items():
-        if key not in PARAMETERS:
-            raise unknown("parameter", key, PARAMETERS)
-        wanted = type(PARAMETERS[key])
-        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
-            raise UserError(
-                f"parameter '{key}': got {value!r} of type {type(value).__name__}, "
-                f"wanted {wanted.__name__}"
-            )
+    check_parameters(parameters)
     given = PARAMETERS | dict(parameters)
     seeds = _seeds(given["seed"], given["seeds"])
     run = plain(given["preset"], given["method"])
@@ -81,10 +125,11 @@ def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
         changes["tasks"] = given["tasks"]
     if given["env_steps_per_task"]:
         changes["budget"] = {"env_steps_per_task": given["env_steps_per_task"]}
-    run = config.set_dotted(config.merge(run, changes), given["overrides"])
+    run = config.set_dotted(config.merge(run, changes), _settings(given["overrides"]))
     if given["start_at"]:
         run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
     check(run, inherits=bool(given["load_mode"]))
+    machine.choose_device(run.device)
     return tuple(config.merge(run, {"seed": seed}) for seed in seeds)
 
 
@@ -95,6 +140,9 @@ def check(run: RunConfig, inherits: bool = False) -> None:
         inherits: the first task already starts from another run's world model.
     """
     registry.of(run).check(run, inherits)
+    plain_name(run.name)
+    for task in worlds.resolve(run.env, run.tasks):
+        plain_name(task.name, "task name")
 
 
 def _seeds(seed: int, seeds: list[Any]) -> list[int]:

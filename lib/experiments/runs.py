@@ -1,4 +1,4 @@
-"""What a run, or several seeds of one trained together, takes: configurations and folders.
+"""Prepares and trains a run, or several seeds of one: configurations and folders.
 
 A run lives in a folder of its own, with the notebook that was executed for it. Several seeds have
 a folder each, which looks like that of a single run to everything that reads runs, and one more
@@ -14,14 +14,20 @@ from typing import Any
 import yaml
 
 from lib.core.config import RunConfig
+from lib.core.errors import UserError
 from lib.core.files import atomic_write, told_to_the_user
-from lib.experiments import folders, params, run_config
-from lib.runner import training
+from lib.core.paths import ROOT, shown
+from lib.envs import worlds
+from lib.experiments import folders, own_modules, params, run_config
+from lib.runner import checkpoint, training, warm_start
+from lib.runner.warm_start import Start
+
+LONGEST_FILE = 255  # bytes of a file's name
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One run, or several seeds of one."""
+class RunSpec:
+    """A run that is asked for, or several seeds of one."""
 
     out: Path  # notebook, figures, stop file and progress of all
     parameters: dict[str, Any]  # of notebooks/20_run.py
@@ -38,57 +44,77 @@ class Plan:
         return zip(self.configs, self.folders, strict=True)
 
 
-def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
-    """The runs that parameters ask for, and where they go.
+def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
+    """Checks the parameters of a run, and returns what it takes and where it goes.
 
     A single run goes to `out_dir`, or else to outputs/NAME-sSEED. Of several seeds the notebook
     goes to `out_dir`, or else to outputs/NAME-seeds-0-1-2, and the runs beside it to folders
     that are called -sSEED instead.
 
     Args:
-        parameters: see `run_config.PARAMETERS`; `out_dir` as the caller's working directory sees it.
+        parameters: see `run_config.PARAMETERS`; `out_dir` as seen from the working directory.
         outputs: the folder for all runs.
 
     Raises:
-        UserError: what `run_config.resolve` says.
+        UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
     """
+    own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
     several = len(configs) > 1
     seeds = [str(config.seed) for config in configs]
     tail = f"-seeds-{'-'.join(seeds)}" if several else f"-s{seeds[0]}"
+    if len(f"{configs[0].name}{tail}".encode()) > LONGEST_FILE:
+        raise UserError(f"{len(seeds)} seeds at once make the folder's name too long; take fewer")
+    Start(*(given[key] for key in params.KEPT))
     out = Path(given["out_dir"]) if given["out_dir"] else outputs / f"{configs[0].name}{tail}"
     if not several:
-        return Plan(out, given, configs, (out,))
+        return RunSpec(out, given, configs, (out,))
     out = out.resolve() if out.name in ("", "..") else out
     base = out.name.removesuffix(tail)
-    return Plan(out, given, configs, tuple(out.with_name(f"{base}-s{seed}") for seed in seeds))
+    return RunSpec(out, given, configs, tuple(out.with_name(f"{base}-s{seed}") for seed in seeds))
 
 
-def claim(plan: Plan) -> None:
+def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
+    """Looks whether a run that is about to begin will find the runs that it builds on.
+
+    Args:
+        parameters: of which `load_from` and `pre_rollout` count from the repository's root.
+
+    Raises:
+        UserError: one of them is missing, or comes from another world.
+    """
+    start = Start(*(parameters[key] for key in params.KEPT)).of_seed(config.seed)
+    if start.load_from:
+        checkpoint.load_meta(warm_start.checkpoint_of(str(shown(ROOT / start.load_from))))
+    place = start.pre_rollout and str(shown(ROOT / start.pre_rollout))
+    warm_start.first_checkpoints(place, worlds.resolve(config.env, config.tasks), config)
+
+
+def write_request(spec: RunSpec) -> None:
     """Writes down in the folder of several seeds what it is, for `resume`, `list` and `clean`.
 
     Raises:
         UserError: the folder holds something else.
     """
-    if not plan.together:
+    if not spec.together:
         return
-    folders.check_asked(plan.out, folders.SEEDS)
-    with told_to_the_user(plan.out / folders.SEEDS):
-        plan.out.mkdir(parents=True, exist_ok=True)
-    runs = [os.path.relpath(folder, plan.out) for folder in plan.folders]
-    record = {"parameters": plan.parameters, "runs": runs}
-    atomic_write(plan.out / folders.SEEDS, yaml.safe_dump(record, sort_keys=False))
+    folders.check_asked(spec.out, folders.SEEDS)
+    with told_to_the_user(spec.out / folders.SEEDS):
+        spec.out.mkdir(parents=True, exist_ok=True)
+    runs = [os.path.relpath(folder, spec.out) for folder in spec.folders]
+    record = {"parameters": spec.parameters, "runs": runs}
+    atomic_write(spec.out / folders.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
-def train(plan: Plan, *, tensorboard: bool = True, progress: bool = True) -> list[Path]:
+def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool = True) -> list[Path]:
     """Takes every run to its end from wherever its folder is; see `training.train_seeds`.
 
     Returns:
         Paths of their `summary.json`.
     """
-    claim(plan)
-    given = {key: plan.parameters[key] for key in (*params.KEPT, "video", "wandb")}
+    write_request(spec)
+    given = {key: spec.parameters[key] for key in (*params.KEPT, "video", "wandb")}
     return training.train_seeds(
-        plan.configs, plan.folders, plan.out, **given, tensorboard=tensorboard, progress=progress
+        spec.configs, spec.folders, spec.out, **given, tensorboard=tensorboard, progress=progress
     )

@@ -8,7 +8,7 @@ episodes begin.
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,24 +16,21 @@ from typing import Any
 
 import yaml
 
-from lib.algos.tdmpc.presets import TRANSFER
-from lib.analysis import results
-from lib.analysis.results import Run
-from lib.core import config as configs
+from lib.algos import registry
+from lib.algos.api import TransferStudy
 from lib.core.config import RunConfig
-from lib.core.errors import NonFiniteError, RunInterrupted, UserError, unknown
+from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
 from lib.envs import worlds
-from lib.experiments import folders, params, run_config
-from lib.experiments.launch import read_progress
-from lib.runner import checkpoint, warm_start
+from lib.experiments import folders, params, run_config, sources, summaries
+from lib.experiments.sources import Source
+from lib.experiments.summaries import read_progress
+from lib.runner import warm_start
 from lib.runner.summary import differences
 from lib.runner.training import train
 
-NOTHING = "scratch"  # the start without a world model, and the method that says so
-LEARNER = "tdmpc"  # the method of every other trial: no reviewer, no rehearsal
-METHODS = ("tdmpc", "drago")  # whose runs are looked for where no source is named
+NOTHING = "scratch"  # the start without a world model
 
 PARAMETERS: dict[str, Any] = {
     # What notebooks/10_transfer.py may be given, with its default.
@@ -65,12 +62,12 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A comparison: what it was asked for, and the runs that it takes."""
+class Study:
+    """What a comparison was asked for, and the runs that it takes."""
 
     out: Path
     parameters: dict[str, Any]  # of notebooks/10_transfer.py, nothing left to defaults
-    sources: tuple[Run, ...]
+    sources: tuple[Source, ...]
     trials: tuple[Trial, ...]
 
     @property
@@ -83,16 +80,16 @@ class Plan:
         """Scratch first, then methods in the order of their warm_start."""
         return list(dict.fromkeys(trial.start for trial in self.trials))
 
-    def source(self, start: str, seed: int) -> Run | None:
+    def source(self, start: str, seed: int) -> Source | None:
         """The run whose world model a start means with a seed; None for scratch."""
-        return _source(self.sources, start, seed)
+        return sources.of(self.sources, start, seed)
 
 
-# Planning -----------------------------------------------------------------------------------
+# Preparing ----------------------------------------------------------------------------------
 
 
-def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
-    """Every run that a comparison takes, checked before the first one starts.
+def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
+    """Lists every run that a comparison takes, and checks them before the first one starts.
 
     Args:
         parameters: see `PARAMETERS`; paths in it count from the repository's root.
@@ -104,15 +101,16 @@ def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
             other networks, nobody to act first in a task such as jump2run, or a folder that holds
             something else.
     """
-    for key in parameters:
-        if key not in PARAMETERS:
-            raise unknown("parameter", key, PARAMETERS)
+    run_config.check_parameters(parameters, PARAMETERS)
     given = PARAMETERS | dict(parameters)
-    base = run_config.resolve({key: given[key] for key in SHARED} | {"method": LEARNER})
-    entries = given["tasks"] or TRANSFER[base.env.domain]
+    if wrong := [text for text in given["sources"] if not isinstance(text, str)]:
+        raise UserError(f"parameter 'sources': {wrong[0]!r} is no folder; give paths of runs")
+    rules = study_of(given["preset"])
+    base = run_config.resolve({key: given[key] for key in SHARED} | {"method": rules.learner})
+    entries = given["tasks"] or rules.tasks[base.env.domain]
     tasks = worlds.resolve(base.env, entries)
-    runs = _load_sources(given["sources"], given["preset"], outputs, base)
-    seeds = _seeds(given["seeds"], runs)
+    runs = sources.load(given["sources"], base, outputs, rules)
+    seeds = sources.seeds(given["seeds"], runs)
     acting = {task.name: _acts_first(task, given["pre_rollout"], runs, base) for task in tasks}
     if given["pre_rollout"] and not any(acting.values()):
         raise UserError(
@@ -123,7 +121,7 @@ def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
     folders.check_asked(out, folders.TRANSFER)
     starts = dict.fromkeys((NOTHING, *(run.method for run in runs)))
     trials = [
-        _trial(given, out, entry, task.name, start, seed, runs, acting[task.name])
+        _trial(given, rules, out, entry, task.name, start, runs, seed, acting[task.name])
         for entry, task in zip(entries, tasks, strict=True)
         for start in starts
         for seed in seeds
@@ -134,101 +132,25 @@ def plan(parameters: Mapping[str, Any], outputs: Path) -> Plan:
         "seeds": list(seeds),
         "out_dir": from_root(out),
     }
-    return Plan(out, complete, tuple(runs), tuple(trials))
+    return Study(out, complete, tuple(runs), tuple(trials))
 
 
-def stream_of(preset: str) -> str:
-    """What the runs that a preset builds on are called, after their method: cheetah-quick."""
-    name = re.sub(r"-(transfer|few-shot)", "", preset)
-    return "grid-full" if name == "grid" else name
+def study_of(preset: str) -> TransferStudy:
+    """How the family of a preset compares world models.
 
-
-def find_sources(preset: str, outputs: Path) -> list[Path]:
-    """Finished runs of continual TD-MPC and of DRAGO that a preset builds on, by seed."""
-    found = []
-    for method in METHODS:
-        folders_of = {
-            int(match[1]): path
-            for path in outputs.glob(f"{method}-{stream_of(preset)}-s*")
-            if (match := re.fullmatch(r".*-s(\d+)", path.name))
-        }
-        found += [folders_of[seed] for seed in sorted(folders_of) if is_finished(folders_of[seed])]
-    return found
-
-
-def _load_sources(given: list[str], preset: str, outputs: Path, base: RunConfig) -> list[Run]:
-    """The source runs, each fit to be built on, one of each method and seed."""
-    places = [ROOT / text for text in given] or find_sources(preset, outputs)
-    if not places:
-        commands = " and ".join(_command(f"{method}-{stream_of(preset)}") for method in METHODS)
-        raise UserError(
-            f"no finished run in '{shown(outputs)}' that preset '{preset}' could build on; make "
-            f"them with {commands}, or name others with sources"
-        )
-    runs = [results.load_run(shown(place)) for place in places]
-    seen: dict[tuple[str, int], Run] = {}
-    for run in runs:
-        _check_fits(run, preset, base)
-        if twin := seen.get((run.method, run.seed)):
-            raise UserError(
-                f"'{twin.folder}' and '{run.folder}' are both runs of {run.method} with seed "
-                f"{run.seed}; name one of them"
-            )
-        seen[run.method, run.seed] = run
-    return runs
-
-
-def _check_fits(run: Run, preset: str, mine: RunConfig) -> None:
-    """Raises UserError where a run's world model cannot be that of a trial."""
-    path = warm_start.checkpoint_of(str(run.folder))
-    theirs = warm_start.written_by(checkpoint.load_meta(path), path)
-    if theirs.method.carry == "nothing":
-        raise UserError(
-            f"'{run.folder}' is a run of '{run.method}', which starts every task from nothing, so "
-            "its world model knows the last one only; name runs of a continual method"
-        )
-    if theirs.env.domain != mine.env.domain:
-        raise UserError(
-            f"'{run.folder}' is a run on the {theirs.env.domain}, but preset '{preset}' is about "
-            f"the {mine.env.domain}; choose a preset of the {theirs.env.domain}, or other sources"
-        )
-    warm_start.check_same_world(mine, theirs, path, warm_start.MEANING)
-    one, other = (
-        {"model": cfg["model"], "vae": {key: cfg["vae"][key] for key in ("code", "width")}}
-        for cfg in map(configs.to_dict, (theirs, mine))
+    Raises:
+        UserError: an unknown preset, or one whose family does not.
+    """
+    if study := registry.of_preset(preset).transfer_study:
+        return study
+    able = [name for name in registry.FAMILIES if registry.family(name).transfer_study]
+    raise UserError(
+        f"preset '{preset}' is of a family whose world models are not compared on new tasks; take "
+        f"one of {' or '.join(able)}, such as '{PARAMETERS['preset']}'"
     )
-    if different := differences(one, other):
-        raise UserError(
-            f"'{run.folder}' has other networks than preset '{preset}' ({'; '.join(different)}); "
-            f"name runs of {stream_of(preset)}, or a preset that fits"
-        )
 
 
-def _seeds(given: list[int], runs: list[Run]) -> list[int]:
-    """The seeds asked for, or all that every method has a source of."""
-    by_method: dict[str, dict[int, Run]] = {}
-    for run in runs:
-        by_method.setdefault(run.method, {})[run.seed] = run
-    if not given:
-        shared = set.intersection(*map(set, by_method.values()))
-        if not shared:
-            have = "; ".join(f"{name} has {sorted(held)}" for name, held in by_method.items())
-            raise UserError(f"no seed that every method has a source of: {have}; add sources")
-        return sorted(shared)
-    for seed in given:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise UserError(f"seed {seed!r} is no whole number of 0 or more")
-        for method, held in by_method.items():
-            if seed not in held:
-                first = next(iter(held.values()))
-                raise UserError(
-                    f"no source of {method} with seed {seed}; make it with "
-                    f"{_command(first.name, seed)}, and name it where you name the others"
-                )
-    return list(dict.fromkeys(given))
-
-
-def _acts_first(task: Any, place: str, runs: list[Run], base: RunConfig) -> str:
+def _acts_first(task: Any, place: str, runs: list[Source], base: RunConfig) -> str:
     """Run or checkpoint of the agent that acts first in a task, the same one in all its trials.
 
     Unless one is named it comes from the first source that learnt the task in question.
@@ -249,20 +171,21 @@ def _acts_first(task: Any, place: str, runs: list[Run], base: RunConfig) -> str:
 
 def _trial(
     given: Mapping[str, Any],
+    rules: TransferStudy,
     out: Path,
     entry: Any,
     task: str,
     start: str,
+    runs: list[Source],
     seed: int,
-    runs: list[Run],
     acting: str,
 ) -> Trial:
     """One cell of the table. Raises UserError where its folder holds something else."""
-    source = _source(runs, start, seed)
+    source = sources.of(runs, start, seed)
     parameters = run_config.PARAMETERS | {
         **{key: given[key] for key in SHARED},
         "name": f"{given['preset']}-{_short(task)}-{start}",
-        "method": LEARNER if source else NOTHING,
+        "method": rules.learner if source else rules.scratch,
         "seed": seed,
         "tasks": [entry],
         "load_mode": "world-model" if source else "",
@@ -279,36 +202,23 @@ def _trial(
     return Trial(task, start, seed, parameters, config, folder)
 
 
-def _source(runs: Iterable[Run], start: str, seed: int) -> Run | None:
-    return next((run for run in runs if (run.method, run.seed) == (start, seed)), None)
-
-
-def _command(name: str, seed: int = 0) -> str:
-    return f"'python -m lib run {name} -p seed={seed}'"
-
-
 def _short(name: str) -> str:
     """A control task's name without its domain, a room's as it is."""
     return re.sub(r"^(cheetah|walker)-", "", name)
 
 
-def is_finished(folder: Path) -> bool:
-    """Whether a run folder holds a finished run."""
-    return folders.summary(folder).get("status") == "complete"
-
-
 # Running ------------------------------------------------------------------------------------
 
 
-def claim(plan: Plan) -> None:
+def write_request(study: Study) -> None:
     """Writes down in the comparison's folder what it is, for `resume`, `list` and `clean`."""
-    plan.out.mkdir(parents=True, exist_ok=True)
-    runs = [str(trial.folder.relative_to(plan.out)) for trial in plan.trials]
-    record = {"parameters": plan.parameters, "runs": runs}
-    atomic_write(plan.out / folders.TRANSFER, yaml.safe_dump(record, sort_keys=False))
+    study.out.mkdir(parents=True, exist_ok=True)
+    runs = [str(trial.folder.relative_to(study.out)) for trial in study.trials]
+    record = {"parameters": study.parameters, "runs": runs}
+    atomic_write(study.out / folders.TRANSFER, yaml.safe_dump(record, sort_keys=False))
 
 
-def run(plan: Plan, *, video: str = "", tensorboard: bool = True, progress: bool = False) -> None:
+def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bool = False) -> None:
     """Trains every trial in turn; finished ones are passed over, unfinished ones go on.
 
     A file named `stop` in the comparison's folder stops it, as it stops a run in a run's folder.
@@ -317,11 +227,11 @@ def run(plan: Plan, *, video: str = "", tensorboard: bool = True, progress: bool
     Raises:
         RunInterrupted: somebody asked for a stop; what was learnt is saved.
     """
-    claim(plan)
-    for number, trial in enumerate(plan.trials, 1):
-        which = f"{number} of {len(plan.trials)}: {trial}"
+    write_request(study)
+    for number, trial in enumerate(study.trials, 1):
+        which = f"{number} of {len(study.trials)}: {trial}"
         try:
-            with _stopping_with(plan.out / "stop", trial.folder):
+            with _stopping_with(study.out / "stop", trial.folder):
                 train(
                     trial.config,
                     trial.folder,
@@ -333,13 +243,13 @@ def run(plan: Plan, *, video: str = "", tensorboard: bool = True, progress: bool
         except NonFiniteError as error:
             print(f"{which}: left out, {error}")
         except RunInterrupted:
-            (plan.out / "stop").unlink(missing_ok=True)
+            (study.out / "stop").unlink(missing_ok=True)
             raise RunInterrupted(
                 f"stopped in run {which}, saved; resume with: python -m lib resume "
-                f"{from_root(plan.out)}"
+                f"{from_root(study.out)}"
             ) from None
         else:
-            (final,) = folders.summary(trial.folder)["final_return"].values()
+            (final,) = summaries.summary(trial.folder)["final_return"].values()
             print(f"{which}: final return {final:.1f}")
 
 
@@ -356,19 +266,19 @@ def _stopping_with(stop: Path, folder: Path) -> Iterator[None]:
         link.unlink(missing_ok=True)
 
 
-def progress(plan: Plan, newer_than: float = 0.0) -> dict[str, Any] | None:
+def progress(study: Study, newer_than: float = 0.0) -> dict[str, Any] | None:
     """Where all trials together stand, as one run's `progress.json` says it; None before that."""
-    states = [read_progress(trial.folder / "progress.json") for trial in plan.trials]
-    newest = max(range(len(states)), key=lambda index: _written(plan.trials[index]))
-    if states[newest] is None or _written(plan.trials[newest]) < newer_than:
+    states = [read_progress(trial.folder / "progress.json") for trial in study.trials]
+    newest = max(range(len(states)), key=lambda index: _written(study.trials[index]))
+    if states[newest] is None or _written(study.trials[newest]) < newer_than:
         return None
-    total = sum(trial.config.budget.env_steps_per_task for trial in plan.trials)
+    total = sum(trial.config.budget.env_steps_per_task for trial in study.trials)
     done = sum(state["env_steps"] for state in states if state)
     rate = states[newest].get("env_steps_per_s")
     return states[newest] | {
-        "task": str(plan.trials[newest]),
+        "task": str(study.trials[newest]),
         "task_index": newest,
-        "tasks": len(plan.trials),
+        "tasks": len(study.trials),
         "env_steps": done,
         "env_steps_total": total,
         "eta_s": (total - done) / rate if rate else None,

@@ -173,7 +173,7 @@ def _bar(text: str, rows: int, width: int, font: "FreeTypeFont") -> np.ndarray:
     pitch = font.size + LEADING
     height = rows * pitch + LEADING + (rows * pitch + LEADING) % 2
     bar = Image.new("RGB", (width, height), PAPER)
-    draw = ImageDraw.NoiseSpec(bar)
+    draw = ImageDraw.Draw(bar)
     for row, line in enumerate(text.split("\n")):
         line = _cut(line, width - 2 * MARGIN, font)
         middle = LEADING + row * pitch + font.size / 2

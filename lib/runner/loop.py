@@ -173,11 +173,11 @@ class TrainingLoop:
             run.domain.hold_out(
                 run.met, index, played.obs, played.action, played.reward, played.length
             )
-            run.heads.append(run.agent.skill())
+            run.keep_heads()
         self._show("audit")
         finals = []
         for earlier in range(index + 1):
-            heads = [run.agent.load_heads(run.heads[earlier]) for run in self.runs]
+            heads = [run.heads_of(earlier) for run in self.runs]
             finals.append(self._test(earlier, f"final/{index}/{earlier}", heads))
         for run, played in zip(self.runs, zip(*finals, strict=True), strict=True):
             run.finish_task(played)

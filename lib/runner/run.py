@@ -1,8 +1,7 @@
 """One run in its folder: where it stands, what it writes down, how it is saved and found again.
 
 `lib.runner.loop` walks one run, or several that differ by their seed in lock-step; what is here
-concerns one seed and is the same for both. A run knows its agent by `begin_task`, `roles`,
-`store`, `pending`, `report`, `world`, `heads_copy`, `state_dict` and their loading halves.
+concerns one seed and is the same for both.
 """
 
 import time
@@ -28,7 +27,7 @@ from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
 from lib.runner.summary import Log, differences, write_arrays, write_summary
-from lib.runner.warm_start import FirstActor, Start
+from lib.runner.warm_start import FirstActor, Start, transfer_of
 
 Place = tuple[int, int, int]  # task, decisions and updates in it: in order, and never twice
 BEGINNING: Place = (0, 0, 0)
@@ -133,10 +132,10 @@ class Run:
         """Opens the first task, with another run's world model or agent where asked."""
         loaded = warm_start.load_for(self.agent, self.start) if self.start.load_mode else {}
         if loaded:
-            self.agent.load_world_model(loaded["world_model"])
+            transfer_of(self.agent).load_world_model(loaded["world_model"])
         self._begin_task()
         if self.start.load_mode == "agent":
-            self.agent.load_agents(loaded)
+            transfer_of(self.agent).load_heads(loaded)
 
     def _begin_task(self) -> None:
         self.agent.begin_task(self.task)
@@ -225,9 +224,18 @@ class Run:
         if len(episodes.reward) < self.cfg.budget.eval_episodes:  # the first may be another one
             return
         label = f"{self.task + 1}-{self.names[self.task]}-{self.task_env_steps:07d}"
-        world = self.agent.world(self.streams.update)
-        predict = world.predict if world else None
+        predict = self.agent.capabilities().predict
         film.shoot(self.out / "videos", self.domain, self.task, label, poses, episodes, predict)
+
+    def keep_heads(self) -> None:
+        """Keeps what acts the task that was learnt, where its agent has heads of every task."""
+        heads = self.agent.capabilities().heads
+        self.heads.append(heads.save() if heads else {})
+
+    def heads_of(self, task: int) -> Any:
+        """Returns what acts a finished task; None where the agent acts all of them alike."""
+        heads = self.agent.capabilities().heads
+        return heads.load(self.heads[task]) if heads else None
 
     def finish_task(self, finals: Sequence[Episodes]) -> None:
         """Writes down what the task came to, audits the world model, and opens the next task.

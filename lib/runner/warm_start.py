@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from lib.algos import registry
+from lib.algos.api import Agent, Transfer
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
 from lib.core.files import run_folder
 from lib.core.seeding import Streams
 from lib.envs import worlds
-from lib.envs.api import VectorEnv
+from lib.envs.api import Domain, VectorEnv
 from lib.runner import checkpoint
 from lib.runner.summary import differences
 
@@ -103,7 +104,21 @@ def _check_run_is_there(path: Path) -> None:
         )
 
 
-def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunConfig]:
+def transfer_of(agent: Agent) -> Transfer:
+    """Returns how an agent starts from another run's parts.
+
+    Raises:
+        UserError: its family cannot.
+    """
+    if found := agent.capabilities().transfer:
+        return found
+    raise UserError(
+        f"agents of family '{agent.cfg.family}' cannot start from another run: leave load_mode, "
+        "load_from and pre_rollout out"
+    )
+
+
+def load(agent: Agent, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunConfig]:
     """The agent's part of a checkpoint, checked to fit, and the run that it comes from.
 
     Raises:
@@ -113,7 +128,7 @@ def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunC
     if "config" in meta:  # what is no agent's at all is refused below
         check_same_world(agent.cfg, written_by(meta, path), path, MEANING)
     state = state.get("agent", state)  # a periodic checkpoint holds the whole run
-    wanted = agent.template(with_heads)
+    wanted = transfer_of(agent).template(with_heads)
     found = {
         part: {name: state.get(part, {}).get(name, {}) for name in names}
         for part, names in wanted.items()
@@ -122,7 +137,7 @@ def load(agent: Any, path: Path, with_heads: bool) -> tuple[dict[str, Any], RunC
     return state, written_by(meta, path)
 
 
-def load_for(agent: Any, start: Start) -> dict[str, Any]:
+def load_for(agent: Agent, start: Start) -> dict[str, Any]:
     """The agent's part of the checkpoint that a run starts from, checked to be of use to it.
 
     Raises:
@@ -138,7 +153,7 @@ def load_for(agent: Any, start: Start) -> dict[str, Any]:
         )
     path = checkpoint_of(start.load_from)
     state, theirs = load(agent, path, start.load_mode == "agent")
-    agent.check_source(theirs, path)
+    transfer_of(agent).check(theirs, path)
     return state
 
 
@@ -169,11 +184,35 @@ def check_same_world(
         )
 
 
+def trained_agent(path: Path, device: torch.device, domain: Domain | None = None) -> Agent:
+    """Returns an agent as a checkpoint holds it, able to act and to be looked at, not to learn.
+
+    Args:
+        domain: its world, where that cannot be built from a configuration alone.
+
+    Raises:
+        UserError: not a checkpoint of an agent, or one of another layout.
+    """
+    meta = checkpoint.load_meta(path)
+    cfg = written_by(meta, path)
+    domain = domain or worlds.build(cfg.env, cfg.tasks, device)
+    agent = registry.build_agent(registry.for_acting(cfg), domain, Streams(0, device), device)
+    names = [task.name for task in domain.tasks]
+    finished = meta.get("finished")
+    agent.begin_task(names.index(finished) if finished in names else len(names) - 1)
+    state, _ = load(agent, path, with_heads=True)
+    transfer = transfer_of(agent)
+    transfer.load_world_model(state["world_model"])
+    transfer.load_heads(state)
+    transfer.finish_schedules()
+    return agent
+
+
 class FirstActor:
     """A trained agent that acts before the learner's episode begins.
 
-    It plans with the full horizon of the task that it learnt. (The published code lets it plan
-    with the new run's schedule, which begins at horizon 1.)
+    It acts as at the end of its task, a planner with its full horizon. (The published code lets it
+    plan with the new run's schedule, which begins at horizon 1.)
 
     Args:
         path: its checkpoint, of any run in the same world.
@@ -184,25 +223,12 @@ class FirstActor:
 
     def __init__(self, path: Path, mine: RunConfig, device: torch.device):
         meta = checkpoint.load_meta(path)
-        cfg = written_by(meta, path)
-        check_same_world(mine, cfg, path)
+        check_same_world(mine, written_by(meta, path), path)
         self.name = str(meta.get("finished") or "")
-        names = [task.name for task in worlds.resolve(cfg.env, cfg.tasks)]
-        index = names.index(self.name) if self.name in names else len(names) - 1
-        small = replace(cfg.budget, env_steps_per_task=cfg.env.episode_length)  # no replay needed
-        agent, _ = registry.build(replace(cfg, budget=small), Streams(0, device), device)
-        agent.begin_task(index)
-        state, _ = load(agent, path, with_heads=True)
-        agent.load_world_model(state["world_model"])
-        agent.load_agents(state)
-        ramps = (cfg.planner.horizon_ramp, cfg.planner.std_ramp)
-        agent.steps = max(cfg.decisions_per_task, *ramps)  # past every schedule
-        self.agent = agent
+        self.agent = trained_agent(path, device)
 
-    def act(
-        self, obs: Tensor, memory: Tensor | None, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor | None]:
-        """(n, L) to actions (n, A), as while evaluating."""
+    def act(self, obs: Tensor, memory: Any, generator: torch.Generator) -> tuple[Tensor, Any]:
+        """(n, *shape) to actions (n, A), as while evaluating."""
         return self.agent.act(obs, memory, explore=False, generator=generator)
 
 

@@ -94,7 +94,7 @@ class Browser(Shown):
             kept = "; ".join(f"{name}: {why}" for name, why in self.others.items())
             raise UserError(
                 f"no run in '{outputs}'{f' ({kept})' if kept else ''}; "
-                "start one with: python -m lib run params/NAME.yaml"
+                "start one with: python -m lib run NAME"
             )
         for name in runs:
             if name not in self.logs:

@@ -9,7 +9,6 @@ Letters: T decisions, L numbers in an observation, A numbers in an action, Q num
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.algos import registry
 from lib.algos.dreamer import audit
 from lib.algos.dreamer.parts import TASK
 from lib.algos.dreamer.rssm import State
 from lib.analysis import open_loop
 from lib.core.config import RunConfig
 from lib.core.errors import UserError
-from lib.core.seeding import Streams, generator
+from lib.core.seeding import generator
 from lib.envs import worlds
 from lib.envs.api import Domain, Scene
 from lib.replay.buffer import Episodes
@@ -85,30 +83,17 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
     index = names.index(learnt) if learnt in names else reached
     if cfg.family == "tdmpc":
-        agent, known = _planning(path, cfg), _planned
+        agent, known = warm_start.trained_agent(path, CPU), _planned
         horizon = agent.horizon
     else:
-        agent, known = _dreaming(path, cfg, domain), _dreamt
+        agent, known = warm_start.trained_agent(path, CPU, domain), _dreamt
         horizon = cfg.behaviour.horizon
     if after and after != learnt:
         other = warm_start.checkpoint_of(folder, after)
-        agent.load_world_model(warm_start.load(agent, other, with_heads=False)[0]["world_model"])
+        state, _ = warm_start.load(agent, other, with_heads=False)
+        warm_start.transfer_of(agent).load_world_model(state["world_model"])
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
     return Player(agent, cfg, domain, index, moment, every or horizon, known)
-
-
-def _planning(path: Path, cfg: RunConfig) -> Any:
-    return warm_start.FirstActor(path, cfg, CPU).agent
-
-
-def _dreaming(path: Path, cfg: RunConfig, domain: Domain) -> Any:
-    """A Dreamer that acts, with a replay of no size to speak of."""
-    small = replace(cfg, replay=replace(cfg.replay, capacity=cfg.env.episode_length))
-    agent = registry.build_agent(small, domain, Streams(0, CPU), CPU)
-    state, _ = warm_start.load(agent, path, with_heads=True)
-    agent.load_world_model(state["world_model"])
-    agent.load_agents(state)
-    return agent
 
 
 # What was expected --------------------------------------------------------------------------
@@ -116,7 +101,7 @@ def _dreaming(path: Path, cfg: RunConfig, domain: Domain) -> Any:
 
 def _planned(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
     """TD-MPC: a latent is an observation. obs (T+1, L), action (T, A)."""
-    heads, predict = who.agent.learner.heads, who.agent.world(torch.Generator()).predict
+    heads, predict = who.agent.learner.heads, who.agent.capabilities().predict
     pieces = list(open_loop.restarted(predict, obs, action, who.every))
     seen = torch.cat([obs[:1], *(piece[1:] for piece in pieces)])
     ghosts = [

@@ -1,123 +1,29 @@
-"""Notebooks as build products: run one with parameters, build the chapters, compare the pairs.
+"""Notebooks as build products: build the chapters, compare the pairs.
 
-The percent `.py` is the source of every notebook. `run` executes it into an output folder;
-`build` writes the committed `.ipynb`, executed unless it is a template; `check` says where a
-pair has come apart. Building twice gives the same bytes, or `build` says which cells came out
-differently. `site` makes pages of what was built.
+The percent `.py` is the source of every notebook. `build` writes the committed `.ipynb`, executed
+unless it is a template; `check` says where a pair has come apart. Building twice gives the same
+bytes, or `build` says which cells came out differently. `site` makes pages of what was built.
+`lib.experiments.notebooks` executes one with parameters of its own.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lib.core.errors import UserError, unknown
 from lib.core.files import atomic_write
-from lib.core.paths import NOTEBOOKS, OUTPUTS, ROOT, shown
+from lib.core.paths import NOTEBOOKS, OUTPUTS, shown
+from lib.experiments.notebooks import read
 
 if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
     from nbformat import NotebookNode
 
-RUN = NOTEBOOKS / "20_run.py"
-COMPARE = NOTEBOOKS / "21_compare.py"
-SPEED = NOTEBOOKS / "22_speed.py"
-TRANSFER = NOTEBOOKS / "10_transfer.py"
 # Committed without outputs; copies are executed elsewhere.
 TEMPLATES = ("10_transfer", "20_run", "21_compare", "22_speed")
 FILMS_FOLDER = OUTPUTS / "book" / "films"  # what views leave behind while chapters are executed
-KERNEL = "python3"
-KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
-TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
-
-
-# Running ------------------------------------------------------------------------------------
-
-
-def run(
-    params: Mapping[str, Any],
-    out_path: str | Path,
-    notebook: str | Path = RUN,
-    *,
-    cwd: str | Path = ROOT,
-    autosave_seconds: int = 30,
-) -> "NotebookNode":
-    """Executes a notebook with parameters, in a kernel of this very interpreter.
-
-    Args:
-        params: values for names of the cell tagged `parameters`.
-        out_path: where the executed .ipynb goes; saved after every cell and every
-            `autosave_seconds` within one.
-        notebook: a percent .py or an .ipynb.
-        cwd: the kernel's working directory.
-
-    Returns:
-        The executed notebook.
-
-    Raises:
-        UserError: unknown parameter or wrong type, before anything is executed.
-        papermill.PapermillExecutionError: a cell failed; the marked notebook lies at `out_path`.
-    """
-    import papermill
-
-    from lib.core.kernel import logging_to
-
-    node = read(notebook)
-    check_parameters(params, parameters(node), Path(notebook).name)
-    Path(out_path).parent.mkdir(parents=True, exist_ok=True)
-    return papermill.execute_notebook(
-        node,
-        str(Path(out_path).resolve()).replace("{", "{{").replace("}", "}}"),
-        parameters=dict(params),
-        cwd=str(cwd),
-        kernel_name=KERNEL,
-        kernel_manager_class=logging_to(Path(out_path).with_name(KERNEL_LOG)),
-        progress_bar=False,
-        autosave_cell_every=autosave_seconds,
-        coalesce_streams=True,
-    )
-
-
-def parameters(notebook: "NotebookNode | str | Path") -> dict[str, str]:
-    """Names and types of a notebook's parameters, "" where none is declared."""
-    import papermill
-
-    node = read(notebook) if isinstance(notebook, str | Path) else notebook
-    found = papermill.inspect_notebook(node).values()
-    return {item["name"]: item["inferred_type_name"].replace("None", "") for item in found}
-
-
-def check_parameters(
-    given: Mapping[str, Any], declared: Mapping[str, str], notebook: str = "the notebook"
-) -> None:
-    """Raises UserError for a name that is not declared or a value of another type."""
-    for name, value in given.items():
-        if name not in declared:
-            raise unknown("parameter", name, declared, f"they are set in {notebook}")
-        wanted = TYPES.get(declared[name].split("[")[0])
-        fits = isinstance(value, (int, float) if wanted is float else wanted or object)
-        if not fits or (isinstance(value, bool) and wanted in (int, float)):
-            note = " (YAML reads 1e-4 as text: write 1.0e-4)" if wanted is float else ""
-            raise UserError(
-                f"parameter '{name}': got {value!r} of type {type(value).__name__}, "
-                f"wanted {declared[name]}{note}"
-            )
-
-
-def read(path: str | Path) -> "NotebookNode":
-    """A notebook from a percent .py or an .ipynb, with a Python kernel named in its metadata."""
-    import jupytext
-
-    path = Path(path)
-    if not path.is_file():
-        there = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise unknown("notebook", path.name, there, f"looked in {path.parent}")
-    node = jupytext.read(path)
-    node.metadata.setdefault("kernelspec", {}).update(
-        display_name="Python 3 (ipykernel)", language="python", name=KERNEL
-    )
-    return node
 
 
 # Building -----------------------------------------------------------------------------------

@@ -220,6 +220,13 @@ def test_forward_transfer_needs_scratch_runs_of_the_same_preset(tmp_path):
     assert results.forward_transfer(drago, groups[:1]) is None
 
 
+def test_markdown_tables_show_text_as_it_is():
+    hostile = "<img src=x onerror=alert(1)>|[x](javascript:alert(1))\n| more"
+    table = results.markdown_table(["run", hostile], [[hostile, 3]])
+    assert len(table.splitlines()) == 3 and "<" not in table and "](" not in table
+    assert all(line.count("|") == 3 for line in table.splitlines())
+
+
 def test_markdown_tables_have_one_line_a_row():
     table = results.markdown_table(["method", "seeds"], [["drago", 3]])
     assert table.splitlines() == ["| method | seeds |", "|:--|--:|", "| drago | 3 |"]

@@ -31,7 +31,7 @@ import torch
 
 from lib.analysis import bench
 from lib.core.errors import UserError, unknown
-from lib.algos.registry import choose_device
+from lib.engine.machine import choose_device
 from lib.core.paths import shown
 from tests.benchmarks import dreamer, engine, environments, starts, viewing, whole
 from tests.benchmarks.engine import Engine, Scale

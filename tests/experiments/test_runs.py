@@ -12,31 +12,31 @@ from tests.run_folders import summary
 from tests.tiny import tiny
 
 
-def plan(out: Path, **given) -> runs.Plan:
-    return runs.plan({"method": "tdmpc", "name": "mine"} | given, out)
+def prepare(out: Path, **given) -> runs.RunSpec:
+    return runs.prepare({"method": "tdmpc", "name": "mine"} | given, out)
 
 
-def tiny_plan(out: Path, seeds: list[int], **given) -> runs.Plan:
+def tiny_spec(out: Path, seeds: list[int], **given) -> runs.RunSpec:
     cfg = tiny("tdmpc", tasks=["room-1"], budget__env_steps_per_task=28)
     same = params.from_record(params.record(cfg, run_config.PARAMETERS))
-    return runs.plan(same | {"name": "mine", "seeds": seeds, "video": ""} | given, out)
+    return runs.prepare(same | {"name": "mine", "seeds": seeds, "video": ""} | given, out)
 
 
-def train(asked: runs.Plan) -> list[Path]:
+def train(asked: runs.RunSpec) -> list[Path]:
     return runs.train(asked, tensorboard=False, progress=False)
 
 
 def test_a_single_run_has_one_folder_for_everything(tmp_path):
     for given in ({"seed": 3}, {"seeds": [3]}):
-        found = plan(tmp_path, **given)
+        found = prepare(tmp_path, **given)
         assert found.out == tmp_path / "mine-s3" and found.folders == (found.out,)
         assert not found.together and found.configs[0].seed == 3
-        runs.claim(found)
+        runs.write_request(found)
     assert not list(tmp_path.iterdir())  # nothing needs to be written down about it
 
 
 def test_several_seeds_have_the_folders_of_single_runs_and_one_more(tmp_path):
-    found = plan(tmp_path, seeds=[2, 0])
+    found = prepare(tmp_path, seeds=[2, 0])
     assert found.out == tmp_path / "mine-seeds-2-0" and found.together
     assert found.folders == (tmp_path / "mine-s2", tmp_path / "mine-s0")
     assert [config.seed for config in found.configs] == [2, 0]
@@ -50,32 +50,32 @@ def test_several_seeds_have_the_folders_of_single_runs_and_one_more(tmp_path):
 def test_a_folder_of_ones_own_is_for_the_notebook_and_the_runs_lie_beside_it(
     tmp_path, place, runs_at
 ):
-    found = plan(tmp_path, seeds=[0, 1], out_dir=str(tmp_path / place) if place else "")
+    found = prepare(tmp_path, seeds=[0, 1], out_dir=str(tmp_path / place) if place else "")
     assert found.folders == tuple(tmp_path / runs_at.format(seed) for seed in (0, 1))
 
 
 def test_what_was_asked_for_is_written_down(tmp_path):
-    found = plan(tmp_path, seeds=[0, 1], load_mode="agent", load_from="x-s{seed}")
-    runs.claim(found)
+    found = prepare(tmp_path, seeds=[0, 1], load_mode="agent", load_from="x-s{seed}")
+    runs.write_request(found)
     told = yaml.safe_load((found.out / "seeds.yaml").read_text())
     assert told["runs"] == ["../mine-s0", "../mine-s1"]
-    assert runs.plan(told["parameters"], tmp_path) == found
+    assert runs.prepare(told["parameters"], tmp_path) == found
     assert folders.runs_of(found.out) == list(found.folders)
     assert folders.runs_of(tmp_path / "mine-s0") == [tmp_path / "mine-s0"]
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):
-    found = plan(tmp_path, seeds=[0, 1])
+    found = prepare(tmp_path, seeds=[0, 1])
     found.out.mkdir()
     (found.out / "thesis.tex").write_text("years of work")
     message = "holds other things than several seeds of a run .thesis.tex"
     with pytest.raises(UserError, match=message):
-        runs.claim(found)
+        runs.write_request(found)
     assert [path.name for path in found.out.iterdir()] == ["thesis.tex"]
 
 
 def test_seeds_are_trained_into_folders_that_compare_as_single_runs_do(tmp_path):
-    asked = tiny_plan(tmp_path, [1, 0])
+    asked = tiny_spec(tmp_path, [1, 0])
     assert train(asked) == [folder / "summary.json" for folder in asked.folders]
     found, left_out = results.complete_runs(tmp_path)
     assert [run.seed for run in found] == [0, 1] and left_out == []
@@ -85,10 +85,10 @@ def test_seeds_are_trained_into_folders_that_compare_as_single_runs_do(tmp_path)
 
 
 def test_a_seed_more_is_added_to_those_that_are_there(tmp_path):
-    train(tiny_plan(tmp_path, [0]))
+    train(tiny_spec(tmp_path, [0]))
     first = summary(tmp_path / "mine-s0")
-    asked = tiny_plan(tmp_path, [0, 1])
-    runs.claim(asked)
+    asked = tiny_spec(tmp_path, [0, 1])
+    runs.write_request(asked)
     assert folders.status(asked.out) == "seeds 0, 1 together, 1 of 2 finished; stopped; resume it"
     train(asked)
     assert summary(tmp_path / "mine-s0") == first

@@ -14,9 +14,8 @@ from lib.analysis import results, transfer_results
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.paths import PARAMS
-from lib.experiments import folders, params, run_config, transfer
+from lib.experiments import catalogue, folders, notebooks, params, run_config, sources, transfer
 from lib.runner import evaluate, training
-from lib.workbook import book
 from tests.synthetic import make_body_run
 from tests.tiny import control
 
@@ -46,32 +45,32 @@ def asked(tmp_path: Path, **changes) -> dict:
     return given | {"out_dir": str(tmp_path / "new")} | changes
 
 
-def run(plan: transfer.Plan) -> None:
-    transfer.run(plan, tensorboard=False)
+def run(study: transfer.Study) -> None:
+    transfer.run(study, tensorboard=False)
 
 
 @pytest.fixture(scope="module")
-def done(outputs, tmp_path_factory) -> transfer.Plan:
+def done(outputs, tmp_path_factory) -> transfer.Study:
     """A comparison that nobody interrupted."""
-    plan = transfer.plan(asked(tmp_path_factory.mktemp("whole")), outputs)
-    run(plan)
-    return plan
+    study = transfer.prepare(asked(tmp_path_factory.mktemp("whole")), outputs)
+    run(study)
+    return study
 
 
-# Planning --------------------------------------------------------------------------------------
+# Preparing -------------------------------------------------------------------------------------
 
 
-def test_a_plan_is_every_task_from_every_start_with_every_seed(outputs, tmp_path):
-    plan = transfer.plan(asked(tmp_path, tasks=["jump2run", "jump-and-run"]), outputs)
-    assert [(t.task, t.start, t.seed) for t in plan.trials] == [
+def test_a_study_is_every_task_from_every_start_with_every_seed(outputs, tmp_path):
+    study = transfer.prepare(asked(tmp_path, tasks=["jump2run", "jump-and-run"]), outputs)
+    assert [(t.task, t.start, t.seed) for t in study.trials] == [
         (task, start, 0)
         for task in ("cheetah-jump2run", "cheetah-jump-and-run")
         for start in ("scratch", "tdmpc", "drago")
     ]
-    scratch, tdmpc, drago, *composite = plan.trials
+    scratch, tdmpc, drago, *composite = study.trials
     assert scratch.config.method_name == "scratch" and scratch.parameters["load_from"] == ""
     assert {t.config.method_name for t in (tdmpc, drago)} == {"tdmpc"}
-    assert not any(t.config.method.review for t in plan.trials)
+    assert not any(t.config.method.review for t in study.trials)
     assert tdmpc.parameters["load_mode"] == "world-model"
     assert Path(drago.parameters["load_from"]).name == "drago-cheetah-quick-s0"
     # one and the same agent acts first, whatever the learner starts from
@@ -79,29 +78,29 @@ def test_a_plan_is_every_task_from_every_start_with_every_seed(outputs, tmp_path
     assert acting == {str(outputs / "tdmpc-cheetah-quick-s0")}
     assert {t.parameters["pre_rollout"] for t in composite} == {""}
     assert drago.folder == tmp_path / "new" / "runs" / "cheetah-jump2run-drago-s0"
-    same = [config.to_dict(t.config) | {"name": "", "method_name": ""} for t in plan.trials[:3]]
+    same = [config.to_dict(t.config) | {"name": "", "method_name": ""} for t in study.trials[:3]]
     assert [c | {"method": ""} for c in same] == [same[0] | {"method": ""}] * 3
 
 
 def test_a_domain_has_tasks_of_its_own(outputs, tmp_path):
-    plan = transfer.plan(asked(tmp_path, tasks=[]), outputs)
-    assert [name.removeprefix("cheetah-") for name in plan.tasks] == TRANSFER["cheetah"]
-    again = transfer.plan(plan.parameters, outputs)  # nothing is left to defaults
-    assert (again.parameters, again.trials) == (plan.parameters, plan.trials)
+    study = transfer.prepare(asked(tmp_path, tasks=[]), outputs)
+    assert [name.removeprefix("cheetah-") for name in study.tasks] == TRANSFER["cheetah"]
+    again = transfer.prepare(study.parameters, outputs)  # nothing is left to defaults
+    assert (again.parameters, again.trials) == (study.parameters, study.trials)
 
 
 def test_another_agent_may_act_first(outputs, tmp_path):
     place = str(outputs / "drago-cheetah-quick-s0" / "checkpoints" / "task-1.safetensors")
-    plan = transfer.plan(asked(tmp_path, pre_rollout=place), outputs)
-    assert {trial.parameters["pre_rollout"] for trial in plan.trials} == {place}
+    study = transfer.prepare(asked(tmp_path, pre_rollout=place), outputs)
+    assert {trial.parameters["pre_rollout"] for trial in study.trials} == {place}
 
 
 @pytest.mark.parametrize(
     "preset", [name for name in PRESETS if "transfer" in name or "few" in name]
 )
 def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
-    for method in transfer.METHODS:
-        source = params.read(f"{method}-{transfer.stream_of(preset)}", PARAMS)
+    for method in transfer.study_of(preset).sources:
+        source = catalogue.read(f"{method}-{sources.stream_of(preset)}", PARAMS)
         mine = run_config.resolve({"preset": preset, "method": method})
         theirs = run_config.resolve(source)
         assert (mine.model, mine.vae, mine.env) == (theirs.model, theirs.vae, theirs.env)
@@ -112,7 +111,7 @@ def test_unfinished_sources_are_not_found(outputs, tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text('{"status": "complete"}')
     (tmp_path / "drago-cheetah-quick-s2").mkdir()
-    found = transfer.find_sources("cheetah-transfer-quick", tmp_path)
+    found = sources.find("cheetah-transfer-quick", tmp_path, ("tdmpc", "drago"))
     assert [path.name for path in found] == [
         "tdmpc-cheetah-quick-s0",
         "drago-cheetah-quick-s0",
@@ -156,7 +155,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
     if "overrides" in changes:
         changes["overrides"] = overrides() | changes["overrides"]
     with pytest.raises(UserError, match=message) as error:
-        transfer.plan(asked(tmp_path, **changes), more_sources)
+        transfer.prepare(asked(tmp_path, **changes), more_sources)
     assert "\n" not in str(error.value) and not (tmp_path / "new").exists()
 
 
@@ -194,7 +193,7 @@ def more_sources(outputs, tmp_path_factory) -> Path:
 
 def test_without_any_source_the_commands_that_make_them_are_named(tmp_path):
     with pytest.raises(UserError) as error:
-        transfer.plan({"preset": "walker-few-shot"}, tmp_path)
+        transfer.prepare({"preset": "walker-few-shot"}, tmp_path)
     assert "'python -m lib run tdmpc-walker -p seed=0'" in str(error.value)
     assert "'python -m lib run drago-walker -p seed=0'" in str(error.value)
 
@@ -203,10 +202,10 @@ def test_a_folder_with_other_things_or_other_runs_is_refused(done, outputs, tmp_
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds other things than a comparison.*thesis.tex"):
-        transfer.plan(asked(tmp_path), outputs)
+        transfer.prepare(asked(tmp_path), outputs)
     longer = asked(tmp_path, overrides=overrides(budget__env_steps_per_task=168))
     with pytest.raises(UserError, match="already holds a different run.*is 112 there, 168 here"):
-        transfer.plan(longer | {"out_dir": str(done.out)}, outputs)
+        transfer.prepare(longer | {"out_dir": str(done.out)}, outputs)
 
 
 # Running ---------------------------------------------------------------------------------------
@@ -227,51 +226,51 @@ def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
     run(done)
     assert capsys.readouterr().out.count("final return") == 3
     more = asked(tmp_path, tasks=["jump2run", "flip"]) | {"out_dir": str(done.out)}
-    plan = transfer.plan(more, outputs)
-    assert [folders.held(trial.folder) is not None for trial in plan.trials] == [True] * 3 + (
+    study = transfer.prepare(more, outputs)
+    assert [folders.held(trial.folder) is not None for trial in study.trials] == [True] * 3 + (
         [False] * 3
     )
 
 
 def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
-    plan, real, seen = transfer.plan(asked(tmp_path), outputs), evaluate.play_team, []
+    study, real, seen = transfer.prepare(asked(tmp_path), outputs), evaluate.play_team, []
 
     def play_team(*args, **kwargs):
         seen.append(1)
         if len(seen) == 9:  # in the second run: one plays six times
-            (plan.out / "stop").touch()
+            (study.out / "stop").touch()
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "play_team", play_team)
         with pytest.raises(RunInterrupted, match="stopped in run 2 of 3: .*lib resume") as error:
-            run(plan)
+            run(study)
     assert str(error.value).endswith(str(tmp_path / "new"))
-    assert not (plan.out / "stop").exists()
-    again = folders.asked(plan.out, folders.TRANSFER)["parameters"]
-    run(transfer.plan(again, outputs))
-    for mine, whole in zip(plan.trials, done.trials, strict=True):
+    assert not (study.out / "stop").exists()
+    again = folders.asked(study.out, folders.TRANSFER)["parameters"]
+    run(transfer.prepare(again, outputs))
+    for mine, whole in zip(study.trials, done.trials, strict=True):
         one, other = (trial.folder / "metrics.jsonl" for trial in (mine, whole))
         assert one.read_bytes() == other.read_bytes()
 
 
 def test_a_link_left_by_a_killed_process_is_no_obstacle(outputs, tmp_path):
-    plan = transfer.plan(asked(tmp_path), outputs)
-    left = plan.trials[0].folder
+    study = transfer.prepare(asked(tmp_path), outputs)
+    left = study.trials[0].folder
     left.mkdir(parents=True)
     (left / "stop").symlink_to("../../stop")
-    transfer.claim(plan)
-    with transfer._stopping_with(plan.out / "stop", left):
+    transfer.write_request(study)
+    with transfer._stopping_with(study.out / "stop", left):
         assert (left / "stop").is_symlink() and not (left / "stop").exists()
-        (plan.out / "stop").touch()
+        (study.out / "stop").touch()
         assert (left / "stop").exists()
-    assert not (left / "stop").is_symlink() and (plan.out / "stop").exists()
+    assert not (left / "stop").is_symlink() and (study.out / "stop").exists()
 
 
 def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
     done, outputs, tmp_path, monkeypatch, capsys
 ):
-    plan = transfer.plan(asked(tmp_path), outputs)
+    study = transfer.prepare(asked(tmp_path), outputs)
 
     def train(cfg: TdmpcRun, folder: Path, **kwargs) -> None:
         if kwargs["load_from"].endswith("tdmpc-cheetah-quick-s0"):
@@ -279,19 +278,19 @@ def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
         shutil.copytree(done.out / "runs" / folder.name, folder, dirs_exist_ok=True)
 
     monkeypatch.setattr(transfer, "train", train)
-    run(plan)
+    run(study)
     assert (
         "2 of 3: cheetah-jump2run, tdmpc, seed 0: left out, non-finite" in capsys.readouterr().out
     )
-    found = transfer_results.load(plan)
+    found = transfer_results.load(study)
     assert [group.label for group in found["cheetah-jump2run"]] == ["scratch", "drago"]
-    table = transfer_results.table(plan, found, transfer_results.last_return)
+    table = transfer_results.table(study, found, transfer_results.last_return)
     assert np.isnan(table["tdmpc"]).all() and np.isfinite(table["drago"]).all()
     assert np.isnan(transfer_results.over_seeds(table["tdmpc"])).all()
 
 
 def test_progress_counts_all_runs_together(done, tmp_path, outputs):
-    assert transfer.progress(transfer.plan(asked(tmp_path), outputs)) is None
+    assert transfer.progress(transfer.prepare(asked(tmp_path), outputs)) is None
     state = transfer.progress(done)
     assert state["env_steps"] == state["env_steps_total"] == 3 * 112
     assert state["task"] == "cheetah-jump2run, drago, seed 0"
@@ -314,12 +313,12 @@ def made(folder: Path, steps: list, returns: list) -> results.Run:
 def test_the_few_shot_return_lies_on_the_line_between_evaluations(tmp_path):
     # 20 episodes of 1000 steps; 200 at 16,000 and 300 at 24,000 make 250 half-way
     run = made(tmp_path / "a", [0, 8000, 16000, 24000], [10, 100, 200, 300])
-    assert transfer_results.few_shot(run) == 250.0
+    assert transfer_results.few_shot(run, episodes=20) == 250.0
     assert transfer_results.few_shot(run, episodes=16) == 200.0
     assert transfer_results.first_return(run) == 10.0 and transfer_results.last_return(run) == 300.0
     # trapezia of 8,000 steps over returns of at most 1000: (55 + 150 + 250) / 3 / 1000
     assert transfer_results.area(run) == pytest.approx(0.455 / 3)
-    assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1])))
+    assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1]), 20))
 
 
 def test_gains_are_forward_transfer_against_the_mean_of_scratch():
@@ -357,9 +356,9 @@ def test_the_best_trial_ended_highest(done):
 
 def test_nothing_can_be_read_before_a_run_is_finished(outputs, tmp_path):
     with pytest.raises(UserError, match="none of the 3 runs in '.*' is finished"):
-        transfer_results.load(transfer.plan(asked(tmp_path), outputs))
+        transfer_results.load(transfer.prepare(asked(tmp_path), outputs))
 
 
 def test_the_notebook_declares_what_a_plan_takes():
-    declared = book.parameters(book.TRANSFER)
+    declared = notebooks.parameters(notebooks.TRANSFER)
     assert declared == {name: type(value).__name__ for name, value in transfer.PARAMETERS.items()}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.workbook import book
+from lib.experiments import notebooks
 from tests.notebooks.test_runs import printed
 
 CHAPTERS = ("02_world_models", "03_imagination")
@@ -23,12 +23,12 @@ def figures(node):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_keep_to_twenty_or_thirty_cells(name):
-    assert 20 <= len(book.read(book.NOTEBOOKS / f"{name}.py").cells) <= 30
+    assert 20 <= len(notebooks.read(notebooks.NOTEBOOKS / f"{name}.py").cells) <= 30
 
 
 def test_world_models_runs_with_a_small_budget(tmp_path):
     params = {"episodes": 4, "held_out": 8, "updates": 12}
-    node = book.run(params, tmp_path / "02.ipynb", book.NOTEBOOKS / "02_world_models.py")
+    node = notebooks.run(params, tmp_path / "02.ipynb", notebooks.NOTEBOOKS / "02_world_models.py")
     text = printed(node)
     assert "balanced_kl: not attempted" in text and "straight_through: not attempted" in text
     assert "| reconstruction | 259.13 |" in text  # what an untrained model must give
@@ -38,7 +38,7 @@ def test_world_models_runs_with_a_small_budget(tmp_path):
 
 def test_imagination_runs_with_a_small_budget(tmp_path):
     params = {"env_steps": 240, "out_dir": str(tmp_path / "runs")}
-    node = book.run(params, tmp_path / "03.ipynb", book.NOTEBOOKS / "03_imagination.py")
+    node = notebooks.run(params, tmp_path / "03.ipynb", notebooks.NOTEBOOKS / "03_imagination.py")
     text = printed(node)
     assert "lambda_return: not attempted" in text and "reinforce_objective: not attempted" in text
     assert "the best possible is 0.955" in text

@@ -5,9 +5,10 @@ import re
 import nbformat
 import pytest
 
+from lib.experiments import notebooks
 from lib.workbook import book
 
-SOURCES = sorted(book.NOTEBOOKS.glob("*.py"))
+SOURCES = sorted(notebooks.NOTEBOOKS.glob("*.py"))
 
 
 def test_every_pair_agrees():
@@ -17,18 +18,18 @@ def test_every_pair_agrees():
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_parameters_are_plain_values_that_papermill_can_read(path):
     cells = [
-        cell for cell in book.read(path).cells if "parameters" in cell.metadata.get("tags", [])
+        cell for cell in notebooks.read(path).cells if "parameters" in cell.metadata.get("tags", [])
     ]
     assert len(cells) == 1
     lines = cells[0].source.splitlines()
     for line in lines:
         # An equals sign in the comment, or a union type, would hide the parameter.
         assert re.fullmatch(r"\w+: (str|int|float|bool|list|dict) = [^#=]*  # [^=]+", line), line
-    assert len(book.parameters(path)) == len(lines)
+    assert len(notebooks.parameters(path)) == len(lines)
 
 
 def test_chapters_keep_to_twenty_or_thirty_cells():
-    assert 20 <= len(book.read(book.NOTEBOOKS / "00_start_here.py").cells) <= 30
+    assert 20 <= len(notebooks.read(notebooks.NOTEBOOKS / "00_start_here.py").cells) <= 30
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""Every file in params/ can start a run: its keys, its types, its values and its comment."""
+"""Every file below params/ can start a run: its keys, its types, its values and its comment."""
 
 import re
 from pathlib import Path
@@ -11,16 +11,15 @@ from lib.algos.dreamer.presets import PRESETS as DREAMED
 from lib.algos.tdmpc.presets import METHODS, TRANSFER
 from lib.core.paths import PARAMS
 from lib.envs import worlds
-from lib.experiments import params, run_config
-from lib.workbook import book
+from lib.experiments import catalogue, notebooks, run_config
 
-FILES = sorted(PARAMS.glob("*.yaml"))
+FILES = sorted(PARAMS.rglob("*.yaml"))
 OF_DREAMERS = [path for path in FILES if yaml.safe_load(path.read_text())["preset"] in DREAMED]
 
 
 @pytest.fixture(scope="module")
 def declared():
-    return book.parameters(book.RUN)
+    return notebooks.parameters(notebooks.RUN)
 
 
 def test_the_notebook_declares_what_families_resolve(declared):
@@ -32,7 +31,7 @@ def test_the_notebook_declares_what_families_resolve(declared):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_params_file_can_start_a_run(path, declared):
     found = yaml.safe_load(path.read_text())
-    book.check_parameters(found, declared)
+    notebooks.check_parameters(found, declared)
     config = run_config.resolve(found)
     assert config.name == path.stem.removesuffix("-seeds")  # the runs are those of single seeds
     rest = found["tasks"][len(found["tasks"]) - len(config.tasks) :]  # begun in mid-sequence
@@ -49,24 +48,30 @@ def test_a_params_file_says_what_where_from_and_how_long(path):
     assert "CPU" in comment or "GPU" in comment
 
 
-def test_every_method_has_a_quick_and_a_full_file():
+def test_files_lie_in_folders_by_family_and_world():
+    names = [path.stem for path in FILES]
+    assert len(set(names)) == len(names) < 50
+    for path in FILES:
+        run = run_config.resolve(yaml.safe_load(path.read_text()))
+        assert path.relative_to(PARAMS).parts[:-1] == (run.family, run.env.domain)
+
+
+def test_every_world_has_a_quick_start_and_the_published_setting():
     names = {path.stem for path in FILES}
-    assert {f"{method}-grid-{size}" for method in METHODS for size in ("quick", "full")} <= names
+    assert {"drago-grid-quick", "drago-grid-full"} <= names
     for domain in ("cheetah", "walker"):
-        sizes = ("", "-quick")
-        assert {f"{method}-{domain}{size}" for method in METHODS for size in sizes} <= names
-
-
-def test_every_dreamer_has_a_quick_file_and_one_of_the_published_size():
-    names = {path.stem for path in FILES}
-    assert {f"{method}-minigrid3-quick" for method in DREAMERS} <= names
-    full = {yaml.safe_load(p.read_text())["method"] for p in OF_DREAMERS if "quick" not in p.stem}
-    assert full == set(DREAMERS)
+        assert {f"drago-{domain}{size}" for size in ("", "-quick", "-h200")} <= names
+    assert {"dreamer-minigrid3-quick", "continual-dreamer-minigrid3-quick"} <= names
 
 
 def test_every_preset_of_dreamers_but_the_smallest_has_files():
     used = {yaml.safe_load(path.read_text())["preset"] for path in OF_DREAMERS}
     assert used == set(DREAMED) - {"debug"}
+
+
+def test_every_method_has_its_source_beside_the_files():
+    text = (PARAMS / "README.md").read_text()
+    assert {*METHODS, *DREAMERS} <= set(re.findall(r"`([\w-]+)`", text))
 
 
 @pytest.mark.parametrize(
@@ -94,12 +99,14 @@ def test_every_preset_of_dreamers_but_the_smallest_has_files():
     ],
 )
 def test_every_published_command_of_continual_dreamer_has_a_file(name):
-    assert params.read(name, PARAMS)["preset"].endswith("-full")
+    path = catalogue.files(PARAMS)[name]
+    assert yaml.safe_load(path.read_text())["preset"].endswith("-full")
+    assert "published command" in " ".join(path.read_text().replace("#", "").split())
 
 
 @pytest.mark.parametrize("preset", ["minigrid3", "minihack4", "minihack8"])
 def test_forward_transfer_has_runs_that_it_is_measured_against(preset):
-    found = params.read(f"scratch-{preset}", PARAMS)
+    found = catalogue.read(f"scratch-{preset}", PARAMS)
     alone = run_config.resolve(found)
     for path in OF_DREAMERS:
         run = run_config.resolve(yaml.safe_load(path.read_text()))
@@ -122,8 +129,10 @@ def test_a_dreamers_file_names_the_tasks_and_the_method_of_its_preset(path):
 @pytest.mark.parametrize("path", OF_DREAMERS, ids=lambda path: path.stem)
 def test_the_settings_that_a_dreamers_comment_tells_are_real_ones(path):
     found = yaml.safe_load(path.read_text())
-    told = re.findall(r"-p ([\w.]+)=(\S+)", path.read_text())
-    given = {name: yaml.safe_load(value) for name, value in told}
+    told = re.findall(r"-p ([\w.]+)=([\w.-]+\w)", path.read_text())
+    for method in [value for name, value in told if name == "method"]:
+        run_config.resolve(found | {"method": method})
+    given = {name: yaml.safe_load(value) for name, value in told if name != "method"}
     plain = {name: value for name, value in given.items() if name in run_config.PARAMETERS}
     dotted = found.get("overrides", {}) | {n: v for n, v in given.items() if n not in plain}
     run_config.resolve(found | plain | {"overrides": dotted})
@@ -131,8 +140,8 @@ def test_the_settings_that_a_dreamers_comment_tells_are_real_ones(path):
 
 @pytest.mark.parametrize("domain", ["cheetah", "walker"])
 @pytest.mark.parametrize("method", ["scratch", "tdmpc", "drago"])
-def test_the_methods_of_the_main_comparison_have_a_file_for_a_large_gpu(method, domain):
-    found = yaml.safe_load((PARAMS / f"{method}-{domain}-h200.yaml").read_text())
+def test_the_methods_of_the_main_comparison_run_on_a_large_gpu(method, domain):
+    found = catalogue.read(f"{method}-{domain}-h200", PARAMS)
     assert (found["preset"], found["method"]) == (f"{domain}-h200", method)
 
 
@@ -151,7 +160,7 @@ def test_what_a_file_builds_on_can_be_made_with_another_file(path):
     for place in (found.get("load_from"), found.get("pre_rollout")):
         if place:
             source = re.fullmatch(r"outputs/(.*)-s0(/checkpoints/task-1\.safetensors)?", place)[1]
-            theirs = run_config.resolve(yaml.safe_load((PARAMS / f"{source}.yaml").read_text()))
+            theirs = run_config.resolve(catalogue.read(source, PARAMS))
             mine = run_config.resolve(found)
             assert (theirs.env, theirs.model, theirs.vae) == (mine.env, mine.model, mine.vae)
 
@@ -159,9 +168,8 @@ def test_what_a_file_builds_on_can_be_made_with_another_file(path):
 @pytest.mark.parametrize("domain", list(TRANSFER))
 def test_every_transfer_has_a_quick_and_a_full_file(domain):
     names = {path.stem for path in FILES}
-    tasks = [task.removeprefix("room-") for task in TRANSFER[domain]]
-    sizes = ("", "-quick")
-    assert {f"{domain}-transfer{size}-{task}" for size in sizes for task in tasks} <= names
+    first = TRANSFER[domain][0].removeprefix("room-")
+    assert {f"{domain}-transfer{size}-{first}" for size in ("", "-quick")} <= names
 
 
 def test_tasks_that_begin_with_another_agent_name_one_that_learnt_to():
@@ -172,9 +180,7 @@ def test_tasks_that_begin_with_another_agent_name_one_that_learnt_to():
             assert bool(task.after) == bool(found.get("pre_rollout")), path.stem
             if task.after:
                 source = Path(found["pre_rollout"]).name.removesuffix("-s0")
-                assert (
-                    task.after in yaml.safe_load((PARAMS / f"{source}.yaml").read_text())["tasks"]
-                )
+                assert task.after in catalogue.read(source, PARAMS)["tasks"]
 
 
 @pytest.mark.parametrize("domain", ["cheetah", "walker"])
@@ -185,7 +191,7 @@ def test_a_few_shots_have_a_file(domain, size):
 
 @pytest.mark.parametrize("name", ["drago-cheetah", "drago-walker"])
 def test_the_plain_name_of_a_body_is_the_published_setting(name):
-    found = params.read(name, PARAMS)
+    found = catalogue.read(name, PARAMS)
     assert found["preset"] == f"{name.removeprefix('drago-')}-full" and found["method"] == "drago"
 
 
@@ -194,8 +200,8 @@ def test_the_plain_name_of_a_body_is_the_published_setting(name):
     ["drago-grid-quick", "dreamer-minigrid3-quick", "continual-dreamer-minigrid3-quick"],
 )
 def test_several_seeds_have_a_file_that_differs_from_that_of_one_in_the_seeds_alone(name):
-    found = params.read(f"{name}-seeds", PARAMS)
-    one = params.read(name, PARAMS)
+    found = catalogue.read(f"{name}-seeds", PARAMS)
+    one = catalogue.read(name, PARAMS)
     assert [config.seed for config in run_config.resolve_seeds(found)] == [0, 1, 2]
     assert run_config.resolve_seeds(found)[0] == run_config.resolve(one)
 

@@ -6,10 +6,10 @@ import re
 import jupytext
 import pytest
 
-from lib.workbook import book
+from lib.experiments import notebooks
 from tests.notebooks.test_runs import printed
 
-CHAPTER = book.NOTEBOOKS / "05_replay_and_forgetting.py"
+CHAPTER = notebooks.NOTEBOOKS / "05_replay_and_forgetting.py"
 TASKS = ["doorkey-5x5", "lavagap-s5", "empty-random-5x5"]
 # Returns after each task (rows) on each task: the first one is lost by half, or kept.
 MATRICES = {
@@ -42,7 +42,7 @@ def comparison(seeds: int = 3, monitored: bool = True) -> dict:
 
 def cells_that_read(path, folder):
     """The chapter without its training: the cells about whole agents, and what they need."""
-    node = book.read(CHAPTER)
+    node = notebooks.read(CHAPTER)
     code = [cell for cell in node.cells if cell.cell_type == "code"]
     imports, whole = code[1].source.split("SMALLER")[0], []
     for cell in code:
@@ -54,16 +54,16 @@ def cells_that_read(path, folder):
     node.cells = [whole[0], code[1], *whole[1:]]
     short = folder / "short.py"
     jupytext.write(node, short, fmt="py:percent")
-    return printed(book.run({"published": str(path)}, folder / "short.ipynb", short))
+    return printed(notebooks.run({"published": str(path)}, folder / "short.ipynb", short))
 
 
 def test_the_chapter_runs_with_a_small_budget_and_says_what_is_missing(tmp_path):
     given = {"env_steps_per_task": 200, "updates_per_task": 12, "published": str(tmp_path / "no")}
-    text = printed(book.run(given, tmp_path / "05.ipynb", CHAPTER))
+    text = printed(notebooks.run(given, tmp_path / "05.ipynb", CHAPTER))
     assert "leaving: not attempted" in text and "recent_position: not attempted" in text
     assert "as predicted." in text  # the counted shares, whatever the budget
     assert "fifo: holds 0% of task A after task B" in text
-    assert "python -m lib run params/dreamer-minigrid3-quick-seeds.yaml" in text
+    assert "python -m lib run dreamer-minigrid3-quick-seeds" in text
     assert "python -m lib compare" in text
 
 

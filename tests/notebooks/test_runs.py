@@ -8,9 +8,8 @@ import pytest
 
 from lib.analysis import results
 from lib.core import config
-from lib.experiments import params, run_config
+from lib.experiments import notebooks, params, run_config
 from lib.runner import training
-from lib.workbook import book
 from tests.test_readme import fields
 from tests.tiny import SETTINGS, control
 
@@ -38,7 +37,7 @@ def outputs(tmp_path_factory):
             "overrides": SETTINGS,
             "out_dir": str(out),
         }
-        book.run(params, out / "run.ipynb")
+        notebooks.run(params, out / "run.ipynb")
     return folder
 
 
@@ -75,7 +74,7 @@ def test_run_draws_several_seeds_and_says_whose_figure_is_one_runs(outputs, tmp_
         "out_dir": str(tmp_path / "mine"),
     }
     before = (tmp_path / "mine-s0" / "metrics.jsonl").stat().st_mtime_ns
-    text = printed(book.run(params, tmp_path / "mine" / "run.ipynb"))
+    text = printed(notebooks.run(params, tmp_path / "mine" / "run.ipynb"))
     assert (tmp_path / "mine-s0" / "metrics.jsonl").stat().st_mtime_ns == before
     assert "| seeds | 0, 1, 2 |" in text and "| runs | mine-s0, mine-s1, mine-s2 |" in text
     for seed in range(3):
@@ -88,7 +87,7 @@ def test_run_draws_several_seeds_and_says_whose_figure_is_one_runs(outputs, tmp_
 
 
 def test_run_says_what_a_method_does_not_have(outputs):
-    text = printed(book.read(outputs / "tdmpc" / "run.ipynb"))
+    text = printed(notebooks.read(outputs / "tdmpc" / "run.ipynb"))
     assert "has no generator" in text and "There was no reviewer" in text
     assert not (outputs / "tdmpc" / "figures" / "dream_coverage.png").exists()
 
@@ -102,14 +101,16 @@ def test_a_finished_run_is_redrawn_without_training(outputs, tmp_path):
         "overrides": SETTINGS,
         "out_dir": str(outputs / "tdmpc"),
     }
-    book.run(params, tmp_path / "again.ipynb")
+    notebooks.run(params, tmp_path / "again.ipynb")
     assert (outputs / "tdmpc" / "metrics.jsonl").stat().st_mtime_ns == before
 
 
 def test_compare_draws_every_finished_run_below_outputs(outputs, tmp_path):
     (tmp_path / "outputs").symlink_to(outputs)
     params = {"out_dir": str(tmp_path / "compare")}
-    text = printed(book.run(params, tmp_path / "compare.ipynb", book.COMPARE, cwd=tmp_path))
+    text = printed(
+        notebooks.run(params, tmp_path / "compare.ipynb", notebooks.COMPARE, cwd=tmp_path)
+    )
     assert "| drago | 1 | 0 |" in text and "| tdmpc | 1 | 0 |" in text
     assert "1 seed, no interval" in text and "seeds each are needed" in text
     figures = {path.name for path in (tmp_path / "compare").glob("*.png")}
@@ -118,13 +119,13 @@ def test_compare_draws_every_finished_run_below_outputs(outputs, tmp_path):
 
 def test_compare_without_a_run_says_what_to_do(tmp_path):
     params = {"out_dir": str(tmp_path / "compare")}
-    node = book.run(params, tmp_path / "compare.ipynb", book.COMPARE, cwd=tmp_path)
+    node = notebooks.run(params, tmp_path / "compare.ipynb", notebooks.COMPARE, cwd=tmp_path)
     assert "There is no finished run yet. Start one with" in printed(node)
 
 
 def test_compare_works_with_a_single_run(outputs, tmp_path):
     params = {"runs": [str(outputs / "drago")], "out_dir": str(tmp_path)}
-    node = book.run(params, tmp_path / "compare.ipynb", book.COMPARE)
+    node = notebooks.run(params, tmp_path / "compare.ipynb", notebooks.COMPARE)
     assert "nothing to compare it with" in printed(node)
 
 
@@ -151,7 +152,7 @@ def test_transfer_shows_what_came_of_every_start(cheetahs, tmp_path):
         "device": "cpu",
         "out_dir": str(tmp_path / "out"),
     }
-    text = printed(book.run(given, tmp_path / "out" / "transfer.ipynb", book.TRANSFER))
+    text = printed(notebooks.run(given, tmp_path / "out" / "transfer.ipynb", notebooks.TRANSFER))
     for trial in ("1 of 6: cheetah-jump2run, scratch", "6 of 6: cheetah-jump-and-run, drago"):
         assert f"{trial}, seed 0: final return" in text
     assert "def reset(self, n: int" in text and "unexplained share" in text
@@ -169,6 +170,6 @@ def test_transfer_shows_what_came_of_every_start(cheetahs, tmp_path):
 
 def test_start_here_runs_with_a_small_budget(tmp_path):
     params = {"env_steps_per_task": 160, "out_dir": str(tmp_path)}
-    node = book.run(params, tmp_path / "00.ipynb", book.NOTEBOOKS / "00_start_here.py")
+    node = notebooks.run(params, tmp_path / "00.ipynb", notebooks.NOTEBOOKS / "00_start_here.py")
     assert "not attempted" in printed(node)
     assert results.load_run(tmp_path / "tdmpc-s1").tasks == ("room-1", "room-2")

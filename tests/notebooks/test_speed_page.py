@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lib.workbook import book
+from lib.experiments import notebooks
 from tests.analysis.test_bench import TOLD, row
 from tests.notebooks.test_runs import printed
 
@@ -29,7 +29,7 @@ def drawn(folder, text):
     path = folder / "mine.json"
     path.write_text(text)
     params = {"file": str(path), "out_dir": str(folder / "figures")}
-    node = book.run(params, folder / "speed.ipynb", book.SPEED)
+    node = notebooks.run(params, folder / "speed.ipynb", notebooks.SPEED)
     return printed(node), {path.stem for path in (folder / "figures").rglob("*.png")}
 
 

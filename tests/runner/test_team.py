@@ -15,7 +15,6 @@ import pytest
 import torch
 import yaml
 
-from lib.algos import registry
 from lib.algos.tdmpc import agent as tdmpc_agent
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
@@ -65,7 +64,7 @@ class Looping:
 
 @pytest.fixture
 def looping(monkeypatch) -> None:
-    monkeypatch.setattr(registry, "team", Looping)
+    monkeypatch.setattr(seed_batch.SeedBatch, "of", Looping)
 
 
 def train(cfgs: list[TdmpcRun], out: Path, **kwargs) -> list[Path]:

@@ -16,12 +16,11 @@ import pytest
 import torch
 import yaml
 
-from lib.algos import registry
 from lib.algos.tdmpc import agent
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
-from lib.engine import seed_batch
+from lib.engine import machine, seed_batch
 from lib.runner import checkpoint, run_folder, training
 from lib.runner.record import describe, read_metrics
 from tests import killing
@@ -151,7 +150,7 @@ def test_the_best_checkpoint_has_the_highest_score(done):
 def test_a_complete_run_is_not_trained_again(done, cfg, monkeypatch):
     before = {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.name != ".lock"}
     monkeypatch.setattr(training, "Run", lambda *a: pytest.fail("trained again"))
-    monkeypatch.setattr(registry, "choose_device", lambda name: pytest.fail("may not be here"))
+    monkeypatch.setattr(machine, "choose_device", lambda name: pytest.fail("may not be here"))
     assert train(cfg, done) == done / "summary.json"
     assert before == {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.name != ".lock"}
 

@@ -66,7 +66,7 @@ def test_imagination_starts_again_from_the_truth(grid):
     draws, poses = generator(0, "rollout"), []
     world = who.domain.make(who.task)
     played = play(who.agent, world, 1, draws, explore=False, act_generator=draws, poses=poses)
-    step = who.agent.world(torch.Generator()).predict(played.obs[0, :-1], played.action[0])
+    step = who.agent.capabilities().predict(played.obs[0, :-1], played.action[0])
     wanted = (step - played.obs[0, 1:]).square().mean(-1).numpy()
     np.testing.assert_allclose(series(view)[ERROR][1:], wanted, rtol=1e-4, atol=1e-6)
 

@@ -8,6 +8,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from lib.core.errors import UserError
 from lib.core.paths import ROOT
+from lib.experiments import notebooks
 from lib.workbook import book
 
 PARAMETERS = """\
@@ -63,7 +64,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def test_parameters_are_read_with_their_types(folder):
-    assert book.parameters(folder / "01_chapter.py") == {
+    assert notebooks.parameters(folder / "01_chapter.py") == {
         "seed": "int",
         "rate": "float",
         "fast": "bool",
@@ -89,12 +90,12 @@ def test_parameters_are_read_with_their_types(folder):
 )
 def test_a_wrong_parameter_is_refused_before_anything_runs(folder, given, message):
     with pytest.raises(UserError, match=message):
-        book.run(given, folder / "out.ipynb", folder / "01_chapter.py")
+        notebooks.run(given, folder / "out.ipynb", folder / "01_chapter.py")
     assert not (folder / "out.ipynb").exists()
 
 
 def test_fitting_parameters_pass():
-    book.check_parameters(
+    notebooks.check_parameters(
         {"a": 1, "b": 1, "c": [1], "d": object(), "e": "x"},
         {"a": "int", "b": "float", "c": "list[int]", "d": "", "e": "str"},
     )
@@ -109,7 +110,7 @@ def test_the_kernel_is_this_interpreter_in_the_root_whatever_is_registered(folde
     monkeypatch.chdir(folder)
     source = folder / "where.py"
     source.write_text(PARAMETERS + "\n# %%\nimport os, sys\nprint([sys.executable, os.getcwd()])\n")
-    node = book.run({"tasks": [{"a": [1]}]}, "deep/er/{out}.ipynb", source)
+    node = notebooks.run({"tasks": [{"a": [1]}]}, "deep/er/{out}.ipynb", source)
     import sys
 
     assert node.cells[-1].outputs[0].text == f"{[sys.executable, str(ROOT)]}\n"
@@ -121,14 +122,14 @@ def test_a_failed_run_leaves_the_marked_notebook(folder):
     source = folder / "01_chapter.py"
     edit(source, "seed + 1", "seed / 0")
     with pytest.raises(PapermillExecutionError) as caught:
-        book.run({}, folder / "out.ipynb", source)
+        notebooks.run({}, folder / "out.ipynb", source)
     assert caught.value.ename == "ZeroDivisionError"
     assert "papermill-error-cell" in (folder / "out.ipynb").read_text()
 
 
 def test_a_missing_notebook_is_guessed(folder):
     with pytest.raises(UserError, match=r"unknown notebook '01_chapte.py'.*did you mean"):
-        book.run({}, folder / "out.ipynb", folder / "01_chapte.py")
+        notebooks.run({}, folder / "out.ipynb", folder / "01_chapte.py")
 
 
 # Building ------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def test_missing_halves_and_wrong_outputs_show_in_the_check(folder):
     node.cells[2].execution_count = 1
     node.cells[2].outputs = [nbformat.v4.new_output("error", ename="E", evalue="", traceback=[])]
     nbformat.write(node, folder / "20_run.ipynb")
-    nbformat.write(book.tidy(book.read(folder / "20_run.py")), folder / "01_chapter.ipynb")
+    nbformat.write(book.tidy(notebooks.read(folder / "20_run.py")), folder / "01_chapter.ipynb")
     problems = "\n".join(book.check(folder=folder))
     assert "20_run.ipynb: cell 3 holds an error" in problems
     assert "20_run.ipynb: cell 3 is executed" in problems

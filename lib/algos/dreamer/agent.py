@@ -29,8 +29,9 @@ from lib.algos.dreamer.computation import Computation
 from lib.algos.dreamer.learning import uncertainty
 from lib.algos.dreamer.parts import Parts
 from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.transfer import WarmStart
 from lib.algos.dreamer.visits import CELLS, visit_bonus
-from lib.core.errors import NonFiniteError, UserError
+from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams, generator
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.engine.optim import FlatAdam
@@ -222,24 +223,13 @@ class DreamerAgent(Batched):
 
     def capabilities(self) -> Capabilities:
         """One policy acts in all tasks, and nothing predicts from an observation alone."""
-        return Capabilities()
+        return Capabilities(transfer=WarmStart(self))
 
     def module(self, name: str) -> nn.Module:
         """A copy of one of its networks as it is now: model, actor, critic, ..."""
         module = self.parts.empty(name, self.device)
         module.load_state_dict(self.parts.flats[name].views(self.trained[name].row))
         return module.requires_grad_(False)
-
-    def world(self, generator: torch.Generator) -> None:
-        """Nothing that goes from one observation to the next: the state says more than they do."""
-        return None
-
-    def skill(self) -> dict[str, Any]:
-        """Nothing: one policy acts in all tasks."""
-        return {}
-
-    def load_heads(self, state: dict[str, Any]) -> None:
-        """Nothing, see `skill`."""
 
     # --- saving --------------------------------------------------------------------------
 
@@ -297,25 +287,12 @@ class DreamerAgent(Batched):
         for name, tensors in named.items():
             self.trained[name].row.copy_(self.parts.flats[name].row(tensors))
 
-    def template(self, with_heads: bool) -> dict[str, Any]:
-        """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""
-        state = self.state_dict(with_replay=False)
-        return state if with_heads else {"world_model": state["world_model"]}
-
-    def check_source(self, theirs: Any, path: Any) -> None:
-        """Raises UserError where another run is no Dreamer's."""
-        if theirs.family != self.cfg.family:
-            raise UserError(
-                f"'{path}' holds a {theirs.family} agent, and this run is a Dreamer's; name a run "
-                "of a Dreamer"
-            )
-
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes another run's world model; everything else stays fresh."""
         self._load_rows(state)
 
-    def load_agents(self, state: dict[str, Any]) -> None:
-        """Takes the actors and critics of another run."""
-        self._load_rows(state["learner"])
+    def load_behaviour(self, named: dict[str, dict[str, Tensor]]) -> None:
+        """Takes the actors and critics of another run; slow critics start as copies."""
+        self._load_rows(named)
         for name, row in self.slow.items():
             row.copy_(self.trained[name].row)

@@ -80,6 +80,11 @@ def build(run: DreamerRun, domain: Domain, streams: Streams, device: torch.devic
     return DreamerAgent(run, domain.obs_space, domain.actions, streams, device)
 
 
+def for_acting(run: DreamerRun) -> DreamerRun:
+    """The run with a replay of one episode."""
+    return config.merge(run, {"replay": {"capacity": run.env.episode_length}})
+
+
 FAMILY = Family(
     config=DreamerRun,
     presets=PRESETS,
@@ -89,4 +94,5 @@ FAMILY = Family(
     check=check,
     cut=cut,
     build=build,
+    for_acting=for_acting,
 )

@@ -1,4 +1,4 @@
-"""DRAGO, and every method compared with it: one agent, switched by `MethodConfig`.
+"""DRAGO, and every method compared with it: one agent and a list of protections.
 
 Where we differ from the published code:
 
@@ -17,9 +17,9 @@ Shapes: E environments, T steps an episode, H window, B windows, L observation, 
 """
 
 import copy
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +30,11 @@ from lib.algos.tdmpc import counts, precision, update
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.computation import Computation
 from lib.algos.tdmpc.model import Dynamics, Heads
-from lib.algos.tdmpc.retention import Retention
+from lib.algos.tdmpc.protections import build
+from lib.algos.tdmpc.protections.api import Context, Protection
 from lib.algos.tdmpc.settings import TdmpcRun
-from lib.core.errors import NonFiniteError, UserError
+from lib.algos.tdmpc.transfer import TaskHeads, WarmStart
+from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams
 from lib.core.spaces import ActionSpace
 from lib.engine.optim import Adam
@@ -42,16 +44,8 @@ from lib.envs.api import Domain
 from lib.replay.buffer import EpisodeBuffer, Episodes
 
 
-class World(NamedTuple):
-    """What an audit may ask an agent: the model, its dreams, the reviewer's reward."""
-
-    predict: Callable[[Tensor, Tensor], Tensor]
-    sample: Callable[[int], Tensor] | None
-    intrinsic: Callable[[Tensor, Tensor, Tensor], Tensor] | None
-
-
 def _short(name: str) -> str:
-    """A running_means's group and quantity as one logged part: `learner_update/reward` is the learner's."""
+    """Shortens a logged group: `learner_update/reward` is `learner/reward`."""
     return name.replace("_update", "").replace("_episode", "")
 
 
@@ -89,7 +83,11 @@ class ContinualAgent(Batched):
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
         self.dynamics = self._new_dynamics()
-        self.retention = Retention(cfg, obs_dim, actions.size, streams, device)
+        self.old_dynamics: Dynamics | None = None  # as the last boundary froze them
+        context = Context(obs_dim, actions.size, cfg.vae, streams, device)
+        self.known = build(cfg.protections, context)
+        self.protections: list[Protection] = [p for p in self.known if p.on]
+        self.reviewer: Actor | None = None  # of the current task, see `reviews`
         self.inherits = False  # whether the dynamics come from earlier tasks
 
     # --- tasks ---------------------------------------------------------------------------
@@ -98,14 +96,17 @@ class ContinualAgent(Batched):
         """Crosses a task boundary: freezes what is old, recreates what belongs to one task."""
         cfg = self.cfg.method
         if self.task >= 0:
-            self.retention.remember(self.dynamics, self.learner.buffer.transitions())
+            for p in self.protections:
+                p.end_task(self.dynamics, self.learner.buffer.transitions())
             self.inherits = True
         if self.inherits and cfg.carry == "nothing":
             self.dynamics, self.inherits = self._new_dynamics(), False
         if self.inherits:
-            self.retention.freeze(self.dynamics)
+            self.old_dynamics = self.dynamics.frozen()
             self.threshold = self.next_threshold.clone()
             self.next_threshold = self.threshold.clone()
+        for p in self.protections:
+            p.begin_task(self.inherits)
         self._open_task(index)
 
     def _open_task(self, index: int) -> None:
@@ -116,7 +117,6 @@ class ContinualAgent(Batched):
         horizons = cfg.planner.horizon
         self.horizon = horizons[min(index, len(horizons) - 1)]
         self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
-        self.retention.open_task()
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
 
@@ -180,7 +180,7 @@ class ContinualAgent(Batched):
     def _review_parts(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
         return update.review_parts(
             self.dynamics,
-            self.retention.old_dynamics,
+            self.old_dynamics,
             obs,
             action,
             next_obs,
@@ -200,7 +200,8 @@ class ContinualAgent(Batched):
         cfg = self.cfg
         done = min(1.0, self.steps / cfg.decisions_per_task)
         scale = 1.0 - (1.0 - cfg.learning.lr_end) * done
-        self.retention.vae_adam.set_lr(scale * cfg.vae.lr)
+        for p in self.protections:
+            p.set_lr(scale)
         self.dynamics_adam.set_lr(scale * cfg.learning.lr)
         for actor in (self.learner, self.reviewer) if self.reviewer else (self.learner,):
             actor.heads_adam.set_lr(scale * cfg.learning.lr)
@@ -237,54 +238,56 @@ class ContinualAgent(Batched):
                 "lower learning.lr (resuming would break at the same place)"
             )
 
-    def world(self, generator: torch.Generator) -> World:
-        """What an audit looks at; its randomness comes from the given generator."""
-        dreams = self.cfg.method.train_vae != "never"
-        return World(
-            torch.no_grad()(self.dynamics.__call__),
-            (lambda n: self.retention.vae.sample(n, generator)) if dreams else None,
-            self._review if self.reviewer else None,
-        )
-
     def capabilities(self) -> Capabilities:
-        """One-step predictions, and what its method adds: a generator, a reviewer's reward."""
-        dreams = self.cfg.method.train_vae != "never"
+        """Predictions, and what its method adds: a generator, a reviewer's reward."""
+        generators = [p.generate for p in self.protections if p.generate]
         return Capabilities(
             predict=torch.no_grad()(self.dynamics.__call__),
-            generate=self.retention.vae.sample if dreams else None,
+            imagine=self._imagine,
+            generate=generators[0] if generators else None,
             review=self._review if self.reviewer else None,
+            heads=TaskHeads(self),
+            transfer=WarmStart(self),
         )
+
+    @torch.no_grad()
+    def _imagine(
+        self, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
+    ) -> Tensor:
+        """Goes on from the last of the observations seen with the episode's actions, open loop."""
+        imagined = self.dynamics.unroll(obs[seen - 1], action[seen - 1 :])
+        return torch.cat((obs[:seen], imagined[1:]))
 
     def audit(
         self, domain: Domain, memory: Any, generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What the world finds out about the world model: flat metrics, and arrays."""
-        return domain.audit(memory, *self.world(generator))
-
-    def skill(self) -> dict[str, Any]:
-        """What it takes to act today's task again later, for `load_heads`."""
-        return self.heads_copy().state_dict()
-
-    def heads_copy(self) -> Heads:
-        """The learner's heads as they are now, to act this task again later."""
-        return self.load_heads(self.learner.heads.state_dict())
-
-    def load_heads(self, state: dict[str, Any]) -> Heads:
-        """Heads from a state that `heads_copy().state_dict()` gave."""
-        heads = self._new_heads(torch.Generator()).requires_grad_(False)
-        heads.load_state_dict(state)
-        return heads
+        can = self.capabilities()
+        sample = can.generate and functools.partial(can.generate, generator=generator)
+        return domain.audit(memory, can.predict, sample, can.review)
 
     # --- saving --------------------------------------------------------------------------
+
+    def world_model(self) -> dict[str, Any]:
+        """What goes with the dynamics into other runs: the parts' tensors by name."""
+        trained = {n: own.network for p in self.known for n, own in p.trained.items()}
+        parts = {"dynamics": self.dynamics, **trained}
+        state = {name: module.state_dict() for name, module in parts.items()}
+        return state | {"threshold": self.next_threshold}
+
+    def load_world_model(self, state: dict[str, Any]) -> None:
+        """Takes dynamics, protections' networks and threshold of another run; the rest stays."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        for p in self.known:
+            for name, own in p.trained.items():
+                own.network.load_state_dict(state[name])
+        self.next_threshold.copy_(state["threshold"])
+        self.inherits = True
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
         """Everything; without replay, what transfer and acting need."""
         state = {
-            "world_model": {
-                "dynamics": self.dynamics.state_dict(),
-                "vae": self.retention.vae.state_dict(),
-                "threshold": self.next_threshold,
-            },
+            "world_model": self.world_model(),
             "learner": self.learner.state_dict(with_replay),
             "reviewer": self.reviewer.state_dict(with_replay) if self.reviewer else None,
         }
@@ -297,7 +300,8 @@ class ContinualAgent(Batched):
                 "inherits": self.inherits,
                 "threshold": self.threshold,
                 "dynamics_optimizer": self.dynamics_adam.state_dict(),
-                "retention": self.retention.state_dict(),
+                "old_dynamics": self.old_dynamics.state_dict() if self.old_dynamics else None,
+                "protections": {p.name: p.state_dict() for p in self.protections},
                 "running_means": self.running_means.state_dict(),
             }
         return state
@@ -308,7 +312,11 @@ class ContinualAgent(Batched):
         self._open_task(state["task"])
         self.load_world_model(state["world_model"])
         self.inherits = state["inherits"]
-        self.retention.load_state_dict(state["retention"], self.dynamics)
+        if state["old_dynamics"] is not None:
+            self.old_dynamics = self.dynamics.frozen()
+            self.old_dynamics.load_state_dict(state["old_dynamics"])
+        for p in self.protections:
+            p.load_state_dict(state["protections"][p.name])
         self.threshold.copy_(state["threshold"])
         self.steps, self.updates, self.updates_due = (
             state["steps"],
@@ -322,39 +330,6 @@ class ContinualAgent(Batched):
         self.running_means.load_state_dict(state["running_means"], self.device)
         self.tensor_version += 1
 
-    def load_world_model(self, state: dict[str, Any]) -> None:
-        """Takes dynamics, generator and threshold from another run; the rest stays fresh."""
-        self.dynamics.load_state_dict(state["dynamics"])
-        self.retention.vae.load_state_dict(state["vae"])
-        self.next_threshold.copy_(state["threshold"])
-        self.inherits = True
-
-    def check_source(self, theirs: TdmpcRun, path: Path) -> None:
-        """Raises UserError where another run's world model lacks what this method needs of it."""
-        if self.cfg.method.rehearse == "dreams" and theirs.method.train_vae == "never":
-            raise UserError(
-                f"method '{self.cfg.method_name}' rehearses dreams, but the generator in '{path}' "
-                f"was never trained (method '{theirs.method_name}'); load from a run "
-                "that trains one, such as drago, or use method 'tdmpc'"
-            )
-
-    def template(self, with_heads: bool) -> dict[str, Any]:
-        """What a checkpoint must hold to be loaded here: parts, their names, their tensors."""
-        world = {
-            "dynamics": self.dynamics.state_dict(),
-            "vae": self.retention.vae.state_dict(),
-            "threshold": self.threshold,
-        }
-        heads = {"learner": {"heads": self._new_heads(torch.Generator()).state_dict()}}
-        return {"world_model": world} | (heads if with_heads else {})
-
-    def load_agents(self, state: dict[str, Any]) -> None:
-        """Takes the heads of another run's agents; the reviewer falls back to the learner's."""
-        self.learner.load_state_dict({"heads": state["learner"]["heads"]})
-        if self.reviewer:
-            source = state["reviewer"] or state["learner"]
-            self.reviewer.load_state_dict({"heads": source["heads"]})
-
     # --- construction --------------------------------------------------------------------
 
     def actor(self, role: str) -> Actor:
@@ -362,13 +337,17 @@ class ContinualAgent(Batched):
         return self.reviewer if role == "reviewer" else self.learner
 
     def skeleton(self) -> dict[str, nn.Module]:
-        """The networks' architecture alone, on no device."""
-        modules = {
-            "dynamics": copy.deepcopy(self.dynamics),
-            "heads": self._new_heads(torch.Generator()),
-            "vae": copy.deepcopy(self.retention.vae),
+        """The networks' architecture alone, a protection's as `protection:network`."""
+        modules: dict[str, nn.Module] = {
+            "dynamics": self.dynamics,
+            "heads": self.new_heads(torch.Generator()),
         }
-        return {name: module.to("meta") for name, module in modules.items()}
+        if self.old_dynamics:
+            modules["old_dynamics"] = self.old_dynamics
+        for p in self.protections:
+            networks = {name: own.network for name, own in p.trained.items()} | p.frozen
+            modules |= {f"{p.name}:{name}": network for name, network in networks.items()}
+        return {name: copy.deepcopy(module).to("meta") for name, module in modules.items()}
 
     def _new_dynamics(self) -> Dynamics:
         model = self.cfg.model
@@ -381,7 +360,8 @@ class ContinualAgent(Batched):
             bounded=model.bounded,
         ).to(self.device)
 
-    def _new_heads(self, generator: torch.Generator) -> Heads:
+    def new_heads(self, generator: torch.Generator) -> Heads:
+        """Makes fresh heads whose first weights a random generator draws."""
         return Heads(
             self.obs_dim,
             self.actions.size,
@@ -408,4 +388,4 @@ class ContinualAgent(Batched):
             beta=learning.priority_beta,
             device=self.device,
         )
-        return Actor(self._new_heads(self.streams.init), buffer, learning, count)
+        return Actor(self.new_heads(self.streams.init), buffer, learning, count)

@@ -1,10 +1,12 @@
 """TD-MPC and DRAGO as a family: what `lib.algos.registry` knows of them."""
 
+from typing import Any
+
 import torch
 
-from lib.algos.api import Family
+from lib.algos.api import Family, TransferStudy
 from lib.algos.tdmpc.agent import ContinualAgent
-from lib.algos.tdmpc.presets import ABOUT, METHODS, PRESETS
+from lib.algos.tdmpc.presets import ABOUT, FEW_EPISODES, METHODS, PRESETS, TRANSFER
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
 from lib.core.errors import UserError
@@ -97,13 +99,36 @@ def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device)
     )
 
 
+def for_acting(run: TdmpcRun) -> TdmpcRun:
+    """The run with a replay of one episode."""
+    return config.merge(run, {"budget": {"env_steps_per_task": run.env.episode_length}})
+
+
+def networks(run: TdmpcRun) -> dict[str, Any]:
+    """The settings that fix the layout of dynamics and generator."""
+    sections = config.to_dict(run)
+    return {
+        "model": sections["model"],
+        "vae": {key: sections["vae"][key] for key in ("code", "width")},
+    }
+
+
 FAMILY = Family(
     config=TdmpcRun,
     presets=PRESETS,
-    methods={name: {"method": row} for name, row in METHODS.items()},
+    methods=METHODS,
     about=ABOUT,
     method="drago",
     check=check,
     cut=cut,
     build=build,
+    for_acting=for_acting,
+    transfer_study=TransferStudy(
+        tasks=TRANSFER,
+        learner="tdmpc",  # no reviewer, no rehearsal
+        scratch="scratch",
+        sources=("tdmpc", "drago"),
+        few_episodes=FEW_EPISODES,
+        networks=networks,
+    ),
 )

@@ -170,8 +170,9 @@ def resolve(entries: Iterable[str | Mapping | GymTask]) -> tuple[GymTask, ...]:
     """Task records in the order given.
 
     Args:
-        entries: ids that gymnasium knows ("CartPole-v1", or "module:Id-v0" to import a module
-            first), mappings with name, id and options (keywords of the environment), or records.
+        entries: ids that gymnasium knows ("CartPole-v1"), mappings with name, id and options
+            (keywords of the environment), or records. They may come from a file, so "module:Id-v0"
+            is refused, which would import that module.
 
     Raises:
         UserError: an unknown id or field, a name given twice, none.
@@ -198,17 +199,29 @@ def _record(entry: str | Mapping | GymTask) -> GymTask:
 
 
 def _check_known(env_id: str) -> None:
-    """Raises UserError unless gymnasium knows the id; imports its module if it names one."""
+    """Raises UserError unless gymnasium knows the id; nothing is imported for it."""
+    module, _, name = env_id.rpartition(":")
+    if module:
+        raise UserError(
+            f"environment {env_id!r} names a module, which no file may have imported; say "
+            f"'--import {module}' on the command line, and call the environment {name!r}"
+        )
+    try:
+        gymnasium.spec(name)
+    except gymnasium.error.Error as error:
+        hint = "gymnasium.pprint_registry() lists all; or import the package that registers it"
+        raise unknown("environment", env_id, gymnasium.registry, hint) from error
+
+
+def _imported(env_id: str) -> str:
+    """The id without the module that it names, which is imported: the caller's own wish."""
     module, _, name = env_id.rpartition(":")
     try:
         if module:
             importlib.import_module(module)
-        gymnasium.spec(name)
     except ImportError as error:
         raise UserError(f"environment {env_id!r} cannot be imported: {error}") from error
-    except gymnasium.error.Error as error:
-        hint = "gymnasium.pprint_registry() lists all; or import the package that registers it"
-        raise unknown("environment", env_id, gymnasium.registry, hint) from error
+    return name
 
 
 def recipe(task: GymTask, observation: str = "state", device: torch.device | str = "cpu") -> Recipe:
@@ -307,7 +320,7 @@ def _make(task: GymTask) -> gymnasium.Env:
 
 def _factory(world: Any) -> Factory:
     if isinstance(world, str):
-        return partial(_make, _record(world))
+        return partial(_make, _record(_imported(world)))
     if isinstance(world, gymnasium.Env):
         return _copies(world)
     if callable(world):

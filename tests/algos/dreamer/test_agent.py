@@ -211,7 +211,7 @@ def test_another_runs_world_model_is_taken_and_nothing_else():
     assert torch.equal(agent.trained["model"].row, source.trained["model"].row)
     for name in own.keys() - {"model"}:
         assert torch.equal(agent.trained[name].row, own[name])
-    agent.load_agents(source.state_dict(with_replay=False))
+    agent.capabilities().transfer.load_heads(source.state_dict(with_replay=False))
     for name in own.keys() - {"model"}:
         assert torch.equal(agent.trained[name].row, source.trained[name].row)
     for name, row in agent.slow.items():
@@ -223,7 +223,7 @@ def test_what_is_loaded_after_acting_is_what_acts():
     obs = invented(agent).obs[:, 0]
     agent.act(obs, None, explore=False, generator=torch.Generator())
     agent.load_world_model(source.state_dict(with_replay=False)["world_model"])
-    agent.load_agents(source.state_dict(with_replay=False))
+    agent.capabilities().transfer.load_heads(source.state_dict(with_replay=False))
     mine, theirs = (
         a.act(obs, None, explore=False, generator=torch.Generator()) for a in (agent, source)
     )
@@ -255,8 +255,8 @@ def test_a_quantity_that_is_no_number_is_named_with_its_update():
 
 
 def test_an_agent_of_another_family_is_no_source():
-    with pytest.raises(UserError, match="holds a tdmpc agent, and this run is a Dreamer's"):
-        new_agent(tiny()).check_source(tdmpc(), "there")
+    with pytest.raises(UserError, match="an agent of family 'tdmpc', and this run's is 'dreamer'"):
+        new_agent(tiny()).capabilities().transfer.check(tdmpc(), "there")
 
 
 # Reports -----------------------------------------------------------------------------------------

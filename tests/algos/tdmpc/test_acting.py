@@ -13,7 +13,7 @@ from lib.algos.tdmpc import planner
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.core.noise import NoiseBuffers
 from tests.envs.conftest import NoHostReads
-from tests.tiny import BOX, PICKS, continuous, in_task, invented, new_agent, tiny
+from tests.tiny import BOX, PICKS, continuous, in_task, invented, kept_heads, new_agent, tiny
 
 E = 5
 
@@ -135,7 +135,7 @@ def test_a_plan_over_fewer_steps_leaves_the_rest_of_its_memory_at_zero():
 def test_acting_with_given_generator_and_heads_leaves_the_agent_alone():
     agent = in_task(tiny())
     before = agent.streams.act.get_state()
-    other = agent.heads_copy()
+    other = kept_heads(agent)
     with torch.no_grad():
         other.reward_net[-1].bias.add_(5.0)
     draws = torch.Generator().manual_seed(0)
@@ -153,7 +153,7 @@ def test_given_heads_decide_the_action_and_the_agents_own_do_afterwards(monkeypa
         return original(dynamics, heads, *args, **kwargs)
 
     monkeypatch.setattr(planner, "trajectory_value", noted)
-    one, two = agent.heads_copy(), agent.heads_copy()
+    one, two = kept_heads(agent), kept_heads(agent)
     for bias, heads in ((5.0, one), (7.0, two)):
         with torch.no_grad():
             heads.reward_net[-1].bias.fill_(bias)
@@ -164,7 +164,7 @@ def test_given_heads_decide_the_action_and_the_agents_own_do_afterwards(monkeypa
 
 def test_given_heads_act_as_they_would_as_the_agents_own():
     agent = planning(discrete=False)
-    other = agent.heads_copy()
+    other = kept_heads(agent)
     with torch.no_grad():
         other.policy_net[-1].bias.add_(1.0)
     guest = acts_from(agent, heads=other)

@@ -30,7 +30,7 @@ from tests.oracle.ready import (
     states,
     with_seed,
 )
-from tests.tiny import changed
+from tests.tiny import changed, kept_heads
 
 EXACT = 1e-11  # double precision, sums in another order; measured 1e-14 or less
 SEEDS = (0, 1, 2)
@@ -77,11 +77,17 @@ def test_updates_of_every_method_equal_the_plain_ones(double, method, kind):
 
 
 VARIATIONS = {
-    "joint rehearsal": ("drago", {"rehearsal__combine": "joint", "rehearsal__weight": 0.7}),
-    "joint, bounded": ("drago", {"rehearsal__combine": "joint", "rehearsal__match": "bounded"}),
-    "separate, bounded": ("drago", {"rehearsal__match": "bounded"}),
-    "joint, stored": ("stored-replay", {"rehearsal__combine": "joint"}),
-    "rehearsal every third": ("drago", {"rehearsal__every": 3}),
+    "joint rehearsal": (
+        "drago",
+        {"protections__rehearsal__combine": "joint", "protections__rehearsal__weight": 0.7},
+    ),
+    "joint, bounded": (
+        "drago",
+        {"protections__rehearsal__combine": "joint", "protections__rehearsal__match": "bounded"},
+    ),
+    "separate, bounded": ("drago", {"protections__rehearsal__match": "bounded"}),
+    "joint, stored": ("stored-replay", {"protections__stored_replay__combine": "joint"}),
+    "rehearsal every third": ("drago", {"protections__rehearsal__every": 3}),
     "heads at the first step": ("drago", {"learning__first_step_heads": True}),
     "few reviewer rows": ("drago", {"reviewer__ratio": 0.2}),
     "some reviewer rows": ("drago", {"reviewer__ratio": 0.4}),
@@ -94,8 +100,8 @@ VARIATIONS = {
     "more windows than there are": ("drago", {"learning__capacity": 35, "learning__batch": 35}),
     "target every third": ("drago", {"learning__ema_every": 3, "learning__ema": 0.3}),
     "gradients clipped": ("drago", {"learning__grad_clip": 0.01}),
-    "curious reviewer": ("drago", {"method__curiosity": 0.8}),
-    "anchored reviewer": ("drago", {"method__ewc": 10.0}),
+    "curious reviewer": ("drago", {"protections__curiosity__weight": 0.8}),
+    "anchored reviewer": ("drago", {"protections__ewc__strength": 10.0}),
     "learning rate falls": ("drago", {"learning__lr_end": 0.2}),
     "uniform replay": ("tdmpc", {"learning__priority_alpha": 0.0}),
 }
@@ -202,7 +208,7 @@ def test_plans_equal_the_plain_ones(double, name, kind):
 def test_plans_with_other_heads_and_another_generator_equal_the_plain_ones(double, kind):
     told = []
     for agent in pair(settings("drago", kind)):
-        heads = agent.heads_copy()
+        heads = kept_heads(agent)
         agent.update(2)
         draws = torch.Generator().manual_seed(3)
         told.append(episode(agent, "learner", explore=False, generator=draws, heads=heads))
@@ -287,7 +293,7 @@ def test_a_team_acts_as_its_seeds_do_alone(double, role, kind):
 
 def test_a_team_acts_with_given_heads_and_generators_as_its_seeds_do(double):
     alone, team = alone_and_together(settings("drago", "continuous"))
-    heads = [agent.heads_copy() for agent in alone]
+    heads = [kept_heads(agent) for agent in alone]
     team.update(1)
     for agent in alone:
         agent.update(1)

@@ -20,7 +20,17 @@ from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core.noise import NoiseBuffers
 from lib.engine.seed_batch import SeedBatch
 from lib.runner import training
-from tests.tiny import BOX, changed, continuous, flat, in_task, invented, new_agent, tiny
+from tests.tiny import (
+    BOX,
+    changed,
+    continuous,
+    flat,
+    in_task,
+    invented,
+    kept_heads,
+    new_agent,
+    tiny,
+)
 
 DEVICE = "cuda"
 UPDATES = 10  # every variant is run plainly, recorded and replayed: ema_every is 2
@@ -170,7 +180,7 @@ def test_a_recorded_search_follows_what_changes_between_two_calls(box, numbers):
     like, acted = origin(cfg, box), []
     for settled in (cfg, eager):
         agent, memory, seen = started(settled, box, DEVICE, like), None, []
-        other = agent.heads_copy()
+        other = kept_heads(agent)
         with torch.no_grad():
             other.reward_net[-1].bias.add_(1.0)
             other.policy_net[-1].bias[0].add_(1.0)

@@ -17,7 +17,7 @@ WITHOUT_THE_EXTRA = """
 import sys
 sys.modules["mujoco"] = sys.modules["dm_control"] = None  # as if they were not installed
 from lib.envs.control import batch, bodies, domain, suite, tasks
-from lib.errors import UserError
+from lib.core.errors import UserError
 for call in (lambda: bodies.load("cheetah"), lambda: suite.load("cheetah-run")):
     try:
         call()

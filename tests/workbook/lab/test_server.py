@@ -68,7 +68,7 @@ def test_kernels_and_settings_of_the_workbook_come_first(monkeypatch):
     kernels, *others = found["JUPYTER_PATH"].split(os.pathsep)
     assert others == ["/of/the/reader"]
     assert (Path(kernels) / "kernels" / "python3" / "kernel.json").is_file()
-    assert found["JUPYTER_CONFIG_PATH"] == str(ROOT / "lib" / "lab")
+    assert found["JUPYTER_CONFIG_PATH"] == str(ROOT / "lib" / "workbook" / "lab")
 
 
 def test_nothing_is_looked_up_and_a_py_opens_as_a_notebook(monkeypatch):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from lib.core.errors import UserError
-from lib.workbook import book
+from lib.experiments import notebooks
 from lib.workbook.site.text import Renderer, code_block, markdown, plain_block, plain_text
 
 ROOT = Path("/workbook")
@@ -59,9 +59,11 @@ def test_a_formula_that_cannot_be_set_is_named(renderer, formula, reason):
         markdown(f"${formula}$", renderer)
 
 
-@pytest.mark.parametrize("path", sorted(book.NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(notebooks.NOTEBOOKS.glob("*.py")), ids=lambda path: path.stem
+)
 def test_every_formula_of_the_chapters_can_be_set(path, renderer):
-    for cell in book.read(path).cells:
+    for cell in notebooks.read(path).cells:
         if cell.cell_type == "markdown":
             made = re.sub(r"<pre>.*?</pre>|<code>.*?</code>", "", markdown(cell.source, renderer))
             assert "$" not in made and "<merror" not in made and "\\" not in plain_text(made)

@@ -1,0 +1,44 @@
+"""How a Dreamer starts from another run's world model, actors and critics."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.core.config import RunConfig
+from lib.core.errors import UserError
+
+if TYPE_CHECKING:
+    from lib.algos.dreamer.agent import DreamerAgent
+
+
+class WarmStart:
+    """Starts an agent from another run's parts: a `lib.algos.api.Transfer`."""
+
+    def __init__(self, agent: "DreamerAgent"):
+        self.agent = agent
+
+    def template(self, with_heads: bool) -> dict[str, Any]:
+        """Returns what a checkpoint must hold to be loaded here: parts, names, tensors."""
+        state = self.agent.state_dict(with_replay=False)
+        return state if with_heads else {"world_model": state["world_model"]}
+
+    def check(self, theirs: RunConfig, path: Path) -> None:
+        """Raises UserError where another run is of another family."""
+        mine = self.agent.cfg.family
+        if theirs.family != mine:
+            raise UserError(
+                f"'{path}' holds an agent of family '{theirs.family}', and this run's is "
+                f"'{mine}'; name a run of the same family"
+            )
+
+    def load_world_model(self, parts: dict[str, Any]) -> None:
+        """Takes another run's world model; everything else stays fresh."""
+        self.agent.load_world_model(parts)
+
+    def load_heads(self, state: dict[str, Any]) -> None:
+        """Takes the actors and critics of another run."""
+        self.agent.load_behaviour(state["learner"])
+
+    def finish_schedules(self) -> None:
+        """Ends the random actions of the prefill, Dreamer's one schedule."""
+        agent = self.agent
+        agent.total_env_steps = max(agent.total_env_steps, agent.cfg.update.prefill)

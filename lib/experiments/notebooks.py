@@ -1,0 +1,113 @@
+"""Executes notebooks with parameters, and checks those against what a notebook declares."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lib.core.errors import UserError, unknown
+from lib.core.paths import NOTEBOOKS, ROOT
+from lib.core.plain import check_plain
+
+if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
+    from nbformat import NotebookNode
+
+RUN = NOTEBOOKS / "20_run.py"
+COMPARE = NOTEBOOKS / "21_compare.py"
+SPEED = NOTEBOOKS / "22_speed.py"
+TRANSFER = NOTEBOOKS / "10_transfer.py"
+KERNEL = "python3"
+KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
+TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
+
+
+def run(
+    params: Mapping[str, Any],
+    out_path: str | Path,
+    notebook: str | Path = RUN,
+    *,
+    cwd: str | Path = ROOT,
+    autosave_seconds: int = 30,
+) -> "NotebookNode":
+    """Executes a notebook with parameters, in a kernel of this very interpreter.
+
+    Args:
+        params: values for names of the cell tagged `parameters`.
+        out_path: where the executed .ipynb goes; saved after every cell and every
+            `autosave_seconds` within one.
+        notebook: a percent .py or an .ipynb.
+        cwd: the kernel's working directory.
+
+    Returns:
+        The executed notebook.
+
+    Raises:
+        UserError: unknown parameter or wrong type, before anything is executed.
+        papermill.PapermillExecutionError: a cell failed; the marked notebook lies at `out_path`.
+    """
+    import papermill
+
+    from lib.core.kernel import logging_to
+
+    node = read(notebook)
+    check_parameters(params, parameters(node), Path(notebook).name)
+    Path(out_path).parent.mkdir(parents=True, exist_ok=True)
+    return papermill.execute_notebook(
+        node,
+        str(Path(out_path).resolve()).replace("{", "{{").replace("}", "}}"),
+        parameters=_with_lists(dict(params)),
+        cwd=str(cwd),
+        kernel_name=KERNEL,
+        kernel_manager_class=logging_to(Path(out_path).with_name(KERNEL_LOG)),
+        progress_bar=False,
+        autosave_cell_every=autosave_seconds,
+        coalesce_streams=True,
+    )
+
+
+def parameters(notebook: "NotebookNode | str | Path") -> dict[str, str]:
+    """Names and types of a notebook's parameters, "" where none is declared."""
+    import papermill
+
+    node = read(notebook) if isinstance(notebook, str | Path) else notebook
+    found = papermill.inspect_notebook(node).values()
+    return {item["name"]: item["inferred_type_name"].replace("None", "") for item in found}
+
+
+def check_parameters(
+    given: Mapping[str, Any], declared: Mapping[str, str], notebook: str = "the notebook"
+) -> None:
+    """Raises UserError for a name that is not declared or a value of another type."""
+    for name, value in given.items():
+        if name not in declared:
+            raise unknown("parameter", name, declared, f"they are set in {notebook}")
+        check_plain(value, f"parameter '{name}'")  # they become source text
+        wanted = TYPES.get(declared[name].split("[")[0])
+        fits = isinstance(value, (int, float) if wanted is float else wanted or object)
+        if not fits or (isinstance(value, bool) and wanted in (int, float)):
+            note = " (YAML reads 1e-4 as text: write 1.0e-4)" if wanted is float else ""
+            raise UserError(
+                f"parameter '{name}': got {value!r} of type {type(value).__name__}, "
+                f"wanted {declared[name]}{note}"
+            )
+
+
+def _with_lists(value: Any) -> Any:
+    """The same with a list for every tuple, which papermill would write down as it is printed."""
+    if isinstance(value, Mapping):
+        return {key: _with_lists(item) for key, item in value.items()}
+    return [_with_lists(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def read(path: str | Path) -> "NotebookNode":
+    """A notebook from a percent .py or an .ipynb, with a Python kernel named in its metadata."""
+    import jupytext
+
+    path = Path(path)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        raise unknown("notebook", path.name, there, f"looked in {path.parent}")
+    node = jupytext.read(path)
+    node.metadata.setdefault("kernelspec", {}).update(
+        display_name="Python 3 (ipykernel)", language="python", name=KERNEL
+    )
+    return node
