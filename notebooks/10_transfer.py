@@ -67,7 +67,7 @@ from lib.core.plain import escape
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import folders, transfer
+from lib.experiments import summaries, transfer
 from lib.plotting import charts
 from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
@@ -248,7 +248,7 @@ transfer.run(study)
 # %%
 found = transfer_results.load(study)
 for trial in study.trials:
-    if not folders.is_finished(trial.folder):
+    if not summaries.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
 high = -(-len(found) // wide)

@@ -174,11 +174,12 @@ def merge(config: T, mapping: Mapping[str, Any], path: str = "") -> T:
 
 
 def layered(*layers: Sections) -> dict[str, Any]:
-    """Presets laid over each other, section by section; later ones win."""
+    """Presets laid over each other, section by section, however deep; later ones win."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+            under = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = layered(merged[key], value) if under else value
     return merged
 
 
