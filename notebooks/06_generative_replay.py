@@ -42,8 +42,8 @@ import torch
 from IPython.display import Markdown
 
 from lib import viewer
-from lib.algos.tdmpc import update
 from lib.algos.tdmpc.model import Dynamics
+from lib.algos.tdmpc.protections import rehearsal
 from lib.analysis import results
 from lib.analysis.measures import ACCURACY
 from lib.core import losses, metrics
@@ -168,7 +168,7 @@ def train_generator(vae, rows, before=None, updates=steps):
         if before is not None:
             pairs = torch.cat((pairs, dream(before, BATCH)))
         noise = torch.randn(len(pairs), CODE, generator=draws)
-        loss, _ = update.vae_loss(vae, pairs, noise, beta=BETA)
+        loss, _ = rehearsal.vae_loss(vae, pairs, noise, beta=BETA)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -202,7 +202,7 @@ print(
 #   dreams could be.
 
 # %%
-show(update.rehearsal_loss)
+show(rehearsal.rehearsal_loss)
 
 # %% [markdown]
 # ## Exercise 2: one rehearsal
@@ -217,8 +217,8 @@ def my_rehearsal_loss(dynamics, obs, action, target, match):
     return ...
 
 
-check(my_rehearsal_loss, update.rehearsal_loss)
-solution(update.rehearsal_loss)
+check(my_rehearsal_loss, rehearsal.rehearsal_loss)
+solution(rehearsal.rehearsal_loss)
 
 # %% [markdown]
 # ## Does it help?
@@ -252,7 +252,7 @@ def learn(dynamics, rows, rehearse=None, updates=steps, look=100):
         obs, action, after = batch_of(rows)
         descend((dynamics(obs, action) - after).square().mean())
         if rehearse:
-            descend(update.rehearsal_loss(dynamics, *rehearse(), "raw"))
+            descend(rehearsal.rehearsal_loss(dynamics, *rehearse(), "raw"))
     return np.array([*seen, known(dynamics)])
 
 

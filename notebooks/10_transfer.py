@@ -67,7 +67,7 @@ from lib.core.plain import escape
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import folders, transfer
+from lib.experiments import summaries, transfer
 from lib.plotting import charts
 from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
@@ -174,7 +174,7 @@ else:
     where = machine.choose_device(device)
     domain = worlds.build(led.config.env, led.config.tasks, where)
     actor = starting_points.first_actors(
-        led.parameters["pre_rollout"], domain.tasks, led.config, where
+        led.parameters["pre_rollout"], domain, led.config, where
     )[0]
     first_steps = led.config.budget.pre_rollout
     worlds_of = {
@@ -248,7 +248,7 @@ transfer.run(study)
 # %%
 found = transfer_results.load(study)
 for trial in study.trials:
-    if not folders.is_finished(trial.folder):
+    if not summaries.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
 high = -(-len(found) // wide)

@@ -81,7 +81,7 @@ spec = runs.prepare(given, Path("outputs"))
 config, folder = spec.configs[0], spec.out
 figures = folder / "figures"
 env, tdmpc = config.env, config.family == "tdmpc"
-rehearses = tdmpc and config.method.rehearse == "dreams"
+rehearses = tdmpc and config.protections.rehearsal.train != "never"
 reviews = tdmpc and config.method.review
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain

@@ -278,7 +278,7 @@ def test_another_run_in_the_folder_is_named_and_kept(tmp_path, outputs, capsys):
     before = sorted(out.rglob("*"))
     message = refusal(capsys, "run", params_file(tmp_path, name="mine", method="ewc"))
     assert "already holds a different run" in message
-    assert "method.ewc is 0.0 there, 10000.0 here" in message
+    assert "protections.ewc.strength is 0.0 there, 10000.0 here" in message
     assert "planner.samples is 32 there, 128 here" in message
     assert "'--out DIR'" in message and "'--fresh'" in message
     assert sorted(out.rglob("*")) == before
@@ -314,7 +314,7 @@ def test_resume_recovers_every_parameter_from_the_folder(outputs):
         "seed": 5,
         "env_steps_per_task": 1600,
         "tasks": ["room-2", {"name": "mine", "start": [1, 1], "goal": [2, 3]}],
-        "overrides": {"planner.samples": 64, "method.ewc": 2.0, "learning.lr": 1e-4},
+        "overrides": {"planner.samples": 64, "protections.ewc.strength": 2.0, "learning.lr": 1e-4},
     }
     out = made_run(outputs, **given)
     held = yaml.safe_load((out / "config.yaml").read_text())
@@ -322,7 +322,7 @@ def test_resume_recovers_every_parameter_from_the_folder(outputs):
     assert found["overrides"] == {
         "budget.env_steps_per_task": 1600,
         "planner.samples": 64,
-        "method.ewc": 2.0,
+        "protections.ewc.strength": 2.0,
         "learning.lr": 1e-4,
     }
     assert run_config.resolve(found) == run_config.resolve(run_config.PARAMETERS | given)

@@ -19,7 +19,7 @@ from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.metrics import Array
 from lib.core.plain import escape
-from lib.experiments import folders
+from lib.experiments import folders, summaries
 
 RECORDED = (
     "env_steps",
@@ -150,14 +150,14 @@ def load_run(folder: str | Path) -> Run:
             its summary is damaged.
     """
     folder = Path(folder)
-    return _to_run(folder, folders.finished(folder))
+    return _to_run(folder, summaries.finished(folder))
 
 
 def complete_runs(outputs: str | Path) -> tuple[list[Run], list[str]]:
     """Every finished run directly below `outputs`, and one line for each folder left out."""
     runs, left_out = [], []
     for folder in sorted(Path(outputs).iterdir()) if Path(outputs).is_dir() else []:
-        if not folder.is_dir() or not any((folder / mark).is_file() for mark in folders.MARKS):
+        if not folder.is_dir() or not any((folder / mark).is_file() for mark in summaries.MARKS):
             continue
         try:
             runs.append(load_run(folder))
