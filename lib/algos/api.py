@@ -116,7 +116,8 @@ class Capabilities:
 
     imagine: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
     """Open loop: an episode's obs (T+1, *shape), its action (T, A), how many records of it are
-    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined."""
+    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined. Images
+    are (T+1, 64, 64, 3) uint8, however they are stored."""
 
     value: Callable[[Tensor, Tensor, torch.Generator], Tensor] | None = None
     """A critic's expectation: an episode's obs (T+1, *shape) and action (T, A), and a random
