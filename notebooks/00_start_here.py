@@ -237,7 +237,8 @@ for method, settings in configs.items():
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
 for ax, task, best in zip(axes, runs["tdmpc"].tasks, runs["tdmpc"].optimum, strict=True):
     curves = {method: run.curves[task] for method, run in runs.items()}
-    charts.learning_curves(curves, best, title=task, ax=ax)
+    charts.learning_curves(curves, best, title=task, legend="", ax=ax)
+charts.legend_apart(axes[0], "figure")
 
 # %% [markdown]
 # ## Do they remember?

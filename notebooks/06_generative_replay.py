@@ -299,7 +299,7 @@ for ax, name in zip(axes, CONTINUAL, strict=False):
     ax.set_xlabel("updates; room 2 begins at the dotted line")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("right-cell accuracy")
-axes[1].legend(fontsize=9, frameon=False)
+charts.legend_apart(axes[0], "figure")
 rows = [[name, f"{path[0, 0]:.2f}", f"{path[-1, 0]:.2f}", f"{path[-1, 1]:.2f}"]
         for name, path in paths.items()]  # fmt: skip
 header = ["rehearses", "room 1, when it ended", "room 1, after room 2", "room 2"]
@@ -363,7 +363,7 @@ for ax, label in zip(axes, ("share of what was met that is dreamt", "accuracy"),
     ax.set_xticks(range(1, 5))
     ax.set_xlabel("rooms learnt")
     ax.set_ylabel(label)
-    ax.legend(fontsize=9, frameon=False)
+    charts.legend_apart(ax, "below")
     ax.spines[["top", "right"]].set_visible(False)
 kept = {name: metrics.since_own_end(values)[-1, :3] for name, values in accuracy.items()}
 rows = [[name, *(f"{share:.0%}" for share in shares)] for name, shares in kept.items()]

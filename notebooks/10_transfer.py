@@ -260,12 +260,11 @@ for ax, (task, groups) in zip(axes.flat, found.items(), strict=False):
     exact = groups[0].first.yardstick is measures.YARDSTICKS["exact"]
     best = float(groups[0].first.optimum[0]) if exact else None
     curves = {group.label: group.curve(task) for group in groups}
-    charts.learning_curves(curves, best, title=task, legend=False, ax=ax)
+    charts.learning_curves(curves, best, title=task, legend="", ax=ax)
     few = FEW_EPISODES * episode
     if few < budget:
         ax.axvline(few, color=charts.GREY, linestyle=":", label=f"{FEW_EPISODES} episodes")
-handles, labels = axes[0, 0].get_legend_handles_labels()
-figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+charts.legend_apart(axes[0, 0], "figure")
 charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %% [markdown]

@@ -67,11 +67,16 @@ class Run:
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
 
-    def series(self, name: str) -> tuple[Array, Array]:
-        """One logged metric: environment steps over the whole run, and values."""
+    def series(self, name: str, gaps: bool = False) -> tuple[Array, Array]:
+        """Returns one logged metric: environment steps over the whole run, and values.
+
+        Args:
+            gaps: put a NaN between tasks, so that no line joins what belongs to two of them.
+        """
         rows = [row for row in _json_lines(self.folder / "metrics.jsonl") if name in row["values"]]
-        steps = np.array([row["env_steps"] for row in rows], float)
-        return steps, np.array([_number(row["values"][name]) for row in rows], float)
+        steps = [row["env_steps"] for row in rows]
+        values = [_number(row["values"][name]) for row in rows]
+        return with_gaps(steps, values, [row["task"] for row in rows] if gaps else ())
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -122,6 +127,19 @@ class Run:
                 height = metrics.normalise(np.asarray(returns)[:, None], self.optimum[[index]])
                 out[index] = metrics.area_under_curve(steps, height[:, 0])
         return out
+
+
+def with_gaps(
+    steps: Sequence[float], values: Sequence[float], tasks: Sequence[str] = ()
+) -> tuple[Array, Array]:
+    """Returns a curve with a NaN wherever the task changes.
+
+    Args:
+        steps, values: (points,). tasks: (points,) of each, or nothing for a curve without gaps.
+    """
+    x, y = np.array(steps, float), np.array(values, float)
+    changes = [i for i in range(1, len(tasks)) if tasks[i] != tasks[i - 1]]
+    return np.insert(x, changes, x[changes]), np.insert(y, changes, np.nan)
 
 
 def load_run(folder: str | Path) -> Run:
