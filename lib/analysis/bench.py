@@ -115,7 +115,7 @@ AIMS = (
         "5 seeds at once",
     ),
     Aim("ready, first task, cheetah-full", "fast", 15, False, "cuda", "seconds until ready"),
-    # Without evaluation, like the 83 hours of the plain form that the issue starts from.
+    # Without evaluation, as the 83 hours that the plain form took were measured.
     Aim(f"hours, 3 tasks {BARE}, cheetah-full", "fast", 1.5, False, "cuda", "hours, cheetah"),
     Aim(f"hours, 4 tasks {BARE}, grid-full", "fast", 0.5, False, "cuda", "hours, MiniGrid"),
     Aim("end to end, whole run, grid-quick", "ratio", 5, True, "cpu", "times the plain path"),

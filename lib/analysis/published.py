@@ -71,8 +71,10 @@ def _curve(rows: list[dict[str, str]]) -> Curve:
 
 def sources(found: tuple[Curve, ...]) -> str:
     """Where curves come from, as one line: each repository and commit once, with its folders."""
-    places: dict[str, dict[str, None]] = {}
+    folders_of: dict[str, dict[str, None]] = {}
     for curve in found:
         repository, _, file = curve.source.partition(" ")
-        places.setdefault(repository, {})[file.rpartition("/")[0]] = None
-    return "; ".join(f"{place} {', '.join(folders)}" for place, folders in places.items())
+        folders_of.setdefault(repository, {})[file.rpartition("/")[0]] = None
+    return "; ".join(
+        f"{repository} {', '.join(folders)}" for repository, folders in folders_of.items()
+    )

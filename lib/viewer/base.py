@@ -134,14 +134,14 @@ class View(Shown):
 
         Positions are counted as in nested loops, the last dial fastest.
         """
-        places = list(itertools.product(*(range(len(dial)) for dial in self.dials)))
+        positions = list(itertools.product(*(range(len(dial)) for dial in self.dials)))
         return {
             "dials": [
                 {"name": dial.name, "labels": list(dial.labels), "start": dial.start}
                 for dial in self.dials
             ],
-            "captions": [self.caption(*at) for at in places],
-            "pictures": [base64.b64encode(_small(self.picture(*at))).decode() for at in places],
+            "captions": [self.caption(*at) for at in positions],
+            "pictures": [base64.b64encode(_small(self.picture(*at))).decode() for at in positions],
         }
 
     # --- controls ------------------------------------------------------------------------

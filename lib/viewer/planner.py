@@ -26,7 +26,7 @@ from lib.viewer.base import DPI, Dial, View, in_words, png
 
 MOST = 120  # candidates drawn of a search; more would hide each other
 AT_ONCE = 4  # iterations side by side on paper
-EDGE = 3  # percent of all places that may lie beyond each edge of the picture
+EDGE = 3  # percent of all points that may lie beyond each edge of the picture
 OTHERS = "0.75"  # candidates that were not kept: light grey
 
 
@@ -35,7 +35,7 @@ class Search(NamedTuple):
 
     candidates: np.ndarray  # (I, N, h, A) action sequences
     scores: np.ndarray  # (I, N), larger is better
-    elites: np.ndarray  # (I, K) places of the best among the candidates, the best first
+    elites: np.ndarray  # (I, K) indices of the best among the candidates, the best first
 
 
 class Recorder:
@@ -74,7 +74,7 @@ class Planning(View):
         title: above everything.
 
     Raises:
-        UserError: nothing was searched, or not as many paths or places as decisions.
+        UserError: nothing was searched, or not as many paths or positions as decisions.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Planning(View):
         if not len(self.searches) == len(self.paths) == len(self.walked) - 1:
             raise UserError(
                 f"{len(self.searches)} searches, {len(self.paths)} sets of paths and "
-                f"{len(self.walked)} places walked; give a set for every search and a place more"
+                f"{len(self.walked)} positions walked; give a set for every search and one position more"
             )
         for search, path in zip(self.searches, self.paths, strict=True):
             if path.shape[:2] != search.scores.shape or path.shape[-1] != 2 or path.ndim != 4:

@@ -64,7 +64,7 @@ def watch(
 def planning_of(watched: Watched, agent: Agent, domain: Domain, task: int = 0) -> Planning:
     """Returns the searches of an episode, with what the agent expects of every candidate.
 
-    On the grid these are places. A body has too many numbers for a picture: there it is the return
+    On the grid these are cells. A body has too many numbers for a picture: there it is the return
     that is expected, decision by decision, on top of what was earned so far.
 
     Args:

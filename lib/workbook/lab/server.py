@@ -1,4 +1,4 @@
-"""JupyterLab with the workbook in it: `make lab`, or `python -m lib.workbook.lab [CHAPTER] [OPTION ...]`.
+"""Opens JupyterLab with the workbook in it: `make lab`, or `python -m lib.workbook.lab [CHAPTER]`.
 
 Whatever Jupyter is set up to do elsewhere on the machine, here notebooks run in this interpreter,
 in the repository's root, and a chapter's `.py` opens as the notebook that it is. The settings are

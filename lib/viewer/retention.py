@@ -1,6 +1,6 @@
-"""What an agent still knows: its world model's errors place by place, and what its dreams cover.
+"""Shows what an agent still knows: where its world model errs, and what its dreams cover.
 
-    viewer.memory("outputs/drago-grid-quick-s0")
+    viewer.retention("outputs/drago-grid-quick-s0")
 
 Letters: K tasks, S states, A actions.
 """
@@ -27,7 +27,7 @@ MAPS = {"accuracy": "right-cell accuracy", "error": ERROR.axis, "dreams": "what 
 FLOOR = 1e-8  # of errors on a map: smaller ones look alike
 
 
-class Memory(View):
+class Retention(View):
     """Maps after every task, beside a table of what is known of each task's transitions.
 
     Args:
@@ -169,8 +169,8 @@ class Memory(View):
             ax.add_patch(Rectangle((-0.5, after - 0.5), after + 1, 1, **frame))
 
 
-def of_run(folder: str | Path) -> Memory:
-    """The memory of a finished run, from what it measured after every task.
+def of_run(folder: str | Path) -> Retention:
+    """Returns the view of a finished run, from what it measured after every task.
 
     Raises:
         UserError: no finished run, or one without such measurements.
@@ -191,10 +191,10 @@ def of_run(folder: str | Path) -> Memory:
         if all("dream_count" in found for found in arrays):
             named["dreamt"] = np.stack([found["dream_count"] for found in arrays])
     title = f"{run.name}: what its world model knows"
-    return Memory(run.tasks, run.met(measure.quantity), measure, title=title, **named)
+    return Retention(run.tasks, run.met(measure.quantity), measure, title=title, **named)
 
 
 @in_words
-def memory(folder: str | Path) -> Memory:
-    """The memory of a finished run, for the last line of a cell."""
+def retention(folder: str | Path) -> Retention:
+    """Shows what a finished run's agent still knows, for the last line of a cell."""
     return of_run(folder)
