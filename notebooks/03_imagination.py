@@ -379,7 +379,7 @@ print(
 # %% [markdown]
 # ## A door for your own environment
 #
-# Nothing above knows about Minigrid. `custom_env.train(env, config)` takes whatever gymnasium takes:
+# Nothing above knows about Minigrid. `custom_env.train(env, config)` takes what gymnasium takes:
 # an id, an environment, a function that makes one, or a list of these as a stream of tasks. What it
 # shows (vectors, pixels, symbols) and what it takes (discrete or continuous) is found out.
 #

@@ -371,7 +371,7 @@ header = ["kept at the end, rehearsing", *CONTINUAL[:3]]
 Markdown(results.markdown_table(header, rows))
 
 # %% [markdown]
-# The same view opens for any finished run of yours: `viewer.retention("outputs/drago-grid-quick-s0")`.
+# The same view opens for any finished run: `viewer.retention("outputs/drago-grid-quick-s0")`.
 #
 # ## What we saw
 #

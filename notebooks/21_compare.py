@@ -365,8 +365,8 @@ for title, figures, members in each_world():
 # ## Forgetting and transfer of returns
 #
 # Shares of the return that counts as 100 %, definitions in `lib/core/metrics.py`. *Forgetting* is
-# how far returns fell between a task's own end and the end of the run. *Forward transfer* compares the
-# area under the learning curve with that of `scratch` runs and needs some of the same preset: 0 is
+# how far returns fell between a task's own end and the end of the run. *Forward transfer* compares
+# the area under the learning curve with that of `scratch` runs of the same preset, if any: 0 is
 # no faster than starting from nothing.
 
 # %%

@@ -58,8 +58,9 @@ except UserError as error:
 #   small operation after the other. It is written to be read and to be right; the tests hold the
 #   fast form to it (`tests/oracle/`).
 # - *fast*: what a run uses (`lib/engine/seed_batch.py` and the `computation.py` of each family).
-#   Where a size ends in *-lower*, its searches run in half precision and its products in TF32; where
-#   it ends in *-tf32* or *-bf16*, so do its products alone; everything else is float32 on both sides.
+#   Where a size ends in *-lower*, its searches run in half precision and its products in TF32;
+#   where it ends in *-tf32* or *-bf16*, so do its products alone; everything else is float32 on
+#   both sides.
 #
 # A ratio above 1 is in favour of the fast form, whether the unit is a rate or a time. Where
 # environments are stepped, plain is Minigrid or dm_control itself.
@@ -77,8 +78,8 @@ for one in found:
 #
 # - **Heads in one batch over time.** Only the dynamics need the step before. Reward, critics and
 #   policy read detached latents, so all H steps of a window, or of a candidate plan, are one batch
-#   after the unroll: `trajectory_value` in [planner.py](../lib/algos/tdmpc/planner.py), `td_loss` in
-#   [update.py](../lib/algos/tdmpc/update.py).
+#   after the unroll: `trajectory_value` in [planner.py](../lib/algos/tdmpc/planner.py), `td_loss`
+#   in [update.py](../lib/algos/tdmpc/update.py).
 # - **Beginnings imagined once.** With three actions there are only 81 ways to begin a sequence by
 #   four of them, and hundreds of candidates in every iteration. What follows from each beginning is
 #   computed once and looked up: `prefixes` in [planner.py](../lib/algos/tdmpc/planner.py).

@@ -28,7 +28,7 @@ FLOOR = 1e-8  # of errors on a map: smaller ones look alike
 
 
 class Retention(View):
-    """Maps after every task, beside a table of what is known of each task's transitions.
+    """Shows maps after every task beside a table of what is known of each task's transitions.
 
     Args:
         tasks: K names in the order learnt.
@@ -77,7 +77,7 @@ class Retention(View):
         super().__init__(*dials)
 
     def caption(self, after: int, shown: int = 0) -> str:
-        """What a picture shows, in words."""
+        """Returns what a picture shows, in words."""
         values = [
             f"{task} {self.measure.value(self.known[after, j])}"
             for j, task in enumerate(self.tasks[: after + 1])
@@ -86,7 +86,7 @@ class Retention(View):
         return f"{words}; map: {MAPS[list(self.maps)[shown]]}" if self.maps else words
 
     def draw(self, after: int, shown: int = 0) -> bytes:
-        """A map on the left, the table on the right."""
+        """Draws a map on the left, the table on the right."""
         figure = Figure(figsize=(7.6 if self.maps else 4.6, 3.9), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         if self.maps:
@@ -101,7 +101,7 @@ class Retention(View):
         return png(np.asarray(canvas.buffer_rgba()))
 
     def static(self) -> np.ndarray:
-        """A row of maps for each kind, one map a task, and the table: all axes of the figure."""
+        """Draws a row of maps for each kind, one map a task, and the table; returns all axes."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         count, kinds = len(self.tasks), [name for name in self.maps if name != "error"]
@@ -128,7 +128,7 @@ class Retention(View):
         return axes.ravel()
 
     def _map(self, ax: Axes, after: int, kind: str, alone: bool = True) -> None:
-        """A map; one of several in a figure leaves out what is said once for all of them."""
+        """Draws a map; one of several in a figure leaves out what is said once for all of them."""
         values, title = self.maps[kind][after], f"after {self.tasks[after]}"
         if kind == "dreams":
             known = self.met[: after + 1].any(0)
@@ -144,7 +144,7 @@ class Retention(View):
             maps.grid_map(self.cells, values, label, title, scale, colorbar=alone, ax=ax)
 
     def _table(self, ax: Axes, after: int | None) -> None:
-        """[k, j] as colours and numbers; the row looked at is framed."""
+        """Draws [k, j] as colours and numbers, and frames the row looked at."""
         count, shown = len(self.tasks), np.ma.masked_invalid(self.known)
         norm = Normalize(0, 1)
         if self.measure.log and shown.count():
