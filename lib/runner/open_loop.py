@@ -1,4 +1,4 @@
-"""Imagines episodes open loop: a world model predicts on its own, given the real actions.
+"""What a world model imagines, beside what happens: open loop, with the real actions.
 
 Letters: T steps, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """

@@ -16,6 +16,7 @@ Where we differ from the paper (Kessler et al. 2023) and its public code:
 Shapes: E episodes, T steps, A action, P parameters.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.dreamer import audit
+from lib.algos.dreamer import audit, shown
 from lib.algos.dreamer.computation import Computation
 from lib.algos.dreamer.learning import uncertainty
 from lib.algos.dreamer.parts import Parts
@@ -223,7 +224,12 @@ class DreamerAgent(Batched):
 
     def capabilities(self) -> Capabilities:
         """One policy acts in all tasks, and nothing predicts from an observation alone."""
-        return Capabilities(transfer=WarmStart(self))
+        return Capabilities(
+            imagine=functools.partial(shown.imagine, self),
+            value=functools.partial(shown.values, self),
+            look_ahead=self.cfg.behaviour.horizon,
+            transfer=WarmStart(self),
+        )
 
     def module(self, name: str) -> nn.Module:
         """A copy of one of its networks as it is now: model, actor, critic, ..."""
