@@ -312,17 +312,17 @@ def played(task, steps, name):
 
 lengths = env_steps_per_task, LONGER * env_steps_per_task
 experience = [played(task, steps, "train") for task, steps in enumerate(lengths)]
-asked = [domain.new_memory() for _ in range(SETS)]
-for number, memory in enumerate(asked):
+asked = [domain.new_held_out() for _ in range(SETS)]
+for number, held_out in enumerate(asked):
     for task in range(2):
         (part,) = played(task, 1, f"held-out-{number}")
-        domain.hold_out(memory, task, part.obs, part.action, part.reward, part.length)
+        domain.hold_out(held_out, task, part.obs, part.action, part.reward, part.length)
 
 
 def errors(agent):
     """Share of wrong cells in held-out episodes of A and of B."""
     model, draws, names = agent.module("model"), generator(seed, "asked"), config.tasks
-    found = [audit.audit(model, "symbols", memory, names, draws)[0] for memory in asked]
+    found = [audit.audit(model, "symbols", held_out, names, draws)[0] for held_out in asked]
     return [np.mean([one[f"audit/met-{name}/cells"] for one in found]) for name in names]
 
 
