@@ -312,7 +312,7 @@ def played(task, steps, name):
 
 lengths = env_steps_per_task, LONGER * env_steps_per_task
 experience = [played(task, steps, "train") for task, steps in enumerate(lengths)]
-asked = [domain.new_memory() for _ in range(SETS)]
+asked = [domain.new_held_out() for _ in range(SETS)]
 for number, held_out in enumerate(asked):
     for task in range(2):
         (part,) = played(task, 1, f"held-out-{number}")
