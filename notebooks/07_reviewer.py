@@ -45,7 +45,7 @@ from IPython.display import Markdown
 from matplotlib.colors import LogNorm, Normalize
 
 from lib import viewer
-from lib.algos.tdmpc import counts, planner, update
+from lib.algos.tdmpc import counts, planner, reviewer
 from lib.algos.tdmpc.presets import ABOUT
 from lib.analysis import results, reviewer_reward
 from lib.core import losses
@@ -189,7 +189,7 @@ solution(losses.review_parts, losses.review_reward)
 # gets to see old places again: real ones, not dreamt.
 
 # %%
-show(update.relabelled, update.review_batch)
+show(reviewer.relabelled, reviewer.review_batch)
 
 # %% [markdown]
 # Now four methods, each with the same seeds: **tdmpc** (nothing protects the model),
