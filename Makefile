@@ -15,6 +15,9 @@ TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 # Every chapter at its own settings in a new kernel. Those from 10 on are templates.
 CHAPTERS := OMP_NUM_THREADS=1 JUPYTER_PLATFORM_DIRS=1 JUPYTER_PATH=$(CURDIR)/$(VENV)/share/jupyter \
     $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb)
+# Chapters are run after a failing test as well, and the exit status is that of the first to fail.
+EVERYTHING := trap 'exit 130' INT; tests=0; chapters=0; \
+    $(TESTS) || tests=$$?; $(CHAPTERS) || chapters=$$?; exit $$((tests ? tests : chapters))
 
 # Set in the surroundings it would keep packages from being compiled, and every import is slow.
 unexport PYTHONDONTWRITEBYTECODE
@@ -39,8 +42,7 @@ run: $(STAMP)  ## execute one run into outputs/ (PARAMS=NAME, ARGS='-p seed=3')
 	$(BIN)/python -m lib run $(PARAMS) $(ARGS)
 
 test: $(STAMP)  ## run all tests and chapters, WORKERS=2 at a time (ARGS='tests/runner -x' runs these tests alone)
-	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(TESTS))
-	$(if $(ARGS),,$(CHAPTERS))
+	$(if $(ARGS),$(BIN)/python -m pytest $(ARGS),$(EVERYTHING))
 
 lab: $(STAMP)  ## open the workbook in JupyterLab (ARGS='05_replay_and_forgetting --port 9000')
 	$(BIN)/python -m lib.workbook.lab $(ARGS)

@@ -260,10 +260,10 @@ def resume(given: argparse.Namespace) -> None:
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import folders, launch, runs
+    from lib.experiments import folders, launch, runs, summaries
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
-    done = [folders.is_finished(folder) for folder in spec.folders]
+    done = [summaries.is_finished(folder) for folder in spec.folders]
     for out in dict.fromkeys((spec.out, *spec.folders)):
         folders.check_links(out)
     for (config, folder), finished in zip(spec.each(), done, strict=True):
@@ -274,7 +274,7 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     if all(done) and not spec.together:
         print(f"already finished: {out}")
     else:
-        before = folders.read_progress(spec.out / "progress.json")
+        before = summaries.read_progress(spec.out / "progress.json")
         where = f" from {before['env_steps']:,} env steps" if before and not all(done) else ""
         doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
         print(f"{doing} {out}{where}", flush=True)
@@ -284,13 +284,13 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
         spec.out.mkdir(parents=True, exist_ok=True)
         launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
     print(f"notebook: {out / 'run.ipynb'}")
-    print(folders.table([folders.summary(folder) for folder in spec.folders]))
+    print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 
 
 def _is_there(spec: "runs.RunSpec", config: "RunConfig", folder: Path) -> bool:
     """Whether a folder holds this very run already; raises UserError if it holds another."""
     from lib.experiments import folders, params
-    from lib.runner.summary import differences
+    from lib.runner.run_folder import differences
 
     held = folders.held(folder)
     if held is None:

@@ -74,9 +74,9 @@ import torch
 from IPython.display import Markdown, display
 
 from lib.algos import registry
-from lib.algos.tdmpc import update
 from lib.algos.tdmpc.model import Dynamics
 from lib.algos.tdmpc.presets import ABOUT
+from lib.algos.tdmpc.protections.pairs import rehearsal_loss
 from lib.analysis import results
 from lib.core import losses, metrics
 from lib.core.seeding import Streams
@@ -237,7 +237,8 @@ for method, settings in configs.items():
 figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.3), layout="constrained")
 for ax, task, best in zip(axes, runs["tdmpc"].tasks, runs["tdmpc"].optimum, strict=True):
     curves = {method: run.curves[task] for method, run in runs.items()}
-    charts.learning_curves(curves, best, title=task, ax=ax)
+    charts.learning_curves(curves, best, title=task, legend="", ax=ax)
+charts.legend_apart(axes[0], "figure")
 
 # %% [markdown]
 # ## Do they remember?
@@ -318,7 +319,7 @@ legend = figure.legend(handles, labels, loc="outside lower center", ncols=2, fra
 # should know both ways.
 
 # %%
-show(update.rehearsal_loss)
+show(rehearsal_loss)
 rehearsing = runs[METHODS[1]]
 figure, axes = plt.subplots(1, 2, figsize=(8.0, 4.3), layout="constrained")
 for k, ax in enumerate(axes):

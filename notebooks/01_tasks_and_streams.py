@@ -363,7 +363,7 @@ for (name, curve), color in zip(curves.items(), (charts.BLUE, charts.ORANGE), st
     axes[0].fill_between(steps, curve, color=color, alpha=0.15)
 axes[0].set_xlabel("environment steps of the task [thousands]")
 axes[0].set_ylabel("share of the best return")
-axes[0].legend(fontsize=9, frameon=False)
+charts.legend_apart(axes[0], "below")
 better = np.linspace(0.0, 0.98, 50)
 for divide_by, label, dash in (("reference", "by 1 − reference", "-"), ("run", "by 1 − run", "--")):
     found = metrics.forward_transfer(better, np.full(50, reference), divide_by)
@@ -372,7 +372,7 @@ axes[1].axvline(run, color="0.7", linewidth=1)
 axes[1].set_ylim(-1.5, 6)
 axes[1].set_xlabel("area of the continual run")
 axes[1].set_ylabel("forward transfer")
-axes[1].legend(fontsize=9, frameon=False)
+charts.legend_apart(axes[1], "below")
 both = [metrics.forward_transfer([run], [reference], by)[0] for by in ("reference", "run")]
 print(
     f"Areas {run:.3f} and {reference:.3f}: forward transfer {both[0]:.2f} by Continual World's "

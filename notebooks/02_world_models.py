@@ -298,13 +298,13 @@ charts.series({"discount": running(log["discount"])}, "updates", "", "discount",
 gamma = config.behaviour.discount
 floor = -gamma * math.log(gamma) - (1 - gamma) * math.log(1 - gamma)
 axes[1].axhline(floor, color=charts.BLACK, linestyle="--", linewidth=1, label="entropy of γ")
-axes[1].legend(fontsize=9, frameon=False)
+charts.legend_apart(axes[1], "below")
 curves = {
     "KL": running(log["kl"]),
     "prior's entropy": running(log["prior_entropy"]),
     "posterior's entropy": running(log["posterior_entropy"]),
 }
-charts.series(curves, "updates", "nats", "latent", ax=axes[2])
+charts.series(curves, "updates", "nats", "latent", legend="below", ax=axes[2])
 axes[2].set_xscale("log")
 last = {name: values[-20:].mean() for name, values in log.items()}
 print(

@@ -254,7 +254,8 @@ run = results.load_run(folder / f"dreamer-s{seed}")
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.2), layout="constrained")
 curves = {"evaluation": run.curves["empty-5x5"]}
-charts.learning_curves(curves, BEST, "Return", optimum_name="best possible", ax=axes[0])
+best = {"optimum_name": "best possible", "legend": "below"}
+charts.learning_curves(curves, BEST, "Return", ax=axes[0], **best)
 reconstruction = run.series("train/model/reconstruction")
 charts.series(
     {"model": reconstruction}, "environment steps", "nats", "Reconstruction", True, ax=axes[1]
@@ -263,7 +264,7 @@ imagined = {
     "imagined return": run.series("train/behaviour/return"),
     "policy's entropy (nats)": run.series("train/behaviour/entropy"),
 }
-charts.series(imagined, "environment steps", "", "In imagination", ax=axes[2])
+charts.series(imagined, "environment steps", "", "In imagination", legend="below", ax=axes[2])
 axes[2].axhline(BEST, color=charts.BLACK, linestyle="--", linewidth=1)
 axes[2].set_ylim(bottom=0)
 evaluated = run.curves["empty-5x5"][1]

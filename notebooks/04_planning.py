@@ -222,7 +222,7 @@ ax.axhline(
 )
 ax.set_xlabel("iteration")
 ax.set_ylabel("first force [share of the largest]")
-ax.legend(fontsize=9, frameon=False)
+charts.legend_apart(ax, "below")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]
@@ -413,7 +413,7 @@ ax.plot(hoped, "o-", color=charts.BLUE, label="score of the best candidate")
 ax.plot(got, "s--", color=charts.BLACK, label="really earned from there on, discounted")
 ax.set_xlabel("step of the episode")
 ax.set_ylabel("return")
-ax.legend(fontsize=9, frameon=False)
+charts.legend_apart(ax, "below")
 ax.spines[["top", "right"]].set_visible(False)
 
 # %% [markdown]

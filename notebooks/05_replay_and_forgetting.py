@@ -362,8 +362,9 @@ shown = [
 ]
 for ax, (what, lines) in zip(axes, shown, strict=True):
     drawn = {name: (done, line) for name, line in lines.items()}
-    charts.series(drawn, "environment steps in task B", what, ax=ax)
+    charts.series(drawn, "environment steps in task B", what, legend="", ax=ax)
     ax.set_ylim(bottom=0)
+charts.legend_apart(axes[-1])
 
 # %%
 rows = [
@@ -489,7 +490,7 @@ if told:
     name = next(iter(told.values()))["tasks"][0]
     label = "share of the most an episode can pay"
     columns = {method: found[:, :, 0] for method, found in matrices.items()}
-    charts.retention_curves(columns, f"Return in {name}", label, ax=axes[0])
+    charts.retention_curves(columns, f"Return in {name}", label, legend="", ax=axes[0])
     along = {}
     for method, group in told.items():
         watched = [(run.get("monitor") or {}).get(name) for run in group["runs"]]
@@ -498,7 +499,7 @@ if told:
             along[method] = watched[0]["env_steps"], height
     if along:
         title = f"Return in {name} at every evaluation"
-        charts.learning_curves(along, title=title, legend=False, ax=axes[1])
+        charts.learning_curves(along, title=title, legend="", ax=axes[1])
         axes[1].set_xlabel("environment steps of the whole run", fontsize=10)
         axes[1].set_ylabel("")
         lasted = [curve["task_env_steps"][-1] for curve in group["runs"][0]["curves"].values()]
@@ -506,6 +507,7 @@ if told:
             axes[1].axvline(boundary, color=charts.GREY, linestyle=":", linewidth=1)
     else:
         axes[1].axis("off")
+    charts.legend_apart(axes[0], "figure")
     rows = []
     for method, group in told.items():
         found = matrices[method]

@@ -42,8 +42,8 @@ import torch
 from IPython.display import Markdown
 
 from lib import viewer
-from lib.algos.tdmpc import update
 from lib.algos.tdmpc.model import Dynamics
+from lib.algos.tdmpc.protections import rehearsal
 from lib.analysis import results
 from lib.analysis.measures import ACCURACY
 from lib.core import losses, metrics
@@ -168,7 +168,7 @@ def train_generator(vae, rows, before=None, updates=steps):
         if before is not None:
             pairs = torch.cat((pairs, dream(before, BATCH)))
         noise = torch.randn(len(pairs), CODE, generator=draws)
-        loss, _ = update.vae_loss(vae, pairs, noise, beta=BETA)
+        loss, _ = rehearsal.vae_loss(vae, pairs, noise, beta=BETA)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -202,7 +202,7 @@ print(
 #   dreams could be.
 
 # %%
-show(update.rehearsal_loss)
+show(rehearsal.rehearsal_loss)
 
 # %% [markdown]
 # ## Exercise 2: one rehearsal
@@ -217,8 +217,8 @@ def my_rehearsal_loss(dynamics, obs, action, target, match):
     return ...
 
 
-check(my_rehearsal_loss, update.rehearsal_loss)
-solution(update.rehearsal_loss)
+check(my_rehearsal_loss, rehearsal.rehearsal_loss)
+solution(rehearsal.rehearsal_loss)
 
 # %% [markdown]
 # ## Does it help?
@@ -252,7 +252,7 @@ def learn(dynamics, rows, rehearse=None, updates=steps, look=100):
         obs, action, after = batch_of(rows)
         descend((dynamics(obs, action) - after).square().mean())
         if rehearse:
-            descend(update.rehearsal_loss(dynamics, *rehearse(), "raw"))
+            descend(rehearsal.rehearsal_loss(dynamics, *rehearse(), "raw"))
     return np.array([*seen, known(dynamics)])
 
 
@@ -299,7 +299,7 @@ for ax, name in zip(axes, CONTINUAL, strict=False):
     ax.set_xlabel("updates; room 2 begins at the dotted line")
     ax.spines[["top", "right"]].set_visible(False)
 axes[0].set_ylabel("right-cell accuracy")
-axes[1].legend(fontsize=9, frameon=False)
+charts.legend_apart(axes[0], "figure")
 rows = [[name, f"{path[0, 0]:.2f}", f"{path[-1, 0]:.2f}", f"{path[-1, 1]:.2f}"]
         for name, path in paths.items()]  # fmt: skip
 header = ["rehearses", "room 1, when it ended", "room 1, after room 2", "room 2"]
@@ -363,7 +363,7 @@ for ax, label in zip(axes, ("share of what was met that is dreamt", "accuracy"),
     ax.set_xticks(range(1, 5))
     ax.set_xlabel("rooms learnt")
     ax.set_ylabel(label)
-    ax.legend(fontsize=9, frameon=False)
+    charts.legend_apart(ax, "below")
     ax.spines[["top", "right"]].set_visible(False)
 kept = {name: metrics.since_own_end(values)[-1, :3] for name, values in accuracy.items()}
 rows = [[name, *(f"{share:.0%}" for share in shares)] for name, shares in kept.items()]

@@ -303,7 +303,10 @@ for row, (role, seen) in zip(axes, episodes.items(), strict=True):
 
 # %%
 parts = {"return": "reward", "known_part": "gain", "cost_part": "cost"}
-drawn = {what: runs["drago"][0].series(f"train/reviewer/{name}") for name, what in parts.items()}
+drawn = {
+    what: runs["drago"][0].series(f"train/reviewer/{name}", gaps=True)
+    for name, what in parts.items()
+}
 ax = charts.series(drawn, "environment steps of the whole run", "review reward per episode")
 
 # %% [markdown]

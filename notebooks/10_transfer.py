@@ -67,7 +67,7 @@ from lib.core.plain import escape
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import folders, transfer
+from lib.experiments import summaries, transfer
 from lib.plotting import charts
 from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
@@ -174,7 +174,7 @@ else:
     where = machine.choose_device(device)
     domain = worlds.build(led.config.env, led.config.tasks, where)
     actor = starting_points.first_actors(
-        led.parameters["pre_rollout"], domain.tasks, led.config, where
+        led.parameters["pre_rollout"], domain, led.config, where
     )[0]
     first_steps = led.config.budget.pre_rollout
     worlds_of = {
@@ -248,7 +248,7 @@ transfer.run(study)
 # %%
 found = transfer_results.load(study)
 for trial in study.trials:
-    if not folders.is_finished(trial.folder):
+    if not summaries.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
 high = -(-len(found) // wide)
@@ -260,12 +260,11 @@ for ax, (task, groups) in zip(axes.flat, found.items(), strict=False):
     exact = groups[0].first.yardstick is measures.YARDSTICKS["exact"]
     best = float(groups[0].first.optimum[0]) if exact else None
     curves = {group.label: group.curve(task) for group in groups}
-    charts.learning_curves(curves, best, title=task, legend=False, ax=ax)
+    charts.learning_curves(curves, best, title=task, legend="", ax=ax)
     few = FEW_EPISODES * episode
     if few < budget:
         ax.axvline(few, color=charts.GREY, linestyle=":", label=f"{FEW_EPISODES} episodes")
-handles, labels = axes[0, 0].get_legend_handles_labels()
-figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+charts.legend_apart(axes[0, 0], "figure")
 charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %% [markdown]

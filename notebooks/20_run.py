@@ -81,7 +81,7 @@ spec = runs.prepare(given, Path("outputs"))
 config, folder = spec.configs[0], spec.out
 figures = folder / "figures"
 env, tdmpc = config.env, config.family == "tdmpc"
-rehearses = tdmpc and config.method.rehearse == "dreams"
+rehearses = tdmpc and config.protections.rehearsal.train != "never"
 reviews = tdmpc and config.method.review
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
@@ -138,11 +138,13 @@ of_first = f", seed {run.seed}" if spec.together else ""
 if dropped := sum(one.summary.get("dropped_episodes", 0) for one in every):
     print(f"Episodes in which the simulation broke, played again or left out: {dropped}.")
 figure, axes = plt.subplots(
-    1, many, figsize=(3.6 * many + 0.6, 3.2), layout="constrained", squeeze=False
+    1, many, figsize=(3.3 * many + 1.6, 3.2), layout="constrained", squeeze=False
 )
 for ax, task, best in zip(axes[0], run.tasks, run.optimum, strict=True):
     mine = {run.method: group.curve(task)}
-    charts.learning_curves(mine, best, title=task, ax=ax, optimum_name=yardstick.name)
+    look = {"legend": "", "optimum_name": yardstick.name}
+    charts.learning_curves(mine, best, title=task, ax=ax, **look)
+charts.legend_apart(axes[0, 0], "figure")
 charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%
@@ -353,7 +355,9 @@ quantity, name, axis, heading = (
     if tdmpc
     else ("train/model/total", "loss", "loss of the world model [nats]", "replayed")
 )
-scores = {f"seed {one.seed}" if spec.together else name: one.series(quantity) for one in every}
+scores = {
+    f"seed {one.seed}" if spec.together else name: one.series(quantity, gaps=True) for one in every
+}
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
 if all(len(score) for _, score in scores.values()):
     ax = charts.series(

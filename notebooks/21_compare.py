@@ -133,8 +133,7 @@ def panels(task_names, **kwargs):
 
 def legend_beside(figure, ax, title):
     """The legend of one axes for the whole figure, and its title."""
-    handles, names = ax.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=9)
+    charts.legend_apart(ax, "figure")
     figure.suptitle(title, fontsize=11)
 
 
@@ -144,7 +143,7 @@ for title, figures, members in each_world():
     for ax, task, best in zip(axes.flat, first.tasks, first.optimum, strict=False):
         curves = {group.label: group.curve(task) for group in members}
         line = {"optimum_name": first.yardstick.name}
-        charts.learning_curves(curves, best, title=task, legend=False, ax=ax, **line)
+        charts.learning_curves(curves, best, title=task, legend="", ax=ax, **line)
     legend_beside(figure, axes[0, 0], title)
     charts.save(axes[0, 0], figures / "learning_curves.png")
 
@@ -352,7 +351,8 @@ for title, figures, members in each_world():
         1, len(drawn), figsize=(4.4 * len(drawn), 3.5), layout="constrained", squeeze=False
     )
     for ax, (part, found) in zip(axes[0], drawn.items(), strict=True):
-        charts.retention_curves(found, part.name, part.axis, first=2, ax=ax, log=part.log)
+        look = {"log": part.log, "legend": "below"}
+        charts.retention_curves(found, part.name, part.axis, first=2, ax=ax, **look)
     figure.suptitle(f"Of the tasks before, {title}", fontsize=11)
     charts.save(axes[0, 0], figures / "components.png")
     rows = []

@@ -169,8 +169,8 @@ for one in found:
                 ax.axis("off")
                 continue
             forms = {"plain": (lines[0].x, lines[0].reference), "fast": (lines[0].x, lines[0].fast)}
-            cost, first = f"one {what} [ms]", ax is axes[0, 0]
-            speed.growth_curves(forms, letter, cost, legend=first, ax=ax)
+            speed.growth_curves(forms, letter, f"one {what} [ms]", legend="", ax=ax)
+    charts.legend_apart(axes[0, 0], "figure")
     figure.suptitle(f"{curves[0].size}, {one.machine}", fontsize=11)
     charts.save(axes[0, 0], Path(out_dir) / one.path.stem / "growth.png")
 

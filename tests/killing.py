@@ -1,5 +1,6 @@
 """Processes that train runs and are killed on the way, as a power cut would."""
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -9,8 +10,8 @@ from typing import Any
 
 import torch
 
+from lib.algos import registry
 from lib.algos.tdmpc import agent as tdmpc_agent
-from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config, files
 from lib.engine import seed_batch
 from lib.runner import evaluate, training
@@ -31,6 +32,7 @@ def train(
     kill_at: int = 0,
     half_written: bool = False,
     seeds: tuple[int, ...] = (),
+    world: str = "",
 ) -> None:
     """Trains or resumes a run; dies at the given event of this process, if there are as many.
 
@@ -38,19 +40,22 @@ def train(
         kill_at: number of the event; see `_events`. 0 lives on.
         half_written: instead die in the middle of writing that checkpoint file.
         seeds: of several runs together, each in a folder of that name within `out`.
+        world: module that registers a family and has its `World`, where that is a test's own.
     """
+    domain = importlib.import_module(world).World() if world else None
     torch.set_num_threads(1)
     if half_written:
         _die_half_way(kill_at)
     elif kill_at:
         _die_at(kill_at)
-    run = config.from_dict(TdmpcRun, settings)
+    run = registry.from_dict(settings)
+    how = {"tensorboard": False, "progress": False, "domain": domain}
     if not seeds:
-        training.train(run, out, tensorboard=False, progress=False)
+        training.train(run, out, **how)
         return
     cfgs = [config.merge(run, {"seed": seed}) for seed in seeds]
     folders = [Path(out) / str(seed) for seed in seeds]
-    training.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)
+    training.train_seeds(cfgs, folders, out, **how)
 
 
 def _die() -> None:
@@ -62,8 +67,9 @@ def _events() -> list[tuple[Any, str]]:
     disk, and between pieces of work."""
     disk = [(os, name) for name in ("fsync", "replace", "link")]
     work = [
-        (evaluate, "play_team"),
+        (evaluate, "play_batch"),
         (seed_batch.SeedBatch, "update"),
+        (seed_batch.OneByOne, "update"),
         (tdmpc_agent.ContinualAgent, "begin_task"),
     ]
     return [*disk, (Recorder, "write"), *work]

@@ -8,7 +8,7 @@ import numpy as np
 from lib.runner import checkpoint
 from tests.tiny import same
 
-CLOCK = {"wall_clock_s": 0, "seeds_together": 0}  # what a summary says of the time it took
+CLOCK = {"wall_clock_s": 0, "seeds_together": 0, "commit": ""}  # what it says of when it was made
 
 
 def summary(out: Path) -> dict:
@@ -22,7 +22,7 @@ def assert_same_run(one: Path, other: Path) -> None:
     states = []
     for out in (one, other):
         state, meta = checkpoint.load(out / "checkpoints" / "last.safetensors")
-        state["place"].pop("seconds")
+        state["counters"].pop("seconds")
         states.append({"state": state, "meta": meta})
     assert same(*states) == []
     for name in ("task-1.safetensors", "task-2.safetensors"):

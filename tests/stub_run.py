@@ -38,7 +38,9 @@ print(f"seed {seed}, samples {overrides.get('planner.samples')}, in {Path.cwd().
 def progress(steps, phase="collect"):
     state = {"task": "room-1", "task_index": 0, "tasks": 4, "env_steps": steps, "phase": phase}
     state |= {"env_steps_total": total, "decisions": steps, "env_steps_per_s": 50.0, "eta_s": 1.0}
-    (out / "progress.json").write_text(json.dumps(state | {"last_return": 7.0, "optimum": 8.0}))
+    partial = out / ".progress.json.partial"
+    partial.write_text(json.dumps(state | {"last_return": 7.0, "optimum": 8.0}))
+    os.replace(partial, out / "progress.json")
 
 
 # %%
@@ -56,11 +58,14 @@ if name == "dead":
 (out / "kernel.pid").write_text(str(os.getpid()))
 began = time.monotonic()
 steps = len(counter.read_bytes()) if counter.exists() else 0
-while steps < total or (name in ("slow", "stubborn") and time.monotonic() - began < 30):
+# The slow ones go on until they are stopped, but not for ever should nobody do it.
+while steps < total or (name in ("slow", "stubborn") and time.monotonic() - began < 600):
     steps += 1
-    with open(counter, "a") as file:
-        file.write("x")
     progress(min(steps, total))
+    with open(counter, "a") as file:  # the last of the files that tests wait for
+        file.write("x")
+    while (out.parent / "hold").exists():
+        time.sleep(0.02)
     if (out / "stop").exists() and name != "stubborn":
         (out / "stop").unlink()
         raise RunInterrupted(f"stopped at {steps} env steps; resume with: python -m lib resume X")

@@ -5,6 +5,7 @@
 from pathlib import Path
 
 from lib.experiments import run_config, runs
+from tests.holding import hold
 
 # %% tags=["parameters"]
 name: str = ""
@@ -25,5 +26,6 @@ wandb: str = ""
 out_dir: str = ""
 
 # %%
+hold(Path(out_dir).parent)
 given = {key: globals()[key] for key in run_config.PARAMETERS}
 runs.train(runs.prepare(given, Path("outputs")), tensorboard=False)

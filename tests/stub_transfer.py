@@ -5,6 +5,7 @@
 from pathlib import Path
 
 from lib.experiments import transfer
+from tests.holding import hold
 
 # %% tags=["parameters"]
 preset: str = "cheetah-transfer-quick"
@@ -17,5 +18,6 @@ device: str = "auto"
 out_dir: str = ""
 
 # %%
+hold(Path(out_dir).parent)
 given = {name: globals()[name] for name in transfer.PARAMETERS}
 transfer.run(transfer.prepare(given, Path("outputs")), tensorboard=False)

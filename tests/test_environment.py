@@ -130,6 +130,32 @@ if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && cp {inside} "$3/bin/python
 
 
 @needs_make
+@pytest.mark.parametrize("fails", ["loadfile", "nbmake", "nothing"])
+def test_tests_and_chapters_both_run_whichever_of_them_fails(tmp_path, fails):
+    inside = script(
+        tmp_path / "inside",
+        f"""\
+echo "called with $*"
+case "$*" in *{fails}*) exit 7;; esac""",
+    )
+    outside = script(
+        tmp_path / "outside",
+        f"""\
+if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin" && cp {inside} "$3/bin/python"; fi""",
+    )
+    done = make_test(tmp_path, outside)
+    assert "called with -m pytest -n 2 --dist loadfile" in done.stdout
+    assert "called with -m pytest -n 2 --dist worksteal --nbmake" in done.stdout
+    assert ("Error 7" in done.stderr) == (done.returncode != 0) == (fails != "nothing")
+
+
+@needs_make
+def test_some_tests_alone_run_no_chapters():
+    shown = make("-n", "test", "ARGS=tests/runner -x").stdout
+    assert shown.rstrip().endswith(".venv/bin/python -m pytest tests/runner -x")
+
+
+@needs_make
 def test_run_passes_its_parameters_on():
     shown = make("-n", "run", "PARAMS=params/x.yaml", "ARGS=-p seed=3").stdout
     assert ".venv/bin/python -m lib run params/x.yaml -p seed=3" in shown

@@ -32,7 +32,8 @@ SETTINGS: dict[str, Any] = {
     "learning.batch": 11,
     "learning.ema_every": 2,
     "learning.seed_steps": 14,
-    "rehearsal.dreams": 11,
+    "protections.rehearsal.pairs": 11,
+    "protections.stored_replay.pairs": 11,
     "vae.code": 5,
     "vae.width": 17,
 }

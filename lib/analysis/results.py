@@ -19,7 +19,7 @@ from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.metrics import Array
 from lib.core.plain import escape
-from lib.experiments import folders
+from lib.experiments import folders, summaries
 
 RECORDED = (
     "env_steps",
@@ -67,11 +67,16 @@ class Run:
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
 
-    def series(self, name: str) -> tuple[Array, Array]:
-        """One logged metric: environment steps over the whole run, and values."""
+    def series(self, name: str, gaps: bool = False) -> tuple[Array, Array]:
+        """Returns one logged metric: environment steps over the whole run, and values.
+
+        Args:
+            gaps: put a NaN between tasks, so that no line joins what belongs to two of them.
+        """
         rows = [row for row in _json_lines(self.folder / "metrics.jsonl") if name in row["values"]]
-        steps = np.array([row["env_steps"] for row in rows], float)
-        return steps, np.array([_number(row["values"][name]) for row in rows], float)
+        steps = [row["env_steps"] for row in rows]
+        values = [_number(row["values"][name]) for row in rows]
+        return with_gaps(steps, values, [row["task"] for row in rows] if gaps else ())
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -124,6 +129,19 @@ class Run:
         return out
 
 
+def with_gaps(
+    steps: Sequence[float], values: Sequence[float], tasks: Sequence[str] = ()
+) -> tuple[Array, Array]:
+    """Returns a curve with a NaN wherever the task changes.
+
+    Args:
+        steps, values: (points,). tasks: (points,) of each, or nothing for a curve without gaps.
+    """
+    x, y = np.array(steps, float), np.array(values, float)
+    changes = [i for i in range(1, len(tasks)) if tasks[i] != tasks[i - 1]]
+    return np.insert(x, changes, x[changes]), np.insert(y, changes, np.nan)
+
+
 def load_run(folder: str | Path) -> Run:
     """Reads a finished run.
 
@@ -132,14 +150,14 @@ def load_run(folder: str | Path) -> Run:
             its summary is damaged.
     """
     folder = Path(folder)
-    return _to_run(folder, folders.finished(folder))
+    return _to_run(folder, summaries.finished(folder))
 
 
 def complete_runs(outputs: str | Path) -> tuple[list[Run], list[str]]:
     """Every finished run directly below `outputs`, and one line for each folder left out."""
     runs, left_out = [], []
     for folder in sorted(Path(outputs).iterdir()) if Path(outputs).is_dir() else []:
-        if not folder.is_dir() or not any((folder / mark).is_file() for mark in folders.MARKS):
+        if not folder.is_dir() or not any((folder / mark).is_file() for mark in summaries.MARKS):
             continue
         try:
             runs.append(load_run(folder))

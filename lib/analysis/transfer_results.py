@@ -12,9 +12,9 @@ from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.paths import shown
 from lib.core.seeding import Streams
-from lib.experiments import folders
-from lib.experiments.folders import is_finished
+from lib.experiments import summaries
 from lib.experiments.sources import Source
+from lib.experiments.summaries import is_finished
 from lib.experiments.transfer import NOTHING, Study, Trial
 from lib.runner import checkpoint, warm_start
 
@@ -104,7 +104,7 @@ def few_shot(run: Run, episodes: int) -> float:
 def best_trial(study: Study, task: str, seed: int) -> Trial | None:
     """The finished trial of a task and seed that ended with the highest return."""
     trials = [t for t in study.trials if (t.task, t.seed) == (task, seed) and is_finished(t.folder)]
-    final = {t.start: folders.summary(t.folder)["final_return"][task] for t in trials}
+    final = {t.start: summaries.summary(t.folder)["final_return"][task] for t in trials}
     return max(trials, key=lambda trial: final[trial.start], default=None)
 
 
@@ -127,5 +127,5 @@ def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
         warm_start.transfer_of(agent).load_world_model(held["world_model"])
     state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
     with torch.no_grad():
-        found, _ = domain.audit(state["met"], agent.capabilities().predict)
+        found, _ = domain.audit(state["held_out"], agent.capabilities().predict)
     return {name: value for name, value in found.items() if name.startswith("audit/met-")}

@@ -56,7 +56,10 @@ class EnvConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """How long a task lasts and how often it is looked at. All in env steps of that task."""
+    """How long a task lasts and how often it is looked at.
+
+    All in env steps of that task; where experience comes from files, in updates.
+    """
 
     env_steps_per_task: int = at_least(1, 300_000)  # learner and reviewer steps together
     lengths: tuple[int, ...] = at_least(1, (1,))  # times that, per task; the last repeats
@@ -68,11 +71,16 @@ class BudgetConfig:
     eval_tasks: str = one_of("current", "seen", "all")  # seen: also those learnt before
     report_every: int = at_least(0, 0)  # between two training records; 0: after every collection
     checkpoint_every: int = at_least(1, 50_000)
+    updates_per_task: int = at_least(1, 10_000)  # of families that learn from files of experience
     pre_rollout: int = at_least(1, 100)  # decisions of the agent that acts first, where one does
 
     def steps_of(self, task: int) -> int:
         """Env steps of one task, by its index."""
         return self.env_steps_per_task * self.lengths[min(task, len(self.lengths) - 1)]
+
+    def updates_of(self, task: int) -> int:
+        """Updates of one task, by its index, where experience comes from files."""
+        return self.updates_per_task * self.lengths[min(task, len(self.lengths) - 1)]
 
     def steps_before(self, task: int) -> int:
         """Env steps of all tasks before one; with the number of tasks, of the whole run."""
@@ -100,6 +108,7 @@ class RunConfig:
     seed: int = at_least(0, 0)
     device: str = "auto"
     tasks: tuple[Any, ...] = ()  # names, or mappings with name, start and goal
+    dataset: str = ""  # folder of files of experience, of families that learn from these
     env: EnvConfig = EnvConfig()
     budget: BudgetConfig = BudgetConfig()
     engine: EngineConfig = EngineConfig()
@@ -165,11 +174,12 @@ def merge(config: T, mapping: Mapping[str, Any], path: str = "") -> T:
 
 
 def layered(*layers: Sections) -> dict[str, Any]:
-    """Presets laid over each other, section by section; later ones win."""
+    """Presets laid over each other, section by section, however deep; later ones win."""
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+            under = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = layered(merged[key], value) if under else value
     return merged
 
 

@@ -18,6 +18,7 @@ NO_WAY_IN = (
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
+    errno.ELOOP,  # a link where none is followed
 )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lib.core.spaces import ActionSpace
+from lib.core.trees import leaf_map
 from lib.engine.cuda_graphs import Graphs
 
 
@@ -80,6 +81,67 @@ class BatchedAgent(Protocol):
         ...
 
 
+class Batch(Protocol):
+    """Agents that differ by their seed alone, as one learner; see `SeedBatch`."""
+
+    agents: Sequence[Any]
+    compile: bool
+    pending: int
+
+    def act(self, obs: Tensor, memory: Any = None, **options: Any) -> tuple[Tensor, Any]:
+        """Returns actions (S, E, A) and what the next call takes as memory."""
+        ...
+
+    def update(self, n: int) -> None:
+        """Makes n updates of every agent."""
+        ...
+
+
+def batch_of(agents: Sequence[Any]) -> Batch:
+    """Returns the batch of some agents, computed together where their family can do that."""
+    if not isinstance(agents[0], Batched):
+        return OneByOne(agents)
+    return agents[0].seed_batch if len(agents) == 1 else SeedBatch(agents)
+
+
+class OneByOne:
+    """Agents of a family without a joint computation, each of which acts and learns by itself."""
+
+    compile = False
+
+    def __init__(self, agents: Sequence[Any]):
+        self.agents = tuple(agents)
+
+    @property
+    def pending(self) -> int:
+        """Updates that are due for every agent."""
+        return min(agent.pending for agent in self.agents)
+
+    def act(
+        self,
+        obs: Tensor,
+        memory: Sequence[Any] | None = None,
+        *,
+        generators: Sequence[torch.Generator] | None = None,
+        heads: Sequence[Any] | None = None,
+        **options: Any,
+    ) -> tuple[Tensor, Any]:
+        """Actions (S, E, A) for observations (S, E, *shape); see `SeedBatch.act`."""
+        count = len(self.agents)
+        memories, draws, theirs = (part or [None] * count for part in (memory, generators, heads))
+        found = [
+            agent.act(obs[s], memories[s], generator=draws[s], heads=theirs[s], **options)
+            for s, agent in enumerate(self.agents)
+        ]
+        kept = [after for _, after in found]
+        return torch.stack([action for action, _ in found]), None if kept[0] is None else kept
+
+    def update(self, n: int) -> None:
+        """Makes n updates of every agent."""
+        for agent in self.agents:
+            agent.update(n)
+
+
 class SeedBatch:
     """Acts and learns for S agents in lock-step.
 
@@ -90,11 +152,6 @@ class SeedBatch:
         self.agents: tuple[BatchedAgent, ...] = tuple(agents)
         self.computation = self.agents[0].computation(self.agents)
         self._versions: list[int] = []
-
-    @classmethod
-    def of(cls, agents: Sequence[Any]) -> "SeedBatch":
-        """The batch of some agents; a single one has its own already."""
-        return agents[0].seed_batch if len(agents) == 1 else cls(agents)
 
     @property
     def pending(self) -> int:
@@ -171,6 +228,21 @@ class SeedBatch:
             self.graphs.run(key, work)
             for agent in self.agents:
                 agent.count_update()
+
+
+def forget(memory: Any, over: Tensor) -> Any:
+    """Clears what agents carry between decisions where episodes are over.
+
+    Args:
+        memory: nested tensors (E, ...), or None.
+        over: (E,) bool.
+    """
+    goes_on = ~over
+
+    def cleared(x: Tensor) -> Tensor:
+        return x * goes_on.to(x.device).view(-1, *[1] * (x.dim() - 1)).to(x.dtype)
+
+    return None if memory is None else leaf_map(cleared, memory)
 
 
 class Batched:

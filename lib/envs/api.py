@@ -61,6 +61,10 @@ class EndingEnv(VectorEnv, Protocol):
         """Start new episodes where lanes (n,) is true; returns (n, *shape)."""
         ...
 
+    def step(self, action: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As of any world; copies that are false in `only` (n,) wait."""
+        ...
+
     def state_dict(self) -> dict[str, Tensor]:
         """The episodes in progress: seeds, and actions since."""
         ...
@@ -72,6 +76,17 @@ class EndingEnv(VectorEnv, Protocol):
     def close(self) -> None:
         """Gives the environments back."""
         ...
+
+
+def spaces(domain: "Domain", task_index: int) -> tuple[ObsSpace, ActionSpace]:
+    """Returns what one task shows and takes.
+
+    A world whose tasks differ has `task_spaces(task_index)`; in all others they share them.
+    """
+    if hasattr(domain, "task_spaces"):
+        return domain.task_spaces(task_index)
+    shared = getattr(domain, "obs_space", None)
+    return shared or ObsSpace("vector", (domain.obs_dim,)), domain.actions
 
 
 class Scene(Protocol):

@@ -15,7 +15,10 @@ State = Mapping[str, Any]  # what progress.json holds
 
 
 class Display:
-    """Shows where the work stands as it changes: a bar in a terminal, else a line at times."""
+    """Shows where the work stands as it changes: a bar in a terminal, else a line at times.
+
+    Where it stood at the end is always shown, also of work that was over before the first look.
+    """
 
     def __init__(self, look: Callable[[float], State | None]):
         self.state = look
@@ -23,7 +26,7 @@ class Display:
         self.finished = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.bar: tqdm | None = None
-        self.next_line = 0.0
+        self.line, self.next_line = "", 0.0
 
     def __enter__(self) -> "Display":
         self.thread.start()
@@ -37,20 +40,22 @@ class Display:
         with suppress(OSError):  # the terminal is gone, the run goes on
             while not self.finished.wait(POLL_SECONDS):
                 self._look()
+            self._look(last=True)
             if self.bar:
-                self._look()
                 self.bar.close()
 
-    def _look(self) -> None:
+    def _look(self, last: bool = False) -> None:
         state = self.state(self.began)
         if state is None:
             return
         if sys.stderr.isatty():
             self._draw(state)
-        elif time.monotonic() >= self.next_line:
-            self.next_line = time.monotonic() + LINE_SECONDS
+        elif last or time.monotonic() >= self.next_line:
             share = state["env_steps"] / max(1, state["env_steps_total"])
-            print(f"{share:4.0%} {describe(state)}", file=sys.stderr, flush=True)
+            before, self.line = self.line, f"{share:4.0%} {describe(state)}"
+            self.next_line = time.monotonic() + LINE_SECONDS
+            if self.line != before:
+                print(self.line, file=sys.stderr, flush=True)
 
     def _draw(self, state: Mapping[str, Any]) -> None:
         if self.bar is None:

@@ -13,8 +13,8 @@ from lib.core.files import told_to_the_user
 from lib.core.paths import shown
 from lib.experiments import notebooks
 from lib.experiments.display import Display, State
-from lib.experiments.folders import read_progress
 from lib.experiments.locks import alone_in
+from lib.experiments.summaries import read_progress
 
 STOP_SIGNALS = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
 

@@ -42,7 +42,7 @@ def is_busy(out: Path) -> bool:
 @contextmanager
 def _lock(path: Path, patience: float, out: Path) -> Iterator[None]:
     with told_to_the_user(path):
-        handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
     try:
         until = time.monotonic() + patience
         while True:

@@ -16,6 +16,7 @@ COMPARE = NOTEBOOKS / "21_compare.py"
 SPEED = NOTEBOOKS / "22_speed.py"
 TRANSFER = NOTEBOOKS / "10_transfer.py"
 KERNEL = "python3"
+PATIENCE = 300  # [s] that a busy machine may take to start a kernel or to pass a message on
 KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
@@ -60,6 +61,8 @@ def run(
         kernel_manager_class=logging_to(Path(out_path).with_name(KERNEL_LOG)),
         progress_bar=False,
         autosave_cell_every=autosave_seconds,
+        start_timeout=PATIENCE,
+        iopub_timeout=PATIENCE,
         coalesce_streams=True,
     )
 

@@ -1,7 +1,7 @@
 """What a run is asked to do: params files, `-p key=value`, and back from a config.yaml."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lib.core.errors import UserError, unknown
 from lib.core.plain import read_yaml
 from lib.experiments import run_config
 from lib.experiments.run_config import PARAMETERS
-from lib.runner.summary import differences
+from lib.runner.run_folder import differences
 from lib.runner.warm_start import Start
 
 KEPT = ("load_mode", "load_from", "pre_rollout")  # parameters kept beside the configuration
@@ -104,11 +104,10 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
         run_config.check_parameters(flat)
         plain = config.to_dict(run_config.plain(flat["preset"], flat["method"]))
         overrides = {
-            f"{section}.{key}": value
+            dotted: value
             for section, values in held.items()
             if isinstance(values, dict)
-            for key, value in values.items()
-            if plain[section][key] != value
+            for dotted, value in _changes(plain[section], values, f"{section}.")
         }
     except KeyError as error:
         raise UserError(
@@ -122,6 +121,17 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
             f"go back to the version that wrote it, or run again"
         )
     return parameters
+
+
+def _changes(
+    plain: Mapping[str, Any], held: Mapping[str, Any], prefix: str
+) -> Iterator[tuple[str, Any]]:
+    """Yields dotted names and values of what differs in a section or those within it."""
+    for key, value in held.items():
+        if isinstance(value, dict) and isinstance(plain[key], Mapping):
+            yield from _changes(plain[key], value, f"{prefix}{key}.")
+        elif plain[key] != value:
+            yield f"{prefix}{key}", value
 
 
 def record(run: config.RunConfig, parameters: Mapping[str, Any]) -> dict[str, Any]:

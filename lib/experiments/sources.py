@@ -10,9 +10,9 @@ from lib.algos.api import TransferStudy
 from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
 from lib.core.paths import ROOT, shown
-from lib.experiments import folders
+from lib.experiments import summaries
 from lib.runner import checkpoint, warm_start
-from lib.runner.summary import differences
+from lib.runner.run_folder import differences
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def find(preset: str, outputs: Path, methods: Iterable[str]) -> list[Path]:
             for path in outputs.glob(f"{method}-{stream_of(preset)}-s*")
             if (match := re.fullmatch(r".*-s(\d+)", path.name))
         }
-        found += [by_seed[seed] for seed in sorted(by_seed) if folders.is_finished(by_seed[seed])]
+        found += [by_seed[seed] for seed in sorted(by_seed) if summaries.is_finished(by_seed[seed])]
     return found
 
 
@@ -84,7 +84,7 @@ def load(given: list[str], base: RunConfig, outputs: Path, rules: TransferStudy)
 
 
 def _read(folder: Path) -> Source:
-    told = folders.finished(folder)
+    told = summaries.finished(folder)
     return Source(
         folder=folder,
         name=told["name"],

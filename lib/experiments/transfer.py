@@ -23,11 +23,11 @@ from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
 from lib.envs import worlds
-from lib.experiments import folders, params, run_config, sources
-from lib.experiments.folders import read_progress
+from lib.experiments import folders, params, run_config, sources, summaries
 from lib.experiments.sources import Source
+from lib.experiments.summaries import read_progress
 from lib.runner import warm_start
-from lib.runner.summary import differences
+from lib.runner.run_folder import differences
 from lib.runner.training import train
 
 NOTHING = "scratch"  # the start without a world model
@@ -249,7 +249,7 @@ def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bo
                 f"{from_root(study.out)}"
             ) from None
         else:
-            (final,) = folders.summary(trial.folder)["final_return"].values()
+            (final,) = summaries.summary(trial.folder)["final_return"].values()
             print(f"{which}: final return {final:.1f}")
 
 

@@ -8,6 +8,7 @@ same colour, dash and marker in every figure. Maps of the grid are in `lib.plott
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,6 +23,9 @@ BLUE, VERMILION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
 
 LONG = 1e5  # env steps from which an axis says 100k and 1M
+Legend = Literal["beside", "below", "figure", ""]
+BELOW = -0.24  # height of the axes: where a legend below clears ticks and label
+SHORT = 12  # letters of a label that fits beside others
 PUBLISHED_LOOKS = (("-", "o"), ("--", "^"), (":", "s"))  # dash and hollow mark, in this order
 
 # Ablations share their method's hue and differ in dash and marker.
@@ -71,6 +75,24 @@ def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
     return ax
 
 
+def legend_apart(ax: Axes, where: Legend = "beside") -> None:
+    """Draws a legend that covers no line.
+
+    Args:
+        where: to the right of the axes, below them, or to the right of the whole figure, whose
+            panels show the same labels; "" draws none.
+    """
+    handles, labels = ax.get_legend_handles_labels()
+    look = {"fontsize": 9, "frameon": False}
+    if where == "figure":
+        ax.figure.legend(handles, labels, loc="outside right upper", **look)
+    elif where == "beside":
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), **look)
+    elif where == "below":
+        anchor = {"loc": "upper center", "bbox_to_anchor": (0.5, BELOW)}
+        ax.legend(ncols=1 if max(map(len, labels)) > SHORT else len(labels), **anchor, **look)
+
+
 def _wrapped(names: Sequence[str]) -> list[str]:
     """Names for the ticks of an axis, the long ones on several lines."""
     return [fill(name, 10) for name in names]
@@ -95,7 +117,7 @@ def learning_curves(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     optimum: float | None = None,
     title: str = "",
-    legend: bool = True,
+    legend: Legend = "beside",
     ax: Axes | None = None,
     optimum_name: str = "exact optimum",
 ) -> Axes:
@@ -105,9 +127,10 @@ def learning_curves(
         curves: label -> env steps (points,) and returns (seeds, points). Three seeds or more
             get a 95 % bootstrap band; fewer are drawn one by one.
         optimum: the return that counts as 100 % [task units], drawn as a dashed line when known.
+        legend: see `legend_apart`.
         optimum_name: of that line, `Yardstick.name`.
     """
-    ax = new_axes(ax, (5.5, 3.6))
+    ax = new_axes(ax, (6.6, 3.6))
     for position, (label, (steps, returns)) in enumerate(curves.items()):
         _bundle(ax, steps, returns, label, position)
     if optimum is not None and np.isfinite(optimum):
@@ -118,8 +141,7 @@ def learning_curves(
     ax.xaxis.set_major_locator(MaxNLocator(5))
     if ax.dataLim.xmax >= LONG:
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if legend:
-        ax.legend(fontsize=9, frameon=False)
+    legend_apart(ax, legend)
     return ax
 
 
@@ -164,6 +186,7 @@ def retention_curves(
     first: int = 1,
     ax: Axes | None = None,
     log: bool = False,
+    legend: Legend = "beside",
 ) -> Axes:
     """What the world model knows after each further task.
 
@@ -173,7 +196,7 @@ def retention_curves(
         ylabel: what is drawn, `Measure.axis`.
         log: logarithmic axis, and averages over seeds of the logarithm.
     """
-    ax = new_axes(ax, (5.5, 3.6))
+    ax = new_axes(ax, (6.6, 3.6))
     last = first
     for position, (label, values) in enumerate(curves.items()):
         values = np.atleast_2d(np.asarray(values, float))
@@ -192,7 +215,7 @@ def retention_curves(
     ax.set_xticks(np.arange(first, last + 1))
     ax.set_xlim(first - 0.15, last + 0.15)
     _tidy(ax, title, "tasks learnt", ylabel)
-    ax.legend(fontsize=9, frameon=False, loc="best" if log else "lower left")
+    legend_apart(ax, legend)
     return ax
 
 
@@ -203,10 +226,16 @@ def series(
     title: str = "",
     log: bool = False,
     boundaries: Sequence[float] = (),
+    legend: Legend = "beside",
     ax: Axes | None = None,
 ) -> Axes:
-    """Plain lines, for losses and other logged quantities. `boundaries` are task switches."""
-    ax = new_axes(ax, (5.5, 3.6))
+    """Draws plain lines, for losses and other logged quantities.
+
+    Args:
+        curves: label -> x and y (points,); NaN leaves a gap, as between two tasks.
+        boundaries: task switches, drawn as dotted lines.
+    """
+    ax = new_axes(ax, (6.6 if len(curves) > 1 else 5.5, 3.6))
     for position, (label, (x, y)) in enumerate(curves.items()):
         look = style(label, position) | {"marker": ""}
         ax.plot(np.asarray(x), np.asarray(y), label=label, linewidth=1.5, **look)
@@ -216,7 +245,7 @@ def series(
         ax.set_yscale("log")
     _tidy(ax, title, xlabel, ylabel)
     if len(curves) > 1:
-        ax.legend(fontsize=9, frameon=False)
+        legend_apart(ax, legend)
     return ax
 
 
@@ -247,7 +276,7 @@ def composition(
         ax.axvline(boundary, color=BLACK, linestyle=":", linewidth=1)
     ax.set_ylim(0, 1)
     _tidy(ax, title, "environment steps of the whole run", "share of stored steps")
-    ax.legend(fontsize=9, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_apart(ax)
     return ax
 
 
@@ -320,7 +349,7 @@ def return_bars(
             ax.plot([index - 0.45, index + 0.45], [best, best], "--", color=BLACK, label=name)
     ax.set_xticks(range(len(tasks)), _wrapped(tasks))
     _tidy(ax, title, "", "mean return (undiscounted)")
-    ax.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend_apart(ax)
     return ax
 
 
@@ -339,7 +368,7 @@ def share_bars(
         ax.bar(x, np.asarray(values, float), width * 0.92, color=CYCLE[position], label=label)
     ax.set_xticks(range(len(groups)), groups)
     _tidy(ax, title, "", ylabel)
-    ax.legend(fontsize=9, frameon=False)
+    legend_apart(ax)
     return ax
 
 

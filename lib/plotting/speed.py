@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike
 
-from lib.plotting.charts import BLACK, BLUE, CYCLE, GREY, VERMILION, new_axes
+from lib.plotting.charts import BLACK, BLUE, CYCLE, GREY, VERMILION, Legend, legend_apart, new_axes
 
 
 def ratio_bars(
@@ -81,7 +81,7 @@ def pair_bars(
     _rows(ax, names, title, xlabel)
     ax.set_xlim(start, 3 * known.max(initial=start))
     if len(labels) > 1 or aims:
-        ax.legend(fontsize=9, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        legend_apart(ax)
     return ax
 
 
@@ -104,7 +104,7 @@ def growth_curves(
     xlabel: str,
     ylabel: str = "milliseconds a call",
     title: str = "",
-    legend: bool = True,
+    legend: Legend = "beside",
     ax: Axes | None = None,
 ) -> Axes:
     """Cost against one setting, both logarithmic, so that proportional growth has slope 1.
@@ -130,8 +130,7 @@ def growth_curves(
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(_plainly)
     ax.yaxis.set_minor_formatter(NullFormatter())
-    if legend:
-        ax.legend(fontsize=9, frameon=False)
+    legend_apart(ax, legend)
     return ax
 
 

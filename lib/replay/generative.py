@@ -3,10 +3,23 @@
 Source: DRAGO, synthetic experience rehearsal.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from lib.core.config import at_least
 from lib.core.nn import framework_default_
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """The generator of (state, action) pairs."""
+
+    code: int = at_least(1, 64)  # size of the latent code
+    width: int = at_least(1, 64)
+    beta: float = at_least(0, 1.0)  # weight of the KL term, averaged over the code
+    lr: float = at_least(0, 1e-3)  # Adam
 
 
 class Vae(nn.Module):
@@ -35,6 +48,13 @@ class Vae(nn.Module):
         """(B, D) and (B, code) standard normal draws to reconstruction, mean and log variance."""
         mean, log_var = self.encoder(x).chunk(2, dim=-1)
         return self.decoder(mean + noise * torch.exp(0.5 * log_var)), mean, log_var
+
+    @staticmethod
+    def size(inputs: int, width: int, code: int) -> int:
+        """How many parameters a generator of these sizes has."""
+        layers = [(inputs, width), (width, width), (width, 2 * code)]
+        layers += [(code, width), (width, width), (width, inputs)]
+        return sum((given + 1) * told for given, told in layers)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.files import atomic_write, partial_path, sync_folder, told_to_the_user
+from lib.runner import expected
 
 FORMAT = 1  # rises when an older reader could no longer make sense of the file
 KEY = "workbook-checkpoint"  # the header's only entry: a second one would have no fixed order
@@ -30,6 +31,23 @@ START = f'{{"__metadata__":{{"{KEY}":"'.encode()  # every file of ours goes on l
 LARGEST_HEADER = 100_000_000  # what safetensors allows
 LENGTH = 8  # bytes that hold the header's length, little endian
 Layout = dict[str, tuple[str, tuple[int, ...]]]
+
+
+def _is_signature(value: Any, name: str) -> str | None:
+    """A type and a shape, in what a header says of its tensors."""
+    if not isinstance(value, list) or len(value) != 2:
+        return f"{name} is {value!r}, wanted a type and a shape"
+    return expected.TEXT(value[0], name) or expected.each(expected.WHOLE)(value[1], name)
+
+
+BODY = expected.record(
+    {
+        "layout": expected.mapping(_is_signature),
+        "crc32": expected.mapping(expected.WHOLE),
+        "state": expected.ANYTHING,
+        "meta": expected.ANYTHING,
+    }
+)
 
 
 def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> None:
@@ -65,18 +83,19 @@ def load(path: str | Path) -> tuple[Any, dict[str, Any]]:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError, OverflowError) as error:
         _corrupted(path, str(error))
-    if {name: _signature(tensor) for name, tensor in tensors.items()} != _layout_of(body):
+    signed = {name: _signature(tensor) for name, tensor in tensors.items()}
+    if signed != _layout_of(body) or signed.keys() != body["crc32"].keys():
         _corrupted(path, "its tensors are not those it was saved with")
     for name, tensor in tensors.items():
         if zlib.crc32(_bytes(tensor)) != body["crc32"][name]:
             _corrupted(path, f"tensor {name} does not match its checksum")
-    return _decode(body["state"], tensors), _decode(body["meta"], {})
+    return _decoded(body["state"], tensors, path), _meta_of(body, path)
 
 
 def load_meta(path: str | Path) -> dict[str, Any]:
     """Only the meta of a checkpoint. Raises the same errors as `load`, tensors unchecked."""
     head, size, _ = _read(Path(path), whole=False)
-    return _decode(_body(head, size, Path(path))["meta"], {})
+    return _meta_of(_body(head, size, Path(path)), Path(path))
 
 
 def layout(state: Any) -> Layout:
@@ -316,12 +335,17 @@ def _body(head: bytes, size: int, path: Path) -> dict[str, Any]:
         _corrupted(path, "its header cannot be read")
     if not intact:
         _corrupted(path, "its header does not match its checksum")
-    body = json.loads(text)
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        _corrupted(path, "its header cannot be read")
+    expected.check(body, expected.record({"format": expected.WHOLE}), "its header", path)
     if body["format"] != FORMAT:
         raise UserError(
             f"checkpoint '{path}' has format {body['format']}, this version of the workbook "
             f"reads format {FORMAT}; use the version that wrote it, or run again"
         )
+    expected.check(body, BODY, "its header", path)
     if size < wanted:
         _truncated(path, size, f"{wanted:,}")
     if size > wanted:
@@ -330,7 +354,25 @@ def _body(head: bytes, size: int, path: Path) -> dict[str, Any]:
 
 
 def _layout_of(body: dict[str, Any]) -> Layout:
-    return {name: (dtype, tuple(shape)) for name, (dtype, shape) in body["layout"].items()}
+    return {name: (kind, tuple(shape)) for name, (kind, shape) in body["layout"].items()}
+
+
+def _meta_of(body: dict[str, Any], path: Path) -> dict[str, Any]:
+    meta = _decoded(body["meta"], {}, path)
+    expected.check(meta, expected.META, "meta", path)
+    return meta
+
+
+def _decoded(tree: Any, tensors: dict[str, Tensor], path: Path) -> Any:
+    """The nested state that `_encode` made JSON of."""
+    try:
+        return _decode(tree, tensors)
+    except (_Unknown, RecursionError) as error:
+        _corrupted(path, f"its header says {str(error)[:80]}, which means nothing")
+
+
+class _Unknown(Exception):
+    """JSON that `_encode` never writes."""
 
 
 def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
@@ -338,14 +380,22 @@ def _decode(tree: Any, tensors: dict[str, Tensor]) -> Any:
         return [_decode(item, tensors) for item in tree]
     if not isinstance(tree, dict):
         return tree
-    ((kind, value),) = tree.items()
-    if kind == "tensor":
+    kind, value = next(iter(tree.items())) if len(tree) == 1 else ("", None)
+    if kind == "tensor" and isinstance(value, str) and value in tensors:
         return tensors[value]
-    if kind == "float":
+    if kind == "float" and value in ("nan", "inf", "-inf"):
         return float(value)
-    if kind == "tuple":
+    if kind == "tuple" and isinstance(value, list):
         return tuple(_decode(item, tensors) for item in value)
-    return {key: _decode(item, tensors) for key, item in value}
+    if kind == "dict" and isinstance(value, list) and all(map(_is_item, value)):
+        return {key: _decode(item, tensors) for key, item in value}
+    raise _Unknown(tree)
+
+
+def _is_item(pair: Any) -> bool:
+    """Whether JSON is a key and what it stands for."""
+    two = isinstance(pair, list) and len(pair) == 2
+    return two and isinstance(pair[0], str | int) and not isinstance(pair[0], bool)
 
 
 def _truncated(path: Path, found: int, wanted: str) -> NoReturn:

@@ -1,35 +1,44 @@
-"""Experience for learning: whole episodes at a time, or a few steps of episodes that go on.
+"""Where experience for learning comes from: whole episodes, steps of episodes that go on, or files.
 
-A family says which it wants by its agents' `whole_episodes`. Several seeds stay in lock-step either
-way: all of them play as many env steps.
+A family says which it wants by its agents' `collects`. Several seeds stay in lock-step: all of them
+play as many env steps, and make as many updates.
 
 Shapes: S seeds, E parallel episodes of each, A action.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from lib.core.errors import NonFiniteError
+from lib.core.errors import NonFiniteError, UserError
 from lib.core.trees import leaf_map, stack_copies
-from lib.envs.api import VectorEnv
+from lib.engine.seed_batch import Batch
+from lib.envs.api import VectorEnv, spaces
 from lib.replay.buffer import Episodes
-from lib.runner import evaluate
+from lib.runner import dataset, evaluate
 from lib.runner.run import Run
+from lib.runner.unfinished import Unfinished
 
 PATIENCE = 20  # collections in a row that may yield no usable episode
 
-Watching = Callable[[Run], AbstractContextManager[None]]
 
+class Source(Protocol):
+    """Experience of one task for every run of a batch of seeds."""
 
-class Collector(Protocol):
-    """Plays and stores experience of one task for every run of a team."""
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is more of the task, besides updates that are due."""
+        ...
+
+    @property
+    def due(self) -> int:
+        """Updates to make before the next look at the run and the next collection."""
+        ...
 
     def collect(self) -> None:
-        """One round for every run."""
+        """Takes one round of experience for every run."""
         ...
 
     def close(self) -> None:
@@ -37,52 +46,65 @@ class Collector(Protocol):
         ...
 
 
-def collector(team: Any, runs: Sequence[Run], watching: Watching) -> Collector:
-    """What plays the task that the runs stand at.
-
-    Args:
-        watching: a run to what keeps its state should it break.
-    """
-    kind = {"episodes": WholeEpisodes, "steps": Steps}[runs[0].agent.collects]
-    return kind(team, runs, watching)
+def source(batch: Batch, runs: Sequence[Run]) -> Source:
+    """Returns the experience of the task that the runs stand at."""
+    kinds = {"episodes": WholeEpisodes, "steps": Steps, "dataset": FromFiles}
+    return kinds[runs[0].agent.collects](batch, runs)
 
 
-class WholeEpisodes:
-    """As many episodes at once as there are parallel environments, one role after the other."""
+class Online:
+    """What all sources share that play in a world until a task's env steps are spent."""
 
-    def __init__(self, team: Any, runs: Sequence[Run], watching: Watching):
-        self.team, self.runs, self.watching = team, runs, watching
-        self.envs = {
-            role: [run.world(run.task, role) for run in runs] for role in runs[0].agent.roles
-        }
+    def __init__(self, batch: Batch, runs: Sequence[Run]):
+        self.batch, self.runs, self.first = batch, runs, runs[0]
+        self.budget = self.first.cfg.budget.steps_of(self.first.state.task)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether env steps are left."""
+        return self.first.task_env_steps < self.budget
+
+    @property
+    def due(self) -> int:
+        """Updates that what was collected asks for."""
+        return self.batch.pending
+
+
+class WholeEpisodes(Online):
+    """Plays as many episodes at once as there are parallel environments, one role after another."""
+
+    def __init__(self, batch: Batch, runs: Sequence[Run]):
+        super().__init__(batch, runs)
+        task, roles = self.first.state.task, self.first.agent.roles
+        self.envs = {role: [run.world(task, role) for run in runs] for role in roles}
 
     def collect(self) -> None:
-        """Plays and stores a batch of episodes of every role."""
+        """Plays and stores a round of episodes of every role."""
         draws = [run.streams.env for run in self.runs]
-        together = self.runs[0].cfg.budget.parallel_envs
+        together = self.first.cfg.budget.parallel_envs
         for role, envs in self.envs.items():
             for run in self.runs:
                 run.show("collect")
-            played = evaluate.play_team(self.team, envs, together, draws, role=role, explore=True)
+            played = evaluate.play_batch(self.batch, envs, together, draws, role=role, explore=True)
             for run, env, episodes in zip(self.runs, envs, played, strict=True):
-                with self.watching(run):
-                    episodes = self._made_whole(run, role, env, episodes)
+                with run.watched():
+                    episodes = self._completed(run, role, env, episodes)
                     run.stepped(episodes.reward.numel())
                     run.store(role, episodes)
 
-    def _made_whole(self, run: Run, role: str, env: VectorEnv, episodes: Episodes) -> Episodes:
+    def _completed(self, run: Run, role: str, env: VectorEnv, episodes: Episodes) -> Episodes:
         """As many episodes as were played, those whose physics broke played again.
 
         Seeds would get out of step if they stored fewer; a single run does the same, so that it
-        stays equal to its seed in a team.
+        stays equal to its seed in a batch.
         """
         kept = run.sound(episodes, env)
         fruitless = 0 if len(kept.reward) else 1
         while missing := len(episodes.reward) - len(kept.reward):
             if fruitless == PATIENCE:
                 raise NonFiniteError(
-                    f"the physics of '{run.names[run.task]}' broke in {PATIENCE} collections in a "
-                    "row; start again in another folder with a smaller env.action_repeat"
+                    f"the physics of '{run.names[run.state.task]}' broke in {PATIENCE} collections "
+                    "in a row; start again in another folder with a smaller env.action_repeat"
                 )
             played = evaluate.play(
                 run.agent, env, missing, run.streams.env, role=role, explore=True
@@ -93,148 +115,98 @@ class WholeEpisodes:
         return kept
 
     def close(self) -> None:
-        """Nothing is ever unfinished."""
+        """Does nothing: no episode is ever unfinished."""
 
 
 def _joined(pair: tuple[Tensor | None, Tensor | None]) -> Tensor | None:
     return None if pair[0] is None else torch.cat(pair)
 
 
-class Steps:
-    """A few steps of E episodes that begin anew whenever they end, as long as the task lasts."""
+class Steps(Online):
+    """Plays a few steps of E episodes that begin anew whenever they end."""
 
-    def __init__(self, team: Any, runs: Sequence[Run], watching: Watching):
-        self.team, self.runs, self.watching = team, runs, watching
+    def __init__(self, batch: Batch, runs: Sequence[Run]):
+        super().__init__(batch, runs)
         self.plays: list[Unfinished] = []
         for run in runs:
-            env, known = run.world(run.task), run.unfinished
-            run.unfinished = Unfinished(env, run.cfg.budget.parallel_envs, run.streams.env, known)
+            env, count = run.world(run.state.task), run.cfg.budget.parallel_envs
+            if run.unfinished:
+                run.unfinished = Unfinished.loaded(env, count, run.unfinished, run.rotation.last)
+            else:
+                run.unfinished = Unfinished(env, count, run.streams.env)
             self.plays.append(run.unfinished)
 
     def collect(self) -> None:
-        """As many steps of all episodes as one update asks for, at least one, and none too many."""
-        first = self.runs[0]
-        together = first.cfg.budget.parallel_envs
-        left = first.cfg.budget.steps_of(first.task) - first.task_env_steps
-        steps = max(1, min(first.agent.steps_per_update, left) // together)
+        """Plays as many steps of all episodes as one update asks for, and none too many."""
+        together = self.first.cfg.budget.parallel_envs
+        left = self.budget - self.first.task_env_steps
+        steps = max(1, min(self.first.agent.steps_per_update, left) // together)
         for _ in range(steps):
             obs = torch.stack([under.obs for under in self.plays])
-            memory = self._memory()
-            action, memory = self.team.act(obs, memory, explore=True)
+            each = [under.memory for under in self.plays]
+            memory = None if each[0] is None else stack_copies(each)  # (S, E, ...)
+            action, memory = self.batch.act(obs, memory, explore=True)
             for s, (run, under) in enumerate(zip(self.runs, self.plays, strict=True)):
                 under.memory = None if memory is None else leaf_map(lambda x, s=s: x[s], memory)
-                with self.watching(run):
+                with run.watched():
                     for episodes in under.step(action[s], run.streams.env):
                         run.store("learner", episodes)
                     run.agent.count_steps(together)
                     run.stepped(together)
 
-    def _memory(self) -> Any:
-        """(S, E, ...) what the agents remember of their episodes, None before they do."""
-        each = [under.memory for under in self.plays]
-        return None if each[0] is None else stack_copies(each)
-
     def close(self) -> None:
         """Stores unfinished episodes as cut, not ended."""
         for run, under in zip(self.runs, self.plays, strict=True):
-            with self.watching(run):
+            with run.watched():
                 for episodes in under.cut():
                     run.store("learner", episodes)
             run.unfinished = None
 
 
-class Unfinished:
-    """E episodes under way in one run, with all that it takes to go on after a kill.
+class FromFiles:
+    """Hands over the episodes of a task's file at once; then the task lasts so many updates.
 
-    Args:
-        env: where they are played.
-        lanes: E.
-        generator: draws the beginnings.
-        saved: what `state_dict` gave before; None begins new ones.
+    A checkpoint leaves them out: an agent that learns from files is given them again after every
+    restart.
     """
 
-    def __init__(
-        self, env: VectorEnv, lanes: int, generator: torch.Generator, saved: dict | None = None
-    ):
-        self.env, self.lanes = env, lanes
-        self.memory: Any = None
-        if saved:
-            env.load_state_dict(saved["env"])
-            self.obs = saved["env"]["obs"].to(env.device)
-            self.kept = {name: value.clone() for name, value in saved["kept"].items()}
-            self.length = list(saved["length"])
-            self.memory = saved["memory"]
-            return
-        self.obs = env.reset(lanes, generator)
-        steps, device = env.episode_length, self.obs.device
-        self.kept = {
-            "obs": self.obs.new_zeros(lanes, steps + 1, *self.obs.shape[1:]),
-            "action": torch.zeros(lanes, steps, env.actions.size, device=device),
-            "reward": torch.zeros(lanes, steps, device=device),
-        }
-        if env.cell is not None:
-            self.kept["cell"] = torch.zeros(lanes, steps + 1, dtype=torch.int64)
-        self.length = [0] * lanes  # steps of each so far, on the host
-        self._note(range(lanes))
-
-    def _note(self, lanes: Sequence[int]) -> None:
-        """Writes down where episodes are."""
-        rows, at = torch.tensor(list(lanes)), torch.tensor([self.length[e] for e in lanes])
-        self.kept["obs"][rows, at] = self.obs[rows]
-        if "cell" in self.kept:
-            self.kept["cell"][rows, at] = self.env.cell[rows]
-
-    def step(self, action: Tensor, generator: torch.Generator) -> list[Episodes]:
-        """Plays one step of each; returns the episodes that it ended, one by one.
-
-        Args:
-            action: (E, A).
-            generator: draws the beginnings of those that follow.
-        """
-        rows, at = torch.arange(self.lanes), torch.tensor(self.length)
-        self.kept["action"][rows, at] = action
-        self.obs, reward = self.env.step(action)
-        self.kept["reward"][rows, at] = reward
-        self.length = [length + 1 for length in self.length]
-        self._note(range(self.lanes))
-        ended = self.env.ended
-        if not bool(ended.any()):
-            return []
-        over = ended.nonzero()[:, 0].tolist()
-        episodes = [self._episode(e) for e in over]
-        self.obs = self.env.restart(ended, generator)
-        for e in over:
-            self.length[e] = 0
-        self._note(over)
-        if self.memory is not None:
-            goes_on = (~ended).to(self.obs.device)
-            self.memory = leaf_map(
-                lambda x: x * goes_on.view(-1, *[1] * (x.dim() - 1)).to(x.dtype), self.memory
+    def __init__(self, batch: Batch, runs: Sequence[Run]):
+        self.batch, self.runs, self.first = batch, runs, runs[0]
+        task, cfg = self.first.state.task, self.first.cfg
+        self.budget = cfg.budget.updates_of(task)
+        name = self.first.names[task]
+        if not cfg.dataset:
+            raise UserError(
+                f"agents of family '{cfg.family}' learn from files: name their folder in `dataset`"
             )
-        return episodes
+        held = dataset.read(cfg.dataset, name, *spaces(self.first.domain, task))
+        for run in runs:
+            if run.state.dataset not in (0, held.checksum):
+                raise UserError(
+                    f"'{dataset.path_of(cfg.dataset, name)}' is not the file that this run began "
+                    "to learn from; put that back, or start over in another folder"
+                )
+            fresh, run.state.dataset = not run.state.dataset, held.checksum
+            here = leaf_map(lambda x: x.to(self.first.device), held.episodes)
+            (run.store if fresh else run.agent.store)("learner", here)
 
-    def cut(self) -> list[Episodes]:
-        """All that is unfinished, as episodes that were cut."""
-        return [self._episode(e) for e in range(self.lanes) if self.length[e]]
+    @property
+    def goes_on(self) -> bool:
+        """Whether updates are left."""
+        return self.first.agent.updates < self.budget
 
-    def _episode(self, e: int) -> Episodes:
-        steps, ended = self.length[e], bool(self.env.ended[e])
-        cell = self.kept["cell"][e : e + 1, : steps + 1].clone() if "cell" in self.kept else None
-        return Episodes(
-            self.kept["obs"][e : e + 1, : steps + 1].clone(),
-            self.kept["action"][e : e + 1, :steps].clone(),
-            self.kept["reward"][e : e + 1, :steps].clone(),
-            torch.tensor([steps]),
-            self.env.terminal[e : e + 1].clone() & ended,
-            self.env.success[e : e + 1].clone() & ended,
-            cell,
-        )
+    @property
+    def due(self) -> int:
+        """Updates until somebody looks at the run, or until the task is over."""
+        state, stops = self.first.state, [self.budget, self.first.state.next_eval]
+        if self.first.cfg.budget.report_every:
+            stops.append(state.next_report)
+        return max(0, min(stops) - self.first.agent.updates)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Everything, the environments by what it takes to play them to the same place."""
-        return {
-            "env": self.env.state_dict(),
-            "kept": self.kept,
-            "length": list(self.length),
-            "memory": self.memory,
-        }
+    def collect(self) -> None:
+        """Notes that updates follow; there is nothing to collect."""
+        for run in self.runs:
+            run.state.reported = False
+
+    def close(self) -> None:
+        """Does nothing: files have no unfinished episodes."""

@@ -1,4 +1,4 @@
-"""Playing episodes: collecting them for learning, and measuring without learning.
+"""Plays whole episodes, to learn from them or to measure how well they go.
 
 Shapes: S seeds, E episodes in lock-step, T steps, L observation size, A action size.
 """
@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.algos.api import Agent
+from lib.engine.seed_batch import Batch, OneByOne
 from lib.envs.api import VectorEnv
 from lib.replay.buffer import Episodes
 
 
 @torch.no_grad()
 def play(
-    agent: Any,
+    agent: Agent,
     env: VectorEnv,
     episodes: int,
     generator: torch.Generator,
@@ -27,16 +29,15 @@ def play(
     heads: Any = None,
     poses: list[np.ndarray] | None = None,
 ) -> Episodes:
-    """Plays E whole episodes of one agent as a batch; see `play_team`.
+    """Plays E whole episodes of one agent as a batch; see `play_batch`.
 
     Args:
-        agent: has `act(obs, memory, role=, explore=, generator=, heads=)`, with obs (E, L).
         generator: draws the starts.
         act_generator: draws the actions; None takes the agent's own.
         poses: takes the first episode's T+1 poses, to be drawn later.
     """
-    (played,) = play_team(
-        _Alone(agent),
+    (played,) = play_batch(
+        OneByOne([agent]),
         [env],
         episodes,
         [generator],
@@ -50,8 +51,8 @@ def play(
 
 
 @torch.no_grad()
-def play_team(
-    team: Any,
+def play_batch(
+    batch: Batch,
     envs: Sequence[VectorEnv],
     episodes: int,
     generators: Sequence[torch.Generator],
@@ -70,7 +71,7 @@ def play_team(
     Every seed has a world and generators of its own, and so meets what it would meet alone.
 
     Args:
-        team: has `act(obs, memory, role=, explore=, generators=, heads=)`, with obs (S, E, L).
+        batch: S agents.
         envs: S copies of one task.
         generators: S, which draw the starts.
         act_generators: S, which draw the actions; None takes the agents' own.
@@ -91,7 +92,7 @@ def play_team(
             if not bool(alive[-1].any()):
                 alive.pop()
                 break
-        action, memory = team.act(
+        action, memory = batch.act(
             obs, memory, role=role, explore=explore, generators=act_generators, heads=heads
         )
         steps = [env.step(mine) for env, mine in zip(envs, action, strict=True)]
@@ -113,25 +114,6 @@ def play_team(
 def _note_poses(poses: Sequence[list[np.ndarray]] | None, envs: Sequence[VectorEnv]) -> None:
     for taken, env in zip(poses or (), envs, strict=False):
         taken.append(env.pose()[0])
-
-
-class _Alone:
-    """One agent in the place of a team."""
-
-    def __init__(self, agent: Any):
-        self.agent = agent
-
-    def act(
-        self, obs: Tensor, memory: Any, *, generators: Any, heads: Any, **kwargs: Any
-    ) -> tuple[Tensor, Any]:
-        action, memory = self.agent.act(
-            obs[0],
-            memory,
-            generator=generators[0] if generators else None,
-            heads=heads[0] if heads else None,
-            **kwargs,
-        )
-        return action.unsqueeze(0), memory
 
 
 def unbroken(episodes: Episodes, env: VectorEnv) -> Episodes:

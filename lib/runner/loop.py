@@ -1,44 +1,36 @@
-"""The walk through the tasks: episodes, updates, measurements and saves, in lock-step.
+"""The training loop: takes runs through their tasks, experience and updates in turn.
 
-Runs that differ by their seed alone are walked as one team; a single run is a team of one.
-Whatever a seed draws comes from its own streams, in the order in which it would alone. Work is cut
-into chunks of a few updates; a save between two chunks holds everything, so a killed run repeats
-exactly what it lost and `metrics.jsonl` ends up the same, byte for byte.
+Runs that differ by their seed alone go through it as one batch of seeds; a single run is a batch of
+one. Whatever a seed draws comes from its own streams, in the order in which it would alone. Work is
+cut into chunks of a few updates; a checkpoint between two chunks holds everything, so a killed run
+repeats exactly what it lost and `metrics.jsonl` ends up the same, byte for byte.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.core.errors import NonFiniteError, RunInterrupted
+from lib.core.errors import RunInterrupted
 from lib.core.seeding import generator
-from lib.engine.seed_batch import SeedBatch
+from lib.engine.seed_batch import batch_of
 from lib.replay.buffer import Episodes
 from lib.runner import evaluate
-from lib.runner.collect import collector
+from lib.runner.collect import source
 from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.run import Run
+from lib.runner.run_folder import RunFolder
 
 CHUNK_SECONDS = 1.0  # aim for the time between two looks at the stop file
 SAVE_SECONDS = 60.0  # most work that a kill can lose, besides budget.checkpoint_every ...
 SAVE_SHARE = 0.05  # ... unless saving takes so long that this share of the time would go into it
 
 
-class Broke(Exception):
-    """A run whose numbers stopped being finite, and what was said about it."""
-
-    def __init__(self, run: Run, error: NonFiniteError):
-        super().__init__(str(error))
-        self.run, self.error = run, error
-
-
 class TrainingLoop:
-    """Runs at the same place, taken through their tasks in lock-step.
+    """Takes runs at the same position through their tasks, in lock-step.
 
     Args:
         runs: S of them, open. Whatever is the same for all is asked of the first one.
@@ -50,13 +42,15 @@ class TrainingLoop:
         self.runs, self.first, self.home = runs, runs[0], home
         self.film, self.board = film, board
         self.budget = self.first.cfg.budget
-        self.stop_files = [out / "stop" for out in dict.fromkeys([home, *(r.out for r in runs)])]
-        self.team = SeedBatch.of([run.agent for run in self.runs])
+        folders = [RunFolder(home), *(run.folder for run in runs)]
+        self.stop_files = list(dict.fromkeys(folder.stop for folder in folders))
+        self.batch = batch_of([run.agent for run in self.runs])
+        self.chunk = 1  # updates between two looks at the stop file
         self.stop_asked = False
         self.saved, self.pause = time.monotonic(), SAVE_SECONDS
 
     def go(self, fresh: Sequence[Run]) -> None:
-        """To the end of the last task.
+        """Trains to the end of the last task.
 
         Args:
             fresh: those of the runs that have never been saved.
@@ -65,78 +59,79 @@ class TrainingLoop:
             run.begin()
         if fresh:
             self._save()
-        while self.first.task < len(self.first.names):
+        while not self.first.is_done:
             self._learn_task()
             self._finish_task()
         self._summarise("complete")
         self._show("done")
 
+    # --- learning ------------------------------------------------------------------------
+
     def _learn_task(self) -> None:
-        first, runs = self.first, self.runs
-        steps = self.budget.steps_of(first.task)
-        play = collector(self.team, runs, self._watching)
-        chunk = 1
-        while first.task_env_steps < steps or self.team.pending:
+        """Alternates between experience and the updates that it asks for, until both are spent."""
+        experience = source(self.batch, self.runs)
+        self.chunk = 1
+        while experience.goes_on or experience.due:
             self._pause_if_asked()
-            if self.team.pending:
-                began = time.monotonic()
-                self.team.update(min(chunk, self.team.pending))
-                self._check_finite()
-                took = time.monotonic() - began
-                chunk = max(1, min(200, round(chunk * min(4.0, CHUNK_SECONDS / max(took, 1e-3)))))
-                self._show("update")
+            if due := experience.due:
+                self._update(due)
                 continue
             self._report()
-            if first.task_env_steps >= first.next_eval:
+            if self.first.progress >= self.first.state.next_eval:
                 self._evaluate()
-                for run in runs:
-                    run.next_eval += self.budget.eval_every
+                for run in self.runs:
+                    run.state.next_eval += self.budget.eval_every
             self._show("collect")
-            play.collect()
-        play.close()
+            experience.collect()
+        experience.close()
         self._report(final=True)
 
-    def _check_finite(self) -> None:
+    def _update(self, due: int) -> None:
+        """Makes some of the updates that are due, about a second's worth."""
+        began = time.monotonic()
+        self.batch.update(min(self.chunk, due))
         for run in self.runs:
-            with self._watching(run):
+            with run.watched():
                 run.agent.check_finite()
+        took = time.monotonic() - began
+        faster = min(4.0, CHUNK_SECONDS / max(took, 1e-3))
+        self.chunk = max(1, min(200, round(self.chunk * faster)))
+        self._show("update")
 
     def _report(self, final: bool = False) -> None:
         for run in self.runs:
-            with self._watching(run):
-                run.report(final)
+            with run.watched():
+                run.report_training(final)
 
-    @contextmanager
-    def _watching(self, run: Run) -> Iterator[None]:
-        """Keeps the state of a run that breaks, and says which one it is."""
-        try:
-            yield
-        except NonFiniteError as error:
-            run.save_broken()
-            raise Broke(run, error) from error
-
-    # --- looking ---------------------------------------------------------------------------
+    # --- evaluating ----------------------------------------------------------------------
 
     def _evaluate(self, final: bool = False) -> list[Episodes]:
         """Measures the learners on the task that they learn; returns the episodes played."""
         self._show("evaluate")
-        task, filmed = self.first.task, self.film.wanted(final)
+        first, filmed = self.first, self.film.wanted(final)
+        task, stream = first.state.task, self._stream()
         poses: list[list[np.ndarray]] | None = [[] for _ in self.runs] if filmed else None
-        played = self._test(task, f"eval/{task}/{self.first.agent.steps}", poses=poses)
+        played = self._test(task, stream, poses=poses)
         for run, episodes in zip(self.runs, played, strict=True):
-            run.evaluated(episodes)
+            run.report.evaluated(run.header(), episodes)
         for other in self._others(task):
-            again = self._test(other, f"eval/{task}/{self.first.agent.steps}/{other}")
+            again = self._test(other, f"{stream}/{other}")
             for run, episodes in zip(self.runs, again, strict=True):
-                run.monitored(other, episodes)
+                run.report.monitored(run.header(), other, episodes)
         if self.board:
-            results = [run.progress.last_return for run in self.runs]
-            self.board.result(sum(results) / len(results), self.first.progress.optimum)
+            results = [run.report.progress.last_return for run in self.runs]
+            self.board.result(sum(results) / len(results), first.report.progress.optimum)
         if poses:
             self._show("film")
             for run, taken, episodes in zip(self.runs, poses, played, strict=True):
-                run.film(self.film, taken, episodes)
+                self._film(run, taken, episodes)
         return played
+
+    def _stream(self) -> str:
+        """Names the random numbers of an evaluation: those of one point in a run are its own."""
+        agent = self.first.agent
+        at = agent.updates if self.first.unit == "updates" else agent.steps
+        return f"eval/{self.first.state.task}/{at}"
 
     def _others(self, task: int) -> list[int]:
         """Tasks that are looked at beside the one that is learnt."""
@@ -153,8 +148,8 @@ class TrainingLoop:
         """Evaluation episodes of every run on a task; leaves all generators of the runs alone."""
         draws = [generator(run.cfg.seed, stream, run.device) for run in self.runs]
         envs = [run.world(task) for run in self.runs]
-        played = evaluate.play_team(
-            *(self.team, envs, self.budget.eval_episodes, draws),
+        played = evaluate.play_batch(
+            *(self.batch, envs, self.budget.eval_episodes, draws),
             explore=False,
             act_generators=draws,
             heads=heads,
@@ -162,18 +157,23 @@ class TrainingLoop:
         )
         kept = []
         for run, env, episodes in zip(self.runs, envs, played, strict=True):
-            with self._watching(run):
+            with run.watched():
                 kept.append(run.tested(task, episodes, env))
         return kept
 
+    def _film(self, run: Run, poses: list[np.ndarray], episodes: Episodes) -> None:
+        """Films the first of the episodes just evaluated, if none of them was left out."""
+        if len(episodes.reward) < self.budget.eval_episodes:  # the first may be another one
+            return
+        task, predict = run.state.task, run.agent.capabilities().predict
+        label = run.folder.film_label(task, run.names[task], run.progress)
+        self.film.shoot(run.folder.videos, run.domain, task, label, poses, episodes, predict)
+
     def _finish_task(self) -> None:
-        """Last evaluation, every earlier task again, the audit, the task's own checkpoint."""
-        index = self.first.task
+        """Evaluates a last time, every earlier task again, audits, and saves what was learnt."""
+        index = self.first.state.task
         for run, played in zip(self.runs, self._evaluate(final=True), strict=True):
-            run.domain.hold_out(
-                run.met, index, played.obs, played.action, played.reward, played.length
-            )
-            run.keep_heads()
+            run.hold_out(played)
         self._show("audit")
         finals = []
         for earlier in range(index + 1):
@@ -194,12 +194,15 @@ class TrainingLoop:
             for path in stops:
                 path.unlink(missing_ok=True)
             seeds = ", ".join(str(run.cfg.seed) for run in self.runs)
+            done = first.updates if first.unit == "updates" else first.state.env_steps
             raise RunInterrupted(
-                f"stopped at {first.env_steps} env steps of task '{first.names[first.task]}'"
+                f"stopped at {done} {first.unit.replace('_', ' ')} of task "
+                f"'{first.names[first.state.task]}'"
                 f"{f' in each of seeds {seeds}' if self.board else ''}, saved; "
                 f"resume with: python -m lib resume {self.home}"
             )
-        if first.task_env_steps >= first.next_save or time.monotonic() - self.saved > self.pause:
+        late = time.monotonic() - self.saved > self.pause
+        if late or first.progress >= first.state.next_save:
             self._save()
 
     def _save(self) -> None:
@@ -214,7 +217,7 @@ class TrainingLoop:
 
     def _summarise(self, status: str) -> None:
         for run in self.runs:
-            run.summarise(status, len(self.runs))
+            run.report.summarise(run.state, status, run.seconds, len(self.runs), run.device)
 
     def _show(self, phase: str) -> None:
         for run in self.runs:
@@ -222,4 +225,4 @@ class TrainingLoop:
         if self.board:
             each = [run.standing() for run in self.runs]
             summed = {name: sum(one[name] for one in each) for name in each[0]}
-            self.board.show(phase, **summed | {"task_index": self.first.task})
+            self.board.show(phase, **summed | {"task_index": self.first.state.task})

@@ -18,35 +18,37 @@ class Progress:
     """Rewrites `progress.json` about once a second and draws a throttled bar.
 
     Args:
-        out: the run's folder, or that of several seeds together.
+        path: the file.
         tasks: names in order.
-        steps: env steps of the whole run, learner and reviewer together.
+        total: progress of the whole run when it is complete, in `unit`.
         show: whether to draw the bar (to standard error).
         seeds: of the runs whose numbers are added up, where they are one piece of work.
-        elsewhere: env steps done by those of them that `show` is not told about.
+        elsewhere: progress of those of them that `show` is not told about.
+        unit: "env_steps" (learner and reviewer together), or "updates" where there are none.
     """
 
     def __init__(
         self,
-        out: Path,
+        path: Path,
         tasks: list[str],
-        steps: int,
+        total: int,
         *,
         show: bool,
         seeds: Sequence[int] = (),
         elsewhere: int = 0,
+        unit: str = "env_steps",
     ):
-        self.path = out / "progress.json"
+        self.path, self.unit = path, unit
         self.tasks, self.seeds, self.elsewhere = tasks, list(seeds), elsewhere
-        self.total = steps * max(1, len(seeds))
+        self.total = total * max(1, len(seeds))
         self.last_return: float | None = None
         self.optimum: float | None = None
         self.began = time.monotonic()
-        self.first_steps: int | None = None
+        self.first_done: int | None = None
         self.written = 0.0
         self.bar = tqdm(
             total=self.total,
-            unit="step",
+            unit=unit.rstrip("s").replace("env_", ""),
             disable=not show,
             mininterval=BAR_SECONDS,
             file=sys.stderr,
@@ -72,37 +74,40 @@ class Progress:
             pending: updates still due, so that the rate counts collected steps as done only
                 once they have been learnt from.
         """
-        now, env_steps = time.monotonic(), env_steps + self.elsewhere
-        if self.first_steps is None:
-            self.first_steps = env_steps
+        now, done = time.monotonic(), {"env_steps": env_steps, "updates": updates}
+        done[self.unit] += self.elsewhere
+        if self.first_done is None:
+            self.first_done = done[self.unit]
         if now - self.written < WRITE_SECONDS and phase != "done":
             return
         self.written = now
-        rate = (env_steps - self.first_steps) / max(now - self.began, 1e-6)
-        left = self.total - env_steps
+        rate = (done[self.unit] - self.first_done) / max(now - self.began, 1e-6)
+        left = self.total - done[self.unit]
         name = self.tasks[min(task_index, len(self.tasks) - 1)]
         state = {
             "task": name,
             "task_index": task_index,
             "tasks": len(self.tasks),
-            "env_steps": env_steps,
-            "env_steps_total": self.total,
+            "env_steps": done["env_steps"],
+            "env_steps_total": self.total if self.unit == "env_steps" else 0,
             "decisions": decisions,
-            "updates": updates,
+            "updates": done["updates"],
             "updates_pending": pending,
-            "env_steps_per_s": round(rate, 2),
+            f"{self.unit}_per_s": round(rate, 2),
             "eta_s": round(left / rate, 1) if rate > 0 else None,
             "phase": phase,
             "last_return": self.last_return,
             "optimum": self.optimum,
         }
+        if self.unit == "updates":
+            state["updates_total"] = self.total
         self._write(state | ({"seeds": self.seeds} if self.seeds else {}))
         many = f"{len(self.seeds)} seeds, " if self.seeds else ""
         self.bar.set_description_str(f"{many}{name} ({phase})", refresh=False)
         if self.last_return is not None:
             best = f" of {self.optimum:.0f}" if self.optimum else ""
             self.bar.set_postfix_str(f"return {self.last_return:.1f}{best}", refresh=False)
-        self.bar.update(env_steps - self.bar.n)
+        self.bar.update(done[self.unit] - self.bar.n)
 
     def _write(self, state: dict[str, Any]) -> None:
         """Replaces the file in one step; without forcing the disk, since it can be lost."""

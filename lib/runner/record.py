@@ -154,7 +154,7 @@ class Recorder:
             self.folder.mkdir(parents=True, exist_ok=True)
             _cut(self.path, resume_at)
         kept = read_metrics(self.path)
-        last_step = kept[-1]["env_steps"] if kept else -1
+        last_step = _step(kept[-1]) if kept else -1
         self._wandb = _wandb(self.folder, wandb_mode, config or {}) if wandb_mode else None
         self._board = _tensorboard(self.folder / "tensorboard", last_step) if tensorboard else None
         self._file = open(self.path, "ab")  # noqa: SIM115 (closed in close)
@@ -178,9 +178,9 @@ class Recorder:
             self._file.write(line.encode() + b"\n")
             if self._board:
                 for name, value in numbers.items():
-                    self._board.add_scalar(name, value, header["env_steps"])
+                    self._board.add_scalar(name, value, _step(header))
         if self._wandb:
-            self._wandb.log(numbers, step=header["env_steps"])
+            self._wandb.log(numbers, step=_step(header))
 
     def timing(self, **values: Any) -> None:
         """Adds a line to timing.jsonl: whatever depends on the clock."""
@@ -254,6 +254,11 @@ def _cut(path: Path, offset: int) -> None:
                 f"put the file back, or start over with '--fresh'"
             )
         file.truncate(offset)
+
+
+def _step(record: Mapping[str, Any]) -> int:
+    """Where curves show a record: env steps, or updates in a run that makes no such steps."""
+    return record["updates"] if "task_updates" in record else record["env_steps"]
 
 
 def _number(value: Any) -> float:

@@ -1,4 +1,4 @@
-"""What a run reports about itself: its log of results so far, and `summary.json`."""
+"""A run keeps a log of its results, and tells them in `summary.json`."""
 
 import io
 import json
@@ -13,23 +13,31 @@ import torch
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.files import atomic_write
+from lib.runner import expected
 from lib.runner.provenance import commit, hardware, versions
+
+TASK_SCORE = 1e6  # more than any return, so that a later task's checkpoint beats an earlier one's
 
 
 @dataclass
 class Log:
-    """Results in the order they came. Rows of the return matrix end at the task just learnt."""
+    """The results of a run in the order they came.
+
+    Rows of the return matrix end at the task just learnt. Curves have what was evaluated over how
+    far the task was, in `unit`.
+    """
 
     tasks: list[str]
+    unit: str = "task_env_steps"  # or "task_updates", where experience comes from files
     curves: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     # What every evaluation came to on any task: "env_steps" of the whole run, "return", "success".
     monitor: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     matrix: list[list[float | None]] = field(default_factory=list)
     audit: list[dict[str, float]] = field(default_factory=list)
 
-    def add_eval(self, task: str, task_env_steps: int, mean: float) -> None:
-        curve = self.curves.setdefault(task, {"task_env_steps": [], "return": []})
-        curve["task_env_steps"].append(task_env_steps)
+    def add_eval(self, task: str, progress: int, mean: float) -> None:
+        curve = self.curves.setdefault(task, {self.unit: [], "return": []})
+        curve[self.unit].append(progress)
         curve["return"].append(mean)
 
     def add_monitor(self, task: str, env_steps: int, found: Mapping[str, float]) -> None:
@@ -37,16 +45,16 @@ class Log:
         for name, value in {"env_steps": env_steps, **found}.items():
             curve.setdefault(name, []).append(value)
 
-    def add_task(self, row: list[float | None], metrics: dict[str, float]) -> None:
-        self.matrix.append(row)
-        self.audit.append(metrics)
-
     def score(self) -> float | None:
         """What "best" means for a checkpoint: tasks finished first, then the newest return."""
         if not self.curves:
             return None
         newest = self.curves[list(self.curves)[-1]]["return"][-1]
-        return len(self.matrix) * 1e6 + newest
+        return len(self.matrix) * TASK_SCORE + newest
+
+    def evaluated_at(self, task: str, progress: int) -> bool:
+        """Whether a task's newest evaluation was at a given point of it."""
+        return self.curves.get(task, {self.unit: []})[self.unit][-1:] == [progress]
 
     def final_return(self) -> dict[str, float]:
         """The learner's last evaluation of each task while that task was being learnt."""
@@ -55,31 +63,42 @@ class Log:
     def state_dict(self) -> dict[str, Any]:
         return vars(self)
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> "Log":
-        return cls(**state)
+    def load_state_dict(self, state: dict[str, Any], finished: int, path: Path) -> None:
+        """Takes the results that a checkpoint holds.
 
+        Args:
+            state: what `state_dict` gave.
+            finished: tasks that had been learnt then.
+            path: the checkpoint, for messages.
 
-def is_complete(out: Path) -> bool:
-    """Whether a run folder's summary says that the run reached its end."""
-    path = out / "summary.json"
-    return path.exists() and json.loads(path.read_text()).get("status") == "complete"
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of settings that differ, each with both values."""
-    found = []
-    for key in sorted(one.keys() | other.keys()):
-        left, right = one.get(key), other.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differences(left, right, f"{prefix}{key}.")
-        elif left != right:
-            found.append(f"{prefix}{key} is {left!r} there, {right!r} here")
-    return found
+        Raises:
+            UserError: it is not what this run would have saved.
+        """
+        tasks, numbers = len(self.tasks), expected.each(expected.NUMBER)
+        curves = expected.mapping(expected.record({self.unit: numbers, "return": numbers}))
+        row = expected.each(expected.maybe(expected.NUMBER), tasks)
+        spec = expected.record(
+            {
+                "tasks": expected.each(expected.TEXT, tasks),
+                "unit": expected.TEXT,
+                "curves": curves,
+                "monitor": expected.mapping(expected.mapping(numbers)),
+                "matrix": expected.each(row, finished),
+                "audit": expected.each(expected.mapping(expected.NUMBER), finished),
+            }
+        )
+        expected.check(state, spec, "log", path)
+        named = state["tasks"] == self.tasks and state["unit"] == self.unit
+        curves = {**state["curves"], **state["monitor"]}.values()
+        even = all(len({len(values) for values in curve.values()}) == 1 for curve in curves)
+        strange = {*state["curves"], *state["monitor"]} - {*self.tasks}
+        if not named or not even or strange or set(state) != set(vars(self)):
+            raise expected.damaged(path, "log does not fit the tasks of its run")
+        vars(self).update(state)
 
 
 def write_summary(
-    out: Path,
+    path: Path,
     cfg: RunConfig,
     log: Log,
     *,
@@ -94,7 +113,7 @@ def write_summary(
     together: int,
     device: torch.device,
 ) -> None:
-    """Writes `summary.json`, atomically. Fields are listed in the README."""
+    """Writes `summary.json` to a path, atomically. Fields are listed in the README."""
     summary = {
         "name": cfg.name,
         "method": cfg.method_name,
@@ -120,7 +139,7 @@ def write_summary(
         "audit": log.audit,
         "config": configs.to_dict(cfg),
     }
-    atomic_write(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    atomic_write(path, json.dumps(summary, indent=1) + "\n")
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

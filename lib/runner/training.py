@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.algos import registry
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError, unknown
 from lib.core.files import told_to_the_user
 from lib.engine import machine
 from lib.envs import worlds
-from lib.envs.api import Domain
-from lib.runner import run_folder, warm_start
+from lib.envs.api import Domain, spaces
+from lib.runner import warm_start
 from lib.runner.film import Film
-from lib.runner.loop import Broke, TrainingLoop
+from lib.runner.loop import TrainingLoop
 from lib.runner.progress import Progress
-from lib.runner.run import Run, env_steps_done, places
-from lib.runner.summary import differences, is_complete
+from lib.runner.run import Broke, Run, saved_positions, work_before
+from lib.runner.run_folder import RunFolder, differences
 from lib.runner.warm_start import Start
 
 VIDEO = ("", "final", "every")
@@ -64,7 +65,7 @@ def train_seeds(
     """Trains runs that differ by their seed alone at once; every folder ends up as if alone.
 
     Finished runs are kept. Unfinished ones go on together from the newest moment that all of
-    them have; those that stand elsewhere, such as a seed added later, follow as a team of their
+    them have; those that stand elsewhere, such as a seed added later, follow as a batch of their
     own. A seed whose numbers break is left out, the others go on from their last save.
 
     Args:
@@ -103,11 +104,11 @@ def train_seeds(
         for out in dict.fromkeys([home, *(job.out for job in jobs)]):
             with told_to_the_user(out / "config.yaml"):
                 out.mkdir(parents=True, exist_ok=True)
-            held.enter_context(run_folder.locked(out))
+            held.enter_context(RunFolder(out).locked())
         for job in jobs:
-            run_folder.claim(job.out, job.start.record(job.cfg))
+            job.folder.take(job.start.record(job.cfg))
         _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
-    return [job.out / "summary.json" for job in jobs]
+    return [job.folder.summary for job in jobs]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ class _Job:
     cfg: RunConfig
     out: Path
     start: Start
+
+    @property
+    def folder(self) -> RunFolder:
+        """The folder, by what lies where."""
+        return RunFolder(self.out)
 
 
 @dataclass(frozen=True)
@@ -146,11 +152,11 @@ def _check_alike(cfgs: Sequence[RunConfig]) -> None:
 
 
 def _train(jobs: Sequence[_Job], options: _Options) -> None:
-    """Trains team after team until every run is complete or broke."""
+    """Trains batch after batch of seeds until every run is complete or broke."""
     broke: dict[int, str] = {}  # words alone: the error itself would keep its agents alive
-    while todo := [j for j in jobs if j.cfg.seed not in broke and not is_complete(j.out)]:
+    while todo := [j for j in jobs if j.cfg.seed not in broke and not j.folder.is_complete()]:
         try:
-            _train_team(jobs, _next_team(todo), options)
+            _train_batch(jobs, _next_batch(todo), options)
         except Broke as error:
             if len(jobs) == 1:
                 raise error.error from None
@@ -161,43 +167,44 @@ def _train(jobs: Sequence[_Job], options: _Options) -> None:
         raise NonFiniteError(told + (f". The other seeds ({rest}) are complete" if rest else ""))
 
 
-def _next_team(jobs: Sequence[_Job]) -> list[tuple[_Job, Path | None]]:
-    """The runs that can go on from the same place, as many as possible, with their checkpoints.
+def _next_batch(jobs: Sequence[_Job]) -> list[tuple[_Job, Path | None]]:
+    """The runs that can go on from one position, as many as possible, with their checkpoints.
 
-    Of two places that equally many have, the newer one.
+    Of two positions that equally many have, the newer one.
     """
-    known = [places(job.out) for job in jobs]
-    every = {place for found in known for place in found}
-    best = max(every, key=lambda place: (sum(place in found for found in known), place))
+    known = [saved_positions(job.out) for job in jobs]
+    every = {position for found in known for position in found}
+    best = max(every, key=lambda at: (sum(at in found for found in known), at))
     return [(job, found[best]) for job, found in zip(jobs, known, strict=True) if best in found]
 
 
-def _train_team(
+def _train_batch(
     jobs: Sequence[_Job],
-    team: Sequence[tuple[_Job, Path | None]],
+    together: Sequence[tuple[_Job, Path | None]],
     options: _Options,
 ) -> None:
-    """Takes runs that stand at the same place to their end.
+    """Takes runs at the same position to their end.
 
     Args:
         jobs: all of them, for the common progress.
-        team: these, with the checkpoints that they go on from.
+        together: these, with the checkpoints that they go on from.
     """
-    cfg = team[0][0].cfg
+    cfg = together[0][0].cfg
     device = machine.choose_device(cfg.device)
     domain = options.domain or worlds.build(cfg.env, cfg.tasks, device)
+    _check_spaces(cfg, domain)
     acting: dict[str, Any] = {}  # who acts first, shared by seeds that name the same agent
     runs = []
-    for job, _ in team:
-        place = job.start.pre_rollout
-        if place not in acting:
-            acting[place] = warm_start.first_actors(place, domain.tasks, job.cfg, device)
-        runs.append(Run(job.cfg, job.out, job.start, device, domain, acting[place]))
+    for job, _ in together:
+        who = job.start.pre_rollout
+        if who not in acting:
+            acting[who] = warm_start.first_actors(who, domain, job.cfg, device)
+        runs.append(Run(job.cfg, job.out, job.start, device, domain, acting[who]))
     recording = {"tensorboard": options.tensorboard, "wandb_mode": options.wandb}
     alone = len(jobs) == 1
     with ExitStack() as open_files:
-        for run, (_, saved) in zip(runs, team, strict=True):
-            open_files.callback(run.close)
+        for run, (_, saved) in zip(runs, together, strict=True):
+            open_files.callback(run.report.close)
             run.open(saved, show=alone and options.progress, **recording)
         board = None
         if not alone:
@@ -205,42 +212,60 @@ def _train_team(
             open_files.callback(board.close)
         film = Film(options.video)
         open_files.callback(film.close)
-        walk = TrainingLoop(runs, options.home, film, board)
-        with machine.settled(cfg, device, walk.team.compile), _interrupts(walk):
-            walk.go([run for run, (_, saved) in zip(runs, team, strict=True) if saved is None])
+        loop = TrainingLoop(runs, options.home, film, board)
+        with machine.settled(cfg, device, loop.batch.compile), _interrupts(loop):
+            loop.go([run for run, (_, saved) in zip(runs, together, strict=True) if saved is None])
+
+
+def _check_spaces(cfg: RunConfig, domain: Domain) -> None:
+    """Raises UserError where tasks differ in what they show or take, and the family wants one."""
+    if registry.of(cfg).mixed_spaces:
+        return
+    found = []
+    for index in range(len(domain.tasks)):
+        space, actions = spaces(domain, index)
+        found.append((space.kind, space.shape, space.dtype, actions))
+    for task, mine in zip(domain.tasks, found, strict=True):
+        if mine != found[0]:
+            raise UserError(
+                f"task '{task.name}' shows or takes another kind of numbers than "
+                f"'{domain.tasks[0].name}', and agents of family '{cfg.family}' learn tasks that "
+                "are alike; train them one by one"
+            )
 
 
 def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Progress:
     """Progress of all runs as one piece of work, those that others have a turn for included."""
-    here = {run.cfg.seed for run in runs}
+    here, first = {run.cfg.seed for run in runs}, runs[0]
     return Progress(
-        options.home,
-        runs[0].names,
-        runs[0].cfg.budget.steps_before(len(runs[0].names)),
+        RunFolder(options.home).progress,
+        first.names,
+        work_before(first.cfg, first.unit, (len(first.names), 0, 0)),
         show=options.progress,
         seeds=[job.cfg.seed for job in jobs],
-        elsewhere=sum(_env_steps(job) for job in jobs if job.cfg.seed not in here),
+        elsewhere=sum(_done(job, first) for job in jobs if job.cfg.seed not in here),
+        unit=first.unit,
     )
 
 
-def _env_steps(job: _Job) -> int:
-    """Env steps of a run that is not being trained just now."""
-    if is_complete(job.out):
-        return job.cfg.budget.steps_before(len(job.cfg.tasks))
-    return env_steps_done(job.cfg, max(places(job.out)))
+def _done(job: _Job, like: Run) -> int:
+    """Progress of a run that is not being trained just now, of the same kind as another."""
+    done = job.folder.is_complete()
+    at = (len(like.names), 0, 0) if done else max(saved_positions(job.out))
+    return work_before(job.cfg, like.unit, at)
 
 
 @contextmanager
-def _interrupts(walk: TrainingLoop) -> Iterator[None]:
+def _interrupts(loop: TrainingLoop) -> Iterator[None]:
     """Makes the first Ctrl-C a request to save and stop; the second one acts at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ask(signum: int, frame: Any) -> None:
-        if walk.stop_asked:
+        if loop.stop_asked:
             raise KeyboardInterrupt
-        walk.stop_asked = True
+        loop.stop_asked = True
 
     before = signal.signal(signal.SIGINT, ask)
     try:

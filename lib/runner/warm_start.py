@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,10 +16,11 @@ from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
 from lib.core.files import run_folder
 from lib.core.seeding import Streams
+from lib.engine.seed_batch import forget
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
 from lib.runner import checkpoint
-from lib.runner.summary import differences
+from lib.runner.run_folder import RunFolder, differences
 
 MEANING = ("domain", "observation", "action_repeat", "size")  # of what a world model predicts
 LOAD_MODES = ("", "world-model", "agent")
@@ -74,8 +74,10 @@ def checkpoint_of(place: str, finished: str = "") -> Path:
     if not path.is_dir():
         _check_run_is_there(path)
         return path
-    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    tasks = sorted(folder.glob("task-*.safetensors"), key=lambda p: int(p.stem.split("-")[1]))
+    folder = RunFolder(path).checkpoints
+    folder = folder if folder.is_dir() else path
+    named = {p: re.fullmatch(r"task-(\d+)", p.stem) for p in folder.glob("task-*.safetensors")}
+    tasks = sorted((p for p in named if named[p]), key=lambda p: int(named[p][1]))
     if finished:
         ended = {str(checkpoint.load_meta(task).get("finished")): task for task in tasks}
         if finished not in ended:
@@ -159,12 +161,21 @@ def load_for(agent: Agent, start: Start) -> dict[str, Any]:
 
 def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:
     """The run that wrote a checkpoint."""
+    return registry.from_dict(config_in(meta, path))
+
+
+def config_in(meta: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The same as a plain mapping.
+
+    Raises:
+        UserError: nothing is said of it.
+    """
     if "config" not in meta:
         raise UserError(
             f"'{path}' holds no agent; give a run folder, or a .safetensors file from the "
             "checkpoints/ folder of one"
         )
-    return registry.from_dict(meta["config"])
+    return meta["config"]
 
 
 def check_same_world(
@@ -216,16 +227,24 @@ class FirstActor:
 
     Args:
         path: its checkpoint, of any run in the same world.
+        mine: the run in whose world it is to act.
+        domain: that world, where it cannot be built from a configuration alone.
 
     Raises:
         UserError: not a checkpoint of an agent, or one from another world.
     """
 
-    def __init__(self, path: Path, mine: RunConfig, device: torch.device):
+    def __init__(
+        self,
+        path: Path,
+        mine: RunConfig,
+        device: torch.device,
+        domain: Domain | None = None,
+    ):
         meta = checkpoint.load_meta(path)
         check_same_world(mine, written_by(meta, path), path)
         self.name = str(meta.get("finished") or "")
-        self.agent = trained_agent(path, device)
+        self.agent = trained_agent(path, device, domain)
 
     def act(self, obs: Tensor, memory: Any, generator: torch.Generator) -> tuple[Tensor, Any]:
         """(n, *shape) to actions (n, A), as while evaluating."""
@@ -237,35 +256,41 @@ class PreRollout:
 
     Source: DRAGO's released code, "jump2run" and its like: the other agent's steps are neither
     rewarded nor stored, and a whole episode follows.
+
+    Where episodes may end early, one that ends under the other agent begins anew, and the other
+    agent goes on in it; so the learner always begins in one that lasts. The world's time limit
+    counts both agents' decisions.
     """
 
     def __init__(self, env: VectorEnv, first: FirstActor, decisions: int):
         self.env, self.first, self.decisions = env, first, decisions
-        self.obs_dim, self.actions = env.obs_dim, env.actions
-        self.episode_length = env.episode_length
 
-    ended = None  # the worlds that other agents can act in first have episodes of one length
-
-    @property
-    def broken(self) -> Tensor | None:
-        """As of the world itself."""
-        return self.env.broken
+    def __getattr__(self, name: str) -> Any:
+        """Everything else as of the world itself."""
+        return getattr(self.env, name)
 
     def reset(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, L) where the other agent ends up; the generator also draws its actions."""
-        obs, memory = self.env.reset(n, generator), None
+        """(n, *shape) where the other agent ends up; the generator also draws its actions."""
+        obs = self.env.reset(n, generator)
+        return self._lead(obs, None, generator)
+
+    def restart(self, lanes: Tensor, generator: torch.Generator) -> Tensor:
+        """The same for the episodes (n,) that are true; the others wait meanwhile."""
+        return self._lead(self.env.restart(lanes, generator), lanes, generator)
+
+    def _lead(self, obs: Tensor, lanes: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Lets the other agent act in some episodes, or in all (None); (n, *shape) after that."""
+        memory, where = None, {} if lanes is None else {"only": lanes}
         for _ in range(self.decisions):
             action, memory = self.first.act(obs, memory, generator)
-            obs, _ = self.env.step(action)
+            obs, _ = self.env.step(action, **where)
+            if self.env.ended is None:
+                continue
+            over = self.env.ended if lanes is None else self.env.ended & lanes
+            if bool(over.any()):
+                obs = self.env.restart(over, generator)
+                memory = forget(memory, over)
         return obs
-
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """As the world itself."""
-        return self.env.step(action)
-
-    def pose(self) -> np.ndarray:
-        """As the world itself."""
-        return self.env.pose()
 
 
 def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dict[int, Path]:
@@ -302,9 +327,12 @@ def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dic
 
 
 def first_actors(
-    place: str, tasks: tuple[Any, ...], cfg: RunConfig, device: torch.device
+    place: str, domain: Domain, cfg: RunConfig, device: torch.device
 ) -> dict[int, FirstActor]:
     """Those agents themselves, ready to act; raises what `first_checkpoints` and they raise."""
-    paths = first_checkpoints(place, tasks, cfg)
-    loaded = {path: FirstActor(path, cfg, device) for path in dict.fromkeys(paths.values())}
+    paths = first_checkpoints(place, domain.tasks, cfg)
+    handed_over = domain if cfg.env.domain == "own" else None
+    loaded = {
+        path: FirstActor(path, cfg, device, handed_over) for path in dict.fromkeys(paths.values())
+    }
     return {index: loaded[path] for index, path in paths.items()}

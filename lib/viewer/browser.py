@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from lib.analysis.results import with_gaps
 from lib.core.errors import UserError
 from lib.experiments import folders
 from lib.plotting import charts
@@ -33,7 +35,7 @@ class Log:
 
     def __init__(self, folder: Path):
         self.folder, self.offset = folder, 0
-        self.rows: dict[str, list[tuple[float, float]]] = {}  # metric -> (env steps, value)
+        self.rows: dict[str, list[tuple[float, float, str]]] = {}  # (env steps, value, task)
 
     def read(self) -> int:
         """Reads the lines that were added, whole ones only; returns how many."""
@@ -61,14 +63,16 @@ class Log:
             return  # not a line of ours: the others still count
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
-                self.rows.setdefault(name, []).append((step, value))
+                # A task's own evaluations go on in later tasks; all else ends with its task.
+                whose = "" if name.startswith("eval/") else task
+                self.rows.setdefault(name, []).append((step, value, whose))
                 if name == f"eval/{task}/return":
-                    self.rows.setdefault(RETURN, []).append((step, value))
+                    self.rows.setdefault(RETURN, []).append((step, value, task))
 
     def curve(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
-        """Environment steps of the whole run, and values."""
-        rows = np.array(self.rows.get(metric, ()), float).reshape(-1, 2)
-        return rows[:, 0], rows[:, 1]
+        """Returns environment steps of the whole run, and values, a NaN between two tasks."""
+        rows = self.rows.get(metric)
+        return with_gaps(*zip(*rows, strict=True)) if rows else with_gaps((), ())
 
 
 class Browser(Shown):
@@ -86,16 +90,11 @@ class Browser(Shown):
         super().__init__()
         self.outputs = Path(outputs)
         self.logs: dict[str, Log] = {}
-        self.others: dict[str, str] = {}  # what is no run, and why
         if not self.outputs.is_dir():
             raise UserError(f"there is no folder '{outputs}'; give one that holds run folders")
         self.look()
         if not self.logs:
-            kept = "; ".join(f"{name}: {why}" for name, why in self.others.items())
-            raise UserError(
-                f"no run in '{outputs}'{f' ({kept})' if kept else ''}; "
-                "start one with: python -m lib run NAME"
-            )
+            raise UserError(f"no run in '{outputs}'; start one with: python -m lib run NAME")
         for name in runs:
             if name not in self.logs:
                 raise UserError(f"'{name}' is no run in '{outputs}'; there: {', '.join(self.logs)}")
@@ -107,12 +106,9 @@ class Browser(Shown):
         for folder in sorted(path for path in self.outputs.iterdir() if path.is_dir()):
             if folder.name in self.logs:
                 continue
-            try:
+            with suppress(UserError):  # other things than a run
                 if folders.held(folder) is not None:
                     self.logs[folder.name] = Log(folder)
-                    self.others.pop(folder.name, None)
-            except UserError:
-                self.others[folder.name] = "holds other things than a run"
         return sum(log.read() for log in self.logs.values())
 
     def metrics(self) -> list[str]:
@@ -128,8 +124,7 @@ class Browser(Shown):
 
     def words(self) -> str:
         """Which runs there are and what is drawn."""
-        others = f"; no runs: {', '.join(self.others)}" if self.others else ""
-        return f"{len(self.logs)} runs in {self.outputs.name}, {self.metric}{others}"
+        return f"{len(self.logs)} runs in {self.outputs.name}, {self.metric}"
 
     def static(self) -> np.ndarray:
         """The curves of all runs picked."""
@@ -180,8 +175,7 @@ class Browser(Shown):
         words = widgets.HTML()
 
         def say() -> None:
-            lines = [*self.status().split("\n"), *(f"{n}: {w}" for n, w in self.others.items())]
-            words.value = "<br>".join(markup.escape(line) for line in lines)
+            words.value = "<br>".join(map(markup.escape, self.status().split("\n")))
 
         def draw(_: Any = None) -> None:
             self.picked, self.metric = list(runs.value), metric.value

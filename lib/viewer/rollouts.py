@@ -78,7 +78,7 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         raise UserError(
             f"'{path}' learnt '{learnt or 'no whole task'}', not '{task}'; give its run's folder"
         )
-    reached = min(int((meta.get("place") or [len(names)])[0]), len(names) - 1)  # of an early save
+    reached = min(int((meta.get("position") or [len(names)])[0]), len(names) - 1)  # of an early save
     if every < 0:
         raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
     index = names.index(learnt) if learnt in names else reached

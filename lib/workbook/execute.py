@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.core.errors import UserError
 from lib.core.paths import ROOT
+from lib.experiments.notebooks import PATIENCE
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -36,6 +37,8 @@ def execute(node: "NotebookNode", name: str, films: Path) -> None:
     client = NotebookClient(
         node,
         timeout=None,
+        startup_timeout=PATIENCE,
+        iopub_timeout=PATIENCE,
         kernel_manager_class=ThisPython,
         coalesce_streams=True,
         record_timing=False,

@@ -324,3 +324,24 @@ def test_a_comparison_keeps_each_seed_with_its_origin_and_the_estimates(tmp_path
     for estimate in record["estimates"].values():
         assert estimate["low"] <= estimate["point"] <= estimate["high"]
     assert "python -m lib run" in record["command"]
+
+
+def test_a_curve_has_a_gap_wherever_the_task_changes():
+    steps, values = results.with_gaps([0, 5, 5, 9], [1, 2, 7, 8], ["a", "a", "b", "b"])
+    np.testing.assert_array_equal(steps, [0, 5, 5, 5, 9])
+    np.testing.assert_array_equal(values, [1, 2, np.nan, 7, 8])
+    np.testing.assert_array_equal(results.with_gaps([0, 5], [1, 2])[1], [1, 2])
+    assert [len(part) for part in results.with_gaps((), ())] == [0, 0]
+
+
+def test_a_logged_metric_has_gaps_where_they_are_asked_for(tmp_path):
+    folder = make_run(tmp_path / "run")
+    rows = [(0, "room-1", 1.0), (4, "room-1", 2.0), (4, "room-2", 0.5)]
+    lines = [
+        json.dumps({"env_steps": at, "task": task, "values": {"train/loss": value}})
+        for at, task, value in rows
+    ]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    run = results.load_run(folder)
+    assert run.series("train/loss")[1].tolist() == [1, 2, 0.5]
+    np.testing.assert_array_equal(run.series("train/loss", gaps=True)[1], [1, 2, np.nan, 0.5])

@@ -144,8 +144,8 @@ def form(learners: Learners, call: Callable[[], object], work: float, warm: int 
 def updates_in_a_period(learners: Learners) -> int:
     """Updates after which rehearsal repeats itself."""
     cfg = learners.cfg
-    rehearses = learners.agents[0].task > 0 and cfg.method.rehearse != "nothing"
-    return cfg.rehearsal.every if rehearses else 1
+    rehearses = learners.agents[0].task > 0 and cfg.protections.rehearsal.train != "never"
+    return cfg.protections.rehearsal.every if rehearses else 1
 
 
 def updates_until_settled(learners: Learners) -> int:

@@ -50,7 +50,8 @@ def test_the_defaults_of_the_options_are_the_recommended_ones():
         "squared",
         "grid",
     )
-    assert (run.rehearsal.combine, run.rehearsal.match, run.rehearsal.weight) == (
+    rehearsal = run.protections.rehearsal
+    assert (rehearsal.combine, rehearsal.match, rehearsal.weight) == (
         "separate",
         "raw",
         1.0,

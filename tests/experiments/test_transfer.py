@@ -233,16 +233,16 @@ def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
 
 
 def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
-    study, real, seen = transfer.prepare(asked(tmp_path), outputs), evaluate.play_team, []
+    study, real, seen = transfer.prepare(asked(tmp_path), outputs), evaluate.play_batch, []
 
-    def play_team(*args, **kwargs):
+    def play_batch(*args, **kwargs):
         seen.append(1)
         if len(seen) == 9:  # in the second run: one plays six times
             (study.out / "stop").touch()
         return real(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "play_team", play_team)
+        patch.setattr(evaluate, "play_batch", play_batch)
         with pytest.raises(RunInterrupted, match="stopped in run 2 of 3: .*lib resume") as error:
             run(study)
     assert str(error.value).endswith(str(tmp_path / "new"))

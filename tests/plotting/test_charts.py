@@ -116,3 +116,18 @@ def test_saving_writes_a_png_and_makes_the_folder(tmp_path):
     path = tmp_path / "figures" / "a.png"
     charts.save(charts.series({"a": ([0], [1])}, "x", "y"), path)
     assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("where", ["beside", "below", "figure"])
+def test_a_legend_lies_on_none_of_its_lines(where):
+    curves = {"one": ([0, 1], [0, 1]), "another": ([0, 1], [1, 0])}
+    ax = charts.series(curves, "x", "y", legend=where)
+    ax.figure.canvas.draw()
+    legend = ax.get_legend() or ax.figure.legends[0]
+    assert not legend.get_window_extent().overlaps(ax.get_window_extent())
+    assert [text.get_text() for text in legend.get_texts()] == ["one", "another"]
+
+
+def test_a_legend_can_be_left_out():
+    curves = {"one": ([0, 1], [0, 1]), "another": ([0, 1], [1, 0])}
+    assert charts.series(curves, "x", "y", legend="").get_legend() is None

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.algos.tdmpc.update import vae_loss
+from lib.algos.tdmpc.protections.rehearsal import vae_loss
 from lib.engine import optim
 from lib.replay.generative import Vae
 

@@ -5,6 +5,7 @@ as many as its seed says, or is cut after 5.
 """
 
 from contextlib import nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from lib.core.seeding import Streams
 from lib.envs.gym.custom import own_domain
-from lib.runner.collect import Steps, Unfinished, collector
+from lib.runner.collect import Steps, source
+from lib.runner.unfinished import Unfinished
 
 LIMIT, E = 5, 3
 
@@ -75,8 +77,11 @@ class Run:
         self.agent, self.streams, self.domain = Agent(per_update), Streams(seed), domain
         steps_of = lambda task: budget  # noqa: E731
         held = SimpleNamespace(parallel_envs=E, steps_of=steps_of)
-        self.cfg, self.task, self.unfinished = SimpleNamespace(budget=held), 0, None
-        self.played = 0
+        self.cfg, self.unfinished, self.played = SimpleNamespace(budget=held), None, 0
+        self.state = SimpleNamespace(task=0)
+        self.rotation = SimpleNamespace(last=Path("last.safetensors"))
+
+    watched = staticmethod(nullcontext)
 
     task_env_steps = property(lambda self: self.agent.steps)
 
@@ -109,8 +114,8 @@ class SeedBatch:
         return action, Memory(count + 1, [count + 1, torch.ones(*lead, 2, 2)])
 
 
-def steps(runs, team=None) -> Steps:
-    return collector(team or SeedBatch(), runs, lambda run: nullcontext())
+def steps(runs, batch=None) -> Steps:
+    return source(batch or SeedBatch(), runs)
 
 
 # What is stored ----------------------------------------------------------------------------------
@@ -176,14 +181,14 @@ def test_no_more_is_played_than_the_budget_allows(per_update, budget, domain):
 # What is remembered ------------------------------------------------------------------------------
 
 
-def test_the_end_of_an_episode_is_forgotten_in_its_own_lane_alone(domain):
-    team, runs = SeedBatch(), [Run(domain, seed) for seed in (0, 1)]
-    play = steps(runs, team)
+def test_the_end_of_an_episode_is_forgotten_in_that_episode_alone(domain):
+    batch, runs = SeedBatch(), [Run(domain, seed) for seed in (0, 1)]
+    play = steps(runs, batch)
     for _ in range(20):
         play.collect()
-    for seen, remembered in team.seen:  # (S, E) each
+    for seen, remembered in batch.seen:  # (S, E) each
         assert torch.equal(seen, remembered)
-    assert {int(n) for seen, _ in team.seen for n in seen.flatten()} == {0, 1, 2, 3, 4}
+    assert {int(n) for seen, _ in batch.seen for n in seen.flatten()} == {0, 1, 2, 3, 4}
     for under in play.plays:
         kept, done = under.memory, torch.tensor(under.length).view(E, 1)
         assert torch.equal(kept.count, done.float()) and torch.equal(kept.pair[0], kept.count)
@@ -191,11 +196,11 @@ def test_the_end_of_an_episode_is_forgotten_in_its_own_lane_alone(domain):
 
 
 def test_an_agent_may_begin_to_remember_within_an_episode(domain):
-    run, team = Run(domain, 0, per_update=3), SeedBatch(silent=1)
-    play = steps([run], team)
+    run, batch = Run(domain, 0, per_update=3), SeedBatch(silent=1)
+    play = steps([run], batch)
     for _ in range(3):
         play.collect()
-    assert team.seen[0][0].tolist() == [[1.0] * E] and team.seen[0][1].tolist() == [[0.0] * E]
+    assert batch.seen[0][0].tolist() == [[1.0] * E] and batch.seen[0][1].tolist() == [[0.0] * E]
 
 
 # Several seeds -----------------------------------------------------------------------------------
@@ -258,7 +263,7 @@ def copied(state: dict) -> dict:
 
     state = one(state)
     if state["memory"] is not None:
-        state["memory"] = Memory(*state["memory"])  # this team asks for its parts by name
+        state["memory"] = Memory(*state["memory"])  # this batch asks for its parts by name
     return state
 
 
@@ -268,7 +273,7 @@ def test_what_is_under_way_can_be_left_and_taken_up_in_the_middle(domain):
     action = torch.eye(2)[torch.zeros(E, dtype=torch.long)]
     under.step(action, draws)
     state = copied(under.state_dict())
-    kept = Unfinished(domain.make(0), E, draws, state)
+    kept = Unfinished.loaded(domain.make(0), E, state, Path("there"))
     assert torch.equal(kept.obs, under.obs) and kept.length == under.length
     assert torch.equal(kept.kept["reward"], under.kept["reward"])
     under.step(action, torch.Generator().manual_seed(0))

@@ -86,7 +86,7 @@ def played(monkeypatch, then) -> list:
 
         return play
 
-    monkeypatch.setattr(evaluate, "play_team", counted(evaluate.play_team))
+    monkeypatch.setattr(evaluate, "play_batch", counted(evaluate.play_batch))
     return count
 
 

@@ -3,7 +3,7 @@ import torch
 
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.envs.toys import Clock
-from lib.runner.evaluate import play, play_team, returns, unbroken
+from lib.runner.evaluate import play, play_batch, returns, unbroken
 from tests.tiny import new_agent, tiny
 
 E, HOURS, T = 7, 3, 11
@@ -67,7 +67,7 @@ def test_every_seed_of_a_team_plays_in_its_own_world_with_its_own_numbers():
     def draws(kind: int) -> list[torch.Generator]:
         return [torch.Generator().manual_seed(10 * kind + seed) for seed in range(2)]
 
-    one, other = play_team(
+    one, other = play_batch(
         *(Pair(), envs, E, draws(0)), explore=False, act_generators=draws(1), heads=["a", "b"]
     )
     assert one.obs.shape == (E, T + 1, 2) and other.action.shape == (E, T, HOURS)

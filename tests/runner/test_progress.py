@@ -25,7 +25,7 @@ def read(tmp_path) -> dict:
 
 def test_the_file_says_where_the_run_stands_and_how_long_it_still_takes(tmp_path, clock):
     # 100 of 1000 steps in 10 s: 10 a second, 90 s for the other 900
-    shown = Progress(tmp_path, ["room-1", "room-2"], 1000, show=False)
+    shown = Progress(tmp_path / "progress.json", ["room-1", "room-2"], 1000, show=False)
     show(shown)
     clock[0] += 10
     shown.result(7.5, 60.0)
@@ -50,7 +50,9 @@ def test_the_file_says_where_the_run_stands_and_how_long_it_still_takes(tmp_path
 
 def test_several_seeds_are_one_piece_of_work(tmp_path, clock, capsys):
     # 3 seeds of 2 tasks of 500 steps; one of them finished its 1000 steps elsewhere
-    shown = Progress(tmp_path, ["a", "b"], 1000, show=True, seeds=[0, 1, 5], elsewhere=1000)
+    shown = Progress(
+        tmp_path / "progress.json", ["a", "b"], 1000, show=True, seeds=[0, 1, 5], elsewhere=1000
+    )
     show(shown)
     clock[0] += 10
     show(shown, env_steps=400)
@@ -63,7 +65,7 @@ def test_several_seeds_are_one_piece_of_work(tmp_path, clock, capsys):
 
 
 def test_a_resumed_run_counts_its_speed_from_where_it_resumed(tmp_path, clock):
-    shown = Progress(tmp_path, ["room-1"], 1000, show=False)
+    shown = Progress(tmp_path / "progress.json", ["room-1"], 1000, show=False)
     show(shown, env_steps=800)
     clock[0] += 10
     show(shown, env_steps=900)
@@ -71,7 +73,7 @@ def test_a_resumed_run_counts_its_speed_from_where_it_resumed(tmp_path, clock):
 
 
 def test_the_file_is_rewritten_about_once_a_second_and_always_at_the_end(tmp_path, clock):
-    shown = Progress(tmp_path, ["room-1"], 1000, show=False)
+    shown = Progress(tmp_path / "progress.json", ["room-1"], 1000, show=False)
     seen = []
     for step in range(8):
         show(shown, env_steps=step)
@@ -84,7 +86,7 @@ def test_the_file_is_rewritten_about_once_a_second_and_always_at_the_end(tmp_pat
 
 
 def test_the_bar_names_task_phase_and_return(tmp_path, clock, capsys):
-    shown = Progress(tmp_path, ["room-1"], 1000, show=True)
+    shown = Progress(tmp_path / "progress.json", ["room-1"], 1000, show=True)
     shown.result(7.51, 60.0)
     show(shown, env_steps=10)
     clock[0] += 60
@@ -95,7 +97,7 @@ def test_the_bar_names_task_phase_and_return(tmp_path, clock, capsys):
 
 
 def test_no_bar_means_silence(tmp_path, clock, capsys):
-    shown = Progress(tmp_path, ["room-1"], 1000, show=False)
+    shown = Progress(tmp_path / "progress.json", ["room-1"], 1000, show=False)
     show(shown, env_steps=10)
     shown.close()
     captured = capsys.readouterr()

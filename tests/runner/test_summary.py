@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from lib.runner.summary import Log, differences, is_complete, write_arrays, write_summary
+from lib.runner.run_folder import RunFolder, differences
+from lib.runner.summary import Log, write_arrays, write_summary
 from tests.tiny import tiny
 
 
@@ -11,7 +13,8 @@ def example() -> Log:
     log = Log(["room-1", "room-2"])
     log.add_eval("room-1", 0, 1.0)
     log.add_eval("room-1", 28, 5.0)
-    log.add_task([5.0, None], {"audit/all/mse": 0.1})
+    log.matrix.append([5.0, None])
+    log.audit.append({"audit/all/mse": 0.1})
     log.add_eval("room-2", 0, 2.0)
     return log
 
@@ -28,7 +31,7 @@ def test_a_checkpoint_of_a_later_task_beats_any_return_of_an_earlier_one():
     assert log.score() is None
     log.add_eval("room-1", 0, 250.0)
     scores.append(log.score())
-    log.add_task([250.0, None], {})
+    log.matrix.append([250.0, None])
     log.add_eval("room-2", 0, 0.0)
     scores.append(log.score())
     log.add_eval("room-2", 28, 3.0)
@@ -38,7 +41,8 @@ def test_a_checkpoint_of_a_later_task_beats_any_return_of_an_earlier_one():
 
 def test_a_log_survives_being_saved_with_its_order():
     log = example()
-    other = Log.from_state(json.loads(json.dumps(log.state_dict())))
+    other = Log(log.tasks)
+    other.load_state_dict(json.loads(json.dumps(log.state_dict())), 1, Path("there"))
     assert other == log and other.score() == log.score()
 
 
@@ -54,10 +58,11 @@ def test_differences_name_both_values_by_dotted_key():
 
 
 def test_a_summary_says_whether_the_run_is_complete(tmp_path):
-    assert not is_complete(tmp_path)
+    folder = RunFolder(tmp_path)
+    assert not folder.is_complete()
     for status, complete in (("running", False), ("complete", True)):
         write_summary(
-            tmp_path,
+            folder.summary,
             tiny(),
             example(),
             status=status,
@@ -71,7 +76,7 @@ def test_a_summary_says_whether_the_run_is_complete(tmp_path):
             together=3,
             device=torch.device("cpu"),
         )
-        assert is_complete(tmp_path) == complete
+        assert folder.is_complete() == complete
     told = json.loads((tmp_path / "summary.json").read_text())
     assert told["hardware"]["device"] == "cpu"
     assert (told["wall_clock_s"], told["seeds_together"]) == (1.2, 3)

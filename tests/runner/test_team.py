@@ -1,7 +1,7 @@
 """Several seeds trained together: every folder ends up as if its run had been alone.
 
 How a team computes for all its agents at once is none of the runner's business, and may round
-differently; where bytes are compared with those of single runs, `Looping` stands in for it.
+differently; where bytes are compared with those of single runs, `OneByOne` stands in for it.
 """
 
 import json
@@ -20,10 +20,11 @@ from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.engine import seed_batch
-from lib.runner import checkpoint, evaluate, training
+from lib.engine.seed_batch import OneByOne
+from lib.runner import checkpoint, evaluate, loop, training
 from lib.runner.film import Film
 from lib.runner.record import read_metrics
-from lib.runner.run import Run, places
+from lib.runner.run import Run, saved_positions
 from tests import killing
 from tests.run_folders import assert_same_run, summary
 from tests.tiny import control, flat, tiny
@@ -32,39 +33,9 @@ STEPS = 56  # of a task; saved and evaluated every 28
 SEEDS = (3, 0, 5)
 
 
-class Looping:
-    """A team that asks its agents one after the other."""
-
-    compile = False
-
-    def __init__(self, agents):
-        self.agents = agents
-
-    @property
-    def pending(self):
-        return self.agents[0].pending
-
-    def act(self, obs, memory, *, generators=None, heads=None, **kwargs):
-        found = [
-            agent.act(
-                obs[s],
-                memory and memory[s],
-                generator=generators and generators[s],
-                heads=heads and heads[s],
-                **kwargs,
-            )
-            for s, agent in enumerate(self.agents)
-        ]
-        return torch.stack([action for action, _ in found]), [kept for _, kept in found]
-
-    def update(self, n):
-        for agent in self.agents:
-            agent.update(n)
-
-
 @pytest.fixture
 def looping(monkeypatch) -> None:
-    monkeypatch.setattr(seed_batch.SeedBatch, "of", Looping)
+    monkeypatch.setattr(loop, "batch_of", OneByOne)
 
 
 def train(cfgs: list[TdmpcRun], out: Path, **kwargs) -> list[Path]:
@@ -174,18 +145,18 @@ def test_a_seed_whose_physics_break_stays_in_step(looping, tmp_path, monkeypatch
     tasks = ["cheetah-run", "cheetah-jump"]
     cfgs = seeded(control("drago", tasks=tasks, budget__env_steps_per_task=4 * STEPS), 0, 1)
     broken = []
-    real = evaluate.play_team
+    real = evaluate.play_batch
 
     def spoil(team, envs, count, draws, *, explore, **kwargs):
         played = real(team, envs, count, draws, explore=explore, **kwargs)
         # What is played again is one agent's alone, and stays sound.
         for agent, env in zip(getattr(team, "agents", ()), envs, strict=False):
-            if agent.cfg.seed == 1 and explore and agent.steps == 28:
+            if agent.cfg.seed == 1 and explore and count > 1 and agent.steps == 28:
                 env._broken[1] = True
                 broken.append(agent)
         return played
 
-    monkeypatch.setattr(evaluate, "play_team", spoil)
+    monkeypatch.setattr(evaluate, "play_batch", spoil)
     train(cfgs, tmp_path / "team")
     for one in cfgs:
         assert_same_run(alone(one, tmp_path / str(one.seed)), tmp_path / "team" / str(one.seed))
@@ -291,7 +262,7 @@ def test_a_kill_between_the_saves_of_two_seeds_takes_all_to_a_moment_they_share(
         patch.setattr(Run, "save", save)
         with pytest.raises(Killed):
             train(seeded(cfg), tmp_path)
-    standing = [places(tmp_path / str(seed)) for seed in SEEDS]
+    standing = [saved_positions(tmp_path / str(seed)) for seed in SEEDS]
     assert len({max(found) for found in standing}) == (1 if number < 3 else 2)
     restored = []
     with monkeypatch.context() as patch:
@@ -325,22 +296,22 @@ def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path
     assert "of task 'room-1' in each of seeds 3, 0, 5, saved" in str(error.value)
     assert str(error.value).endswith(f"resume with: python -m lib resume {tmp_path}")
     assert not list(tmp_path.rglob("stop"))
-    assert len({tuple(places(tmp_path / str(seed))) for seed in SEEDS}) == 1
+    assert len({tuple(saved_positions(tmp_path / str(seed))) for seed in SEEDS}) == 1
     train(seeded(cfg), tmp_path)
     assert_same_seeds(done, tmp_path)
 
 
 def test_ctrl_c_saves_every_seed(done, cfg, tmp_path, monkeypatch):
-    real, calls = evaluate.play_team, []
+    real, calls = evaluate.play_batch, []
     with monkeypatch.context() as patch:
 
-        def play_team(*args, **kwargs):
+        def play_batch(*args, **kwargs):
             calls.append(1)
             if len(calls) == 5:
                 os.kill(os.getpid(), signal.SIGINT)
             return real(*args, **kwargs)
 
-        patch.setattr(evaluate, "play_team", play_team)
+        patch.setattr(evaluate, "play_batch", play_batch)
         with pytest.raises(RunInterrupted, match="in each of seeds 3, 0, 5, saved"):
             train(seeded(cfg), tmp_path)
     train(seeded(cfg), tmp_path)
@@ -360,16 +331,16 @@ def test_finished_seeds_are_kept_and_the_others_train(cfg, singles, tmp_path, lo
 
 def stopped(cfg: TdmpcRun, out: Path, seeds, number: int, monkeypatch) -> None:
     """Seeds that somebody stopped after so many collections and evaluations."""
-    real, calls = evaluate.play_team, []
+    real, calls = evaluate.play_batch, []
     with monkeypatch.context() as patch:
 
-        def play_team(*args, **kwargs):
+        def play_batch(*args, **kwargs):
             calls.append(1)
             if len(calls) == number:
                 (out / "stop").touch()
             return real(*args, **kwargs)
 
-        patch.setattr(evaluate, "play_team", play_team)
+        patch.setattr(evaluate, "play_batch", play_batch)
         with pytest.raises(RunInterrupted):
             train(seeded(cfg, *seeds), out)
 
@@ -395,7 +366,7 @@ def test_a_seed_that_went_on_alone_is_no_obstacle(cfg, singles, tmp_path, loopin
     stopped(cfg, tmp_path, SEEDS, 4, monkeypatch)
     (one,) = seeded(cfg, 0)
     stopped(one, tmp_path, (0,), 3, monkeypatch)
-    assert len({max(places(tmp_path / str(seed))) for seed in SEEDS}) == 2
+    assert len({max(saved_positions(tmp_path / str(seed))) for seed in SEEDS}) == 2
     train(seeded(cfg), tmp_path)
     assert_same_seeds(singles, tmp_path)
 
@@ -410,9 +381,9 @@ def test_a_checkpoint_that_does_not_say_its_place_is_refused(cfg, tmp_path, monk
     stopped(cfg, tmp_path, (0,), 3, monkeypatch)
     path = tmp_path / "0" / "checkpoints" / "last.safetensors"
     state, meta = checkpoint.load(path)
-    meta.pop("place")
+    meta.pop("position")
     checkpoint.save(path, state, meta)
-    with pytest.raises(UserError, match="written by an earlier version of the workbook"):
+    with pytest.raises(UserError, match="was written by an earlier version of the workbook"):
         train(seeded(cfg, 0), tmp_path)
 
 

@@ -117,14 +117,14 @@ def test_a_source_whose_ramps_outlast_its_training_still_plans_as_far_as_it_can(
 @pytest.fixture
 def played(monkeypatch) -> list:
     """Every batch of episodes that the loop plays: role, exploring, whether somebody led it."""
-    calls, real = [], evaluate.play_team
+    calls, real = [], evaluate.play_batch
 
     def spy(team, envs, count, draws, *, role="learner", explore, **kwargs):
         led = isinstance(envs[0], warm_start.PreRollout)
         calls.append((role, explore, led))
         return real(team, envs, count, draws, role=role, explore=explore, **kwargs)
 
-    monkeypatch.setattr(evaluate, "play_team", spy)
+    monkeypatch.setattr(evaluate, "play_batch", spy)
     return calls
 
 
@@ -165,7 +165,7 @@ def test_any_task_can_begin_with_another_agent(source, tmp_path, played):
 def test_an_interrupted_run_with_a_first_actor_ends_up_the_same(source, tmp_path, monkeypatch):
     how = {"load_mode": "world-model", "load_from": str(source), "pre_rollout": str(source)}
     train(one_task(), tmp_path / "whole", **how)
-    cut, real = tmp_path / "cut", evaluate.play_team
+    cut, real = tmp_path / "cut", evaluate.play_batch
     with monkeypatch.context() as patch:
         calls = []
 
@@ -175,7 +175,7 @@ def test_an_interrupted_run_with_a_first_actor_ends_up_the_same(source, tmp_path
                 (cut / "stop").touch()
             return real(*args, **kwargs)
 
-        patch.setattr(evaluate, "play_team", spy)
+        patch.setattr(evaluate, "play_batch", spy)
         with pytest.raises(RunInterrupted):
             train(one_task(), cut, **how)
     train(one_task(), cut, **how)

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from lib import viewer
@@ -44,12 +45,25 @@ def test_a_log_reads_only_what_was_added_and_only_whole_lines(tmp_path):
     assert log.curve(RETURN)[1].tolist() == [7]
 
 
-def test_runs_are_listed_and_what_is_none_is_named_with_the_reason(outputs):
+def test_only_runs_are_listed(outputs):
     found = Browser(outputs)
     assert list(found.logs) == ["one", "two"] == found.picked
-    assert found.others == {"foreign": "holds other things than a run"}
     assert found.metrics()[0] == RETURN == found.metric
-    assert "2 runs" in found.words() and "foreign" in found.words()
+    assert "2 runs" in found.words() and "foreign" not in found.words()
+    assert "foreign" not in found.widget.children[-1].value
+
+
+def test_no_line_joins_two_tasks(tmp_path):
+    path, log = tmp_path / "metrics.jsonl", Log(tmp_path)
+    path.write_text(
+        line(0, 1.0) + line(10, 2.0) + line(10, 5.0, "room-2") + line(20, 6.0, "room-2")
+    )
+    log.read()
+    steps, values = log.curve(RETURN)
+    assert steps.tolist() == [0, 10, 10, 10, 20]
+    assert values[[0, 1, 3, 4]].tolist() == [1, 2, 5, 6] and np.isnan(values[2])
+    assert np.isnan(log.curve("train/model/loss")[1][2])
+    assert log.curve("eval/room-2/return")[1].tolist() == [5, 6]  # goes on in later tasks
 
 
 def test_the_page_shows_all_picked_with_names_on_the_axes(outputs):

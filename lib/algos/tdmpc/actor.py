@@ -11,7 +11,7 @@ from lib.replay.buffer import EpisodeBuffer
 
 
 class Actor:
-    """The belongings of a learner or a reviewer; plans and updates are made with them in `computation`.
+    """Holds what a learner or a reviewer acts and learns with.
 
     Args:
         heads: reward, critics and policy.

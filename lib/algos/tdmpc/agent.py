@@ -1,4 +1,4 @@
-"""DRAGO, and every method compared with it: one agent, switched by `MethodConfig`.
+"""DRAGO, and every method compared with it: one agent and a list of protections.
 
 Where we differ from the published code:
 
@@ -30,7 +30,8 @@ from lib.algos.tdmpc import counts, precision, update
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.computation import Computation
 from lib.algos.tdmpc.model import Dynamics, Heads
-from lib.algos.tdmpc.retention import Retention
+from lib.algos.tdmpc.protections import build
+from lib.algos.tdmpc.protections.api import Context, Protection
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.algos.tdmpc.transfer import TaskHeads, WarmStart
 from lib.core.errors import NonFiniteError
@@ -44,7 +45,7 @@ from lib.replay.buffer import EpisodeBuffer, Episodes
 
 
 def _short(name: str) -> str:
-    """A running_means's group and quantity as one logged part: `learner_update/reward` is the learner's."""
+    """Shortens a logged group: `learner_update/reward` is `learner/reward`."""
     return name.replace("_update", "").replace("_episode", "")
 
 
@@ -82,7 +83,10 @@ class ContinualAgent(Batched):
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
         self.dynamics = self._new_dynamics()
-        self.retention = Retention(cfg, obs_dim, actions.size, streams, device)
+        self.old_dynamics: Dynamics | None = None  # as the last boundary froze them
+        context = Context(obs_dim, actions.size, cfg.vae, streams, device)
+        self.known = build(cfg.protections, context)
+        self.protections: list[Protection] = [p for p in self.known if p.on]
         self.reviewer: Actor | None = None  # of the current task, see `reviews`
         self.inherits = False  # whether the dynamics come from earlier tasks
 
@@ -92,14 +96,17 @@ class ContinualAgent(Batched):
         """Crosses a task boundary: freezes what is old, recreates what belongs to one task."""
         cfg = self.cfg.method
         if self.task >= 0:
-            self.retention.remember(self.dynamics, self.learner.buffer.transitions())
+            for p in self.protections:
+                p.end_task(self.dynamics, self.learner.buffer.transitions())
             self.inherits = True
         if self.inherits and cfg.carry == "nothing":
             self.dynamics, self.inherits = self._new_dynamics(), False
         if self.inherits:
-            self.retention.freeze(self.dynamics)
+            self.old_dynamics = self.dynamics.frozen()
             self.threshold = self.next_threshold.clone()
             self.next_threshold = self.threshold.clone()
+        for p in self.protections:
+            p.begin_task(self.inherits)
         self._open_task(index)
 
     def _open_task(self, index: int) -> None:
@@ -110,7 +117,6 @@ class ContinualAgent(Batched):
         horizons = cfg.planner.horizon
         self.horizon = horizons[min(index, len(horizons) - 1)]
         self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
-        self.retention.open_task()
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
 
@@ -174,7 +180,7 @@ class ContinualAgent(Batched):
     def _review_parts(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
         return update.review_parts(
             self.dynamics,
-            self.retention.old_dynamics,
+            self.old_dynamics,
             obs,
             action,
             next_obs,
@@ -194,7 +200,8 @@ class ContinualAgent(Batched):
         cfg = self.cfg
         done = min(1.0, self.steps / cfg.decisions_per_task)
         scale = 1.0 - (1.0 - cfg.learning.lr_end) * done
-        self.retention.vae_adam.set_lr(scale * cfg.vae.lr)
+        for p in self.protections:
+            p.set_lr(scale)
         self.dynamics_adam.set_lr(scale * cfg.learning.lr)
         for actor in (self.learner, self.reviewer) if self.reviewer else (self.learner,):
             actor.heads_adam.set_lr(scale * cfg.learning.lr)
@@ -232,15 +239,24 @@ class ContinualAgent(Batched):
             )
 
     def capabilities(self) -> Capabilities:
-        """One-step predictions, and what its method adds: a generator, a reviewer's reward."""
-        dreams = self.cfg.method.train_vae != "never"
+        """Predictions, and what its method adds: a generator, a reviewer's reward."""
+        generators = [p.generate for p in self.protections if p.generate]
         return Capabilities(
             predict=torch.no_grad()(self.dynamics.__call__),
-            generate=self.retention.vae.sample if dreams else None,
+            imagine=self._imagine,
+            generate=generators[0] if generators else None,
             review=self._review if self.reviewer else None,
             heads=TaskHeads(self),
             transfer=WarmStart(self),
         )
+
+    @torch.no_grad()
+    def _imagine(
+        self, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
+    ) -> Tensor:
+        """Goes on from the last of the observations seen with the episode's actions, open loop."""
+        imagined = self.dynamics.unroll(obs[seen - 1], action[seen - 1 :])
+        return torch.cat((obs[:seen], imagined[1:]))
 
     def audit(
         self, domain: Domain, memory: Any, generator: torch.Generator
@@ -252,14 +268,26 @@ class ContinualAgent(Batched):
 
     # --- saving --------------------------------------------------------------------------
 
+    def world_model(self) -> dict[str, Any]:
+        """What goes with the dynamics into other runs: the parts' tensors by name."""
+        trained = {n: own.network for p in self.known for n, own in p.trained.items()}
+        parts = {"dynamics": self.dynamics, **trained}
+        state = {name: module.state_dict() for name, module in parts.items()}
+        return state | {"threshold": self.next_threshold}
+
+    def load_world_model(self, state: dict[str, Any]) -> None:
+        """Takes dynamics, protections' networks and threshold of another run; the rest stays."""
+        self.dynamics.load_state_dict(state["dynamics"])
+        for p in self.known:
+            for name, own in p.trained.items():
+                own.network.load_state_dict(state[name])
+        self.next_threshold.copy_(state["threshold"])
+        self.inherits = True
+
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
         """Everything; without replay, what transfer and acting need."""
         state = {
-            "world_model": {
-                "dynamics": self.dynamics.state_dict(),
-                "vae": self.retention.vae.state_dict(),
-                "threshold": self.next_threshold,
-            },
+            "world_model": self.world_model(),
             "learner": self.learner.state_dict(with_replay),
             "reviewer": self.reviewer.state_dict(with_replay) if self.reviewer else None,
         }
@@ -272,7 +300,8 @@ class ContinualAgent(Batched):
                 "inherits": self.inherits,
                 "threshold": self.threshold,
                 "dynamics_optimizer": self.dynamics_adam.state_dict(),
-                "retention": self.retention.state_dict(),
+                "old_dynamics": self.old_dynamics.state_dict() if self.old_dynamics else None,
+                "protections": {p.name: p.state_dict() for p in self.protections},
                 "running_means": self.running_means.state_dict(),
             }
         return state
@@ -283,7 +312,11 @@ class ContinualAgent(Batched):
         self._open_task(state["task"])
         self.load_world_model(state["world_model"])
         self.inherits = state["inherits"]
-        self.retention.load_state_dict(state["retention"], self.dynamics)
+        if state["old_dynamics"] is not None:
+            self.old_dynamics = self.dynamics.frozen()
+            self.old_dynamics.load_state_dict(state["old_dynamics"])
+        for p in self.protections:
+            p.load_state_dict(state["protections"][p.name])
         self.threshold.copy_(state["threshold"])
         self.steps, self.updates, self.updates_due = (
             state["steps"],
@@ -297,13 +330,6 @@ class ContinualAgent(Batched):
         self.running_means.load_state_dict(state["running_means"], self.device)
         self.tensor_version += 1
 
-    def load_world_model(self, state: dict[str, Any]) -> None:
-        """Takes dynamics, generator and threshold from another run; the rest stays fresh."""
-        self.dynamics.load_state_dict(state["dynamics"])
-        self.retention.vae.load_state_dict(state["vae"])
-        self.next_threshold.copy_(state["threshold"])
-        self.inherits = True
-
     # --- construction --------------------------------------------------------------------
 
     def actor(self, role: str) -> Actor:
@@ -311,13 +337,17 @@ class ContinualAgent(Batched):
         return self.reviewer if role == "reviewer" else self.learner
 
     def skeleton(self) -> dict[str, nn.Module]:
-        """The networks' architecture alone, on no device."""
-        modules = {
-            "dynamics": copy.deepcopy(self.dynamics),
+        """The networks' architecture alone, a protection's as `protection:network`."""
+        modules: dict[str, nn.Module] = {
+            "dynamics": self.dynamics,
             "heads": self.new_heads(torch.Generator()),
-            "vae": copy.deepcopy(self.retention.vae),
         }
-        return {name: module.to("meta") for name, module in modules.items()}
+        if self.old_dynamics:
+            modules["old_dynamics"] = self.old_dynamics
+        for p in self.protections:
+            networks = {name: own.network for name, own in p.trained.items()} | p.frozen
+            modules |= {f"{p.name}:{name}": network for name, network in networks.items()}
+        return {name: copy.deepcopy(module).to("meta") for name, module in modules.items()}
 
     def _new_dynamics(self) -> Dynamics:
         model = self.cfg.model

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from lib.algos.tdmpc import planner
 from lib.algos.tdmpc.acting import Acting
+from lib.algos.tdmpc.graph_key import next_key
 from lib.algos.tdmpc.learning import Learning
 from lib.algos.tdmpc.model import Heads
-from lib.algos.tdmpc.pieces import Pieces
-from lib.algos.tdmpc.variants import variant
+from lib.algos.tdmpc.update import Step, steps, update
 from lib.engine import compiling
+from lib.engine.minimise import Minimise
 
 
 class Computation:
@@ -26,14 +27,33 @@ class Computation:
         engine, device = first.cfg.engine, torch.device(first.device)
         self.compile = compiling.chosen(engine.compile, device, _updates(first.cfg))
         self.record = engine.graphs == "auto"
-        modules = first.skeleton()
-        self.pieces = Pieces(first.cfg, modules, len(agents), self.compile)
-        self.acting = Acting(agents, modules, self.record, self.compile)
+        self.steps: dict[tuple[str, ...], tuple[dict[str, Step], dict[str, Minimise]]] = {}
+        self.acting = Acting(agents, first.skeleton(), self.record, self.compile)
 
     def restack(self) -> None:
         """Stacks the agents' tensors, which become views of the stacks."""
-        self.learning = Learning(self.agents, self.pieces)
+        networks = tuple(self.agents[0].skeleton())
+        if networks not in self.steps:  # made anew, they would be compiled anew
+            self.steps[networks] = self._make_steps()
+        self.learning = Learning(self.agents, *self.steps[networks])
         self.acting.begin(self.learning)
+
+    def _make_steps(self) -> tuple[dict[str, Step], dict[str, Minimise]]:
+        """The steps of an update, and what makes them for all seeds."""
+        first = self.agents[0]
+        found = steps(first.cfg, first.roles, first.protections, first.old_dynamics is not None)
+        modules = first.skeleton()
+        return found, {
+            name: Minimise(
+                step.loss,
+                {network: modules[network] for network in step.networks},
+                len(self.agents),
+                clip=step.clip,
+                compile=self.compile,
+                name=name.replace("/", "_"),
+            )
+            for name, step in found.items()
+        }
 
     def act(
         self,
@@ -70,9 +90,9 @@ class Computation:
 
     def next_update(self) -> tuple[Hashable, Callable[[], None]]:
         """The next update with its random numbers drawn: the key of its graph, and the work."""
-        learning, kind = self.learning, variant(self.agents[0])
-        noise = learning.noise(kind)
-        return kind, lambda: learning.update(kind, noise)
+        learning, key = self.learning, next_key(self.agents[0])
+        noise = learning.noise(key)
+        return key, lambda: update(learning, key, noise)
 
 
 def _updates(cfg: Any) -> int:

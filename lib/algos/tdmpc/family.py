@@ -116,7 +116,7 @@ def networks(run: TdmpcRun) -> dict[str, Any]:
 FAMILY = Family(
     config=TdmpcRun,
     presets=PRESETS,
-    methods={name: {"method": row} for name, row in METHODS.items()},
+    methods=METHODS,
     about=ABOUT,
     method="drago",
     check=check,

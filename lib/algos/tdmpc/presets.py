@@ -1,22 +1,23 @@
-"""Methods and sizes as tables of differences from the defaults in `lib.core.config`."""
+"""Methods and sizes as tables of differences from the defaults in `lib.algos.tdmpc.settings`."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from lib.core.config import layered
+from lib.core.config import Sections, layered
 
-METHODS: dict[str, dict[str, Any]] = {
-    # Every row is what the method changes; see MethodConfig for the meaning of a value.
-    "scratch": {"carry": "nothing"},
+METHODS: dict[str, Sections] = {
+    # Every row is what the method changes: see `lib.algos.tdmpc.settings.MethodConfig`, and the
+    # settings of each file in `lib.algos.tdmpc.protections`.
+    "scratch": {"method": {"carry": "nothing"}},
     "tdmpc": {},  # continual TD-MPC: the world model goes on, nothing protects it
-    "ewc": {"ewc": 1.0e4},
-    "curiosity": {"curiosity": 1.0},
-    "stored-replay": {"rehearse": "stored"},  # real transitions, as many bytes as the VAE
-    "pseudo-rehearsal": {"rehearse": "dreams", "train_vae": "first-task"},
-    "drago": {"rehearse": "dreams", "train_vae": "always", "review": True},
-    "drago-no-rehearsal": {"review": True},
-    "drago-no-review": {"rehearse": "dreams", "train_vae": "always"},
-    "multitask": {"rehearse": "stored", "memory": "everything"},  # upper bound
+    "ewc": {"protections": {"ewc": {"strength": 1.0e4}}},
+    "curiosity": {"protections": {"curiosity": {"weight": 1.0}}},
+    "stored-replay": {"protections": {"stored_replay": {"capacity": "vae-bytes"}}},
+    "pseudo-rehearsal": {"protections": {"rehearsal": {"train": "first-task"}}},
+    "drago": {"protections": {"rehearsal": {"train": "always"}}, "method": {"review": True}},
+    "drago-no-rehearsal": {"method": {"review": True}},
+    "drago-no-review": {"protections": {"rehearsal": {"train": "always"}}},
+    "multitask": {"protections": {"stored_replay": {"capacity": "everything"}}},  # upper bound
 }
 
 ABOUT = {
@@ -40,6 +41,12 @@ TRANSFER = {
     "cheetah": ["jump2run", "jump2back", "jump-and-run", "jump-and-run-backwards"],
     "walker": ["walk2run", "back2run", "walk2back", "run-backwards"],
 }
+
+
+def _rehearsed(**settings: Any) -> Sections:
+    """The same settings for dreams and for stored transitions."""
+    return {"rehearsal": settings, "stored_replay": settings}
+
 
 FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 
@@ -74,7 +81,7 @@ CONTROL: dict[str, Any] = {
     "model": {"crelu": False, "bounded": False},
     "learning": {"ema_every": 2, "first_step_heads": True},
     "vae": {"beta": 0.02, "width": 256},
-    "rehearsal": {"every": 10},
+    "protections": _rehearsed(every=10),
     "reviewer": {
         "count_bonus": "bounded"
     },  # the published rule is "legacy": see lib.algos.tdmpc.counts
@@ -97,7 +104,7 @@ SMALL_CONTROL: dict[str, Any] = {
     },
     "learning": {"batch": 128, "seed_steps": 1_000},
     "vae": {"width": 128},
-    "rehearsal": {"every": 1, "dreams": 256},
+    "protections": _rehearsed(every=1, pairs=256),
 }
 
 # One new task for a trained world model: no review and no rehearsal (method tdmpc), no random
@@ -158,7 +165,7 @@ def _new_task(base: Mapping[str, Any], env_steps: int) -> dict[str, Any]:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # The published MiniGrid settings are the defaults of lib.core.config.
+    # The published MiniGrid settings are the defaults of lib.algos.tdmpc.settings.
     "grid-full": {"tasks": FOUR_ROOMS},
     # The same world and methods, shrunk until two CPU cores are enough.
     "grid-quick": {

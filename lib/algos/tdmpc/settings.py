@@ -1,12 +1,14 @@
-"""Every setting of a TD-MPC or DRAGO run beside those that all families share (see `lib.core.config`).
+"""Every setting of a TD-MPC or DRAGO run beside those of every family (`lib.core.config`).
 
 The defaults are those of DRAGO's published code on MiniGrid; smaller worlds are named changes in
 `lib.algos.tdmpc.presets`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lib.algos.tdmpc.protections import ProtectionsConfig
 from lib.core.config import RunConfig, at_least, one_of, share
+from lib.replay.generative import VaeConfig
 
 
 @dataclass(frozen=True)
@@ -62,27 +64,6 @@ class LearningConfig:
 
 
 @dataclass(frozen=True)
-class VaeConfig:
-    """The generator of (state, action) pairs."""
-
-    code: int = at_least(1, 64)  # size of the latent code
-    width: int = at_least(1, 64)
-    beta: float = at_least(0, 1.0)  # weight of the KL term, averaged over the code
-    lr: float = at_least(0, 1e-3)
-
-
-@dataclass(frozen=True)
-class RehearsalConfig:
-    """Keeping the old dynamics alive on dreamt (or stored) pairs."""
-
-    every: int = at_least(1, 1)  # updates between two rehearsals
-    dreams: int = at_least(1, 512)  # pairs per rehearsal, and dreams per step of the generator
-    combine: str = one_of("separate", "joint")  # an Adam step of its own, or one summed loss
-    weight: float = at_least(0, 1.0)  # the joint loss's lambda
-    match: str = one_of("raw", "bounded")  # compare before or after clip and tanh
-
-
-@dataclass(frozen=True)
 class ReviewerConfig:
     """The second agent, which looks for states that the old model knew."""
 
@@ -99,15 +80,10 @@ class ReviewerConfig:
 
 @dataclass(frozen=True)
 class MethodConfig:
-    """What tells one continual-learning method from another (see `lib.algos.tdmpc.presets`)."""
+    """What tells one continual-learning method from another beside its protections."""
 
     carry: str = one_of("dynamics", "nothing")  # what crosses a task boundary
-    rehearse: str = one_of("nothing", "dreams", "stored")  # where rehearsed pairs come from
-    train_vae: str = one_of("never", "first-task", "always")
-    review: bool = False
-    memory: str = one_of("vae-bytes", "everything")  # capacity of the stored pairs
-    ewc: float = at_least(0, 0.0)  # strength of elastic weight consolidation on the dynamics
-    curiosity: float = at_least(0, 0.0)  # prediction error added to the value target
+    review: bool = False  # a reviewer explores beside the learner from the second task on
 
 
 @dataclass(frozen=True)
@@ -120,10 +96,10 @@ class TdmpcRun(RunConfig):
     model: ModelConfig = ModelConfig()
     planner: PlannerConfig = PlannerConfig()
     learning: LearningConfig = LearningConfig()
-    vae: VaeConfig = VaeConfig()
-    rehearsal: RehearsalConfig = RehearsalConfig()
+    vae: VaeConfig = field(default_factory=VaeConfig)
     reviewer: ReviewerConfig = ReviewerConfig()
     method: MethodConfig = MethodConfig()
+    protections: ProtectionsConfig = field(default_factory=ProtectionsConfig)
 
     @property
     def width(self) -> int:

@@ -41,11 +41,7 @@ class WarmStart:
 
     def template(self, with_heads: bool) -> dict[str, Any]:
         """Returns what a checkpoint must hold to be loaded here: parts, names, tensors."""
-        world = {
-            "dynamics": self.agent.dynamics.state_dict(),
-            "vae": self.agent.retention.vae.state_dict(),
-            "threshold": self.agent.threshold,
-        }
+        world = self.agent.world_model()
         heads = {"learner": {"heads": self.agent.new_heads(torch.Generator()).state_dict()}}
         return {"world_model": world} | (heads if with_heads else {})
 
@@ -57,12 +53,12 @@ class WarmStart:
                 f"'{path}' holds an agent of family '{theirs.family}', and this run's is "
                 f"'{mine.family}'; name a run of the same family"
             )
-        if mine.method.rehearse == "dreams" and theirs.method.train_vae == "never":
-            raise UserError(
-                f"method '{mine.method_name}' rehearses dreams, but the generator in '{path}' "
-                f"was never trained (method '{theirs.method_name}'); load from a run "
-                "that trains one, such as drago, or use method 'tdmpc'"
-            )
+        for p in self.agent.protections:
+            if lacks := p.lacks(getattr(theirs.protections, p.name), path):
+                raise UserError(
+                    f"method '{mine.method_name}' {lacks} (method '{theirs.method_name}'); load "
+                    "from a run that trains one, such as drago, or use method 'tdmpc'"
+                )
 
     def load_world_model(self, parts: dict[str, Any]) -> None:
         """Takes dynamics, generator and threshold from another run; the rest stays fresh."""

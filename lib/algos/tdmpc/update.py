@@ -1,23 +1,220 @@
-"""What one update minimises: pure functions of networks, data and random numbers.
+"""One update of TD-MPC, of DRAGO, and of every method between: its steps in order.
 
-Written for one run; `lib.algos.tdmpc.learning` maps them over seeds, differentiates and steps. Nothing
-here reads a device value on the host.
+Each step minimises a loss that is written for one seed; `lib.engine.minimise` maps it over seeds,
+differentiates, clips and steps. `lib.algos.tdmpc.plain` has the same update without any of this.
+Nothing here reads a device value on the host.
 
 Shapes: H steps of a window, B windows, L observation size, A action size. All H steps of the
 heads are evaluated as one batch; only the dynamics are unrolled step by step, which is exact
 because the heads read detached latents.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lib.algos.tdmpc.graph_key import GraphKey, review_rows
 from lib.algos.tdmpc.model import Dynamics, Heads
-from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig
+from lib.algos.tdmpc.protections.api import Given, Protection
+from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig, TdmpcRun
 from lib.core import losses
 from lib.replay.buffer import Windows, join
-from lib.replay.generative import Vae
+
+if TYPE_CHECKING:
+    from lib.algos.tdmpc.learning import Learning
+
+Nets = Mapping[str, Any]  # networks by name
+Data = dict[str, Any]  # tensors by name, and further dictionaries of them
+
+
+# The steps of an update, in order -------------------------------------------------------------
+
+
+def update(work: "Learning", key: GraphKey, noise: dict[str, Tensor]) -> None:
+    """Makes one update in place.
+
+    1. The learner: model and heads, priorities, policy, target critics.
+    2. Beside a reviewer, step 1 leaves the dynamics alone, and the same with the reviewer, on its
+       own windows and the learner's, trains them (DRAGO, section 4.2).
+    3. What protections train for themselves, then their losses that have a step of their own.
+    """
+    batch, (mine, rest) = work.cfg.learning.batch, review_rows(work.cfg)
+    role, windows = list(work.roles)[-1], [work.draw("learner", noise["own"], batch)]
+    if role == "reviewer":
+        learn(work, "learner", windows, key, noise, trains=False)
+        own, theirs = work.draw("reviewer", noise["mine"], mine), windows[0]
+        if "theirs" in noise:
+            theirs = work.draw("learner", noise["theirs"], rest)
+        windows = [own, theirs] if rest else [own]
+    pairs = learn(work, role, windows, key, noise, trains=True)
+    for p in work.protections:
+        if p.learns:
+            _, logged = work.step(f"{p.name}/own", work.given(p, noise) | {"pairs": pairs})
+            work.log(logged)
+    for p in work.protections:
+        if p.name in key.due and not p.joint:
+            _, logged = work.step(p.name, work.given(p, noise))
+            work.log(logged)
+
+
+def learn(
+    work: "Learning",
+    role: str,
+    windows: Sequence[Windows],
+    key: GraphKey,
+    noise: dict[str, Tensor],
+    trains: bool,
+) -> Tensor:
+    """Makes the steps of one role; returns the (state, action) rows that its model saw.
+
+    Args:
+        windows: the role's own first.
+        trains: whether the dynamics are trained too, and with them what protects them.
+    """
+    cfg = work.cfg.learning
+    data: Data = {"windows": windows, "noise": noise[f"{role}/next"], "protections": {}}
+    if role == "reviewer":
+        data["threshold"] = work.threshold
+    if trains:
+        joint = [p for p in work.protections if p.name in key.due and p.joint]
+        data["protections"] = {p.name: work.given(p, noise) for p in joint}
+    norm, kept = work.step(f"{role}/model" if trains else f"{role}/heads", data)
+    if trains:
+        decay = work.cfg.reviewer.threshold_decay
+        work.next_threshold.lerp_(kept["parts"]["score"], 1 - decay)
+    work.set_priorities(role, windows[0], kept["priority"].pow(cfg.priority_alpha))
+    data = {"latents": kept["latents"], "noise": noise[f"{role}/policy"]}
+    _, told = work.step(f"{role}/policy", data)
+    if key.follows:
+        work.follow(role, cfg.ema)
+    logged = {**kept["parts"], "grad_norm": norm, "policy": told}
+    work.log({f"{role}_update": logged, **kept["logged"]})
+    return kept["pairs"]
+
+
+# Losses of one seed ---------------------------------------------------------------------------
+
+
+class Step(NamedTuple):
+    """A loss that is minimised in one gradient step."""
+
+    loss: Callable[[Nets, Data], tuple[Tensor, Any]]
+    networks: tuple[str, ...]  # what it asks for
+    trains: tuple[str, ...]  # groups of tensors that move, see `Learning.trained`
+    clip: float | None  # largest norm of the gradient
+
+
+def steps(
+    cfg: TdmpcRun, roles: Sequence[str], protections: Sequence[Protection], past: bool
+) -> dict[str, Step]:
+    """All steps of an update by name; past: whether there are old dynamics."""
+    clip, found = cfg.learning.grad_clip, {}
+    old = ("old_dynamics",) if past else ()
+    own = {p.name: tuple(f"{p.name}:{n}" for n in (*p.trained, *p.frozen)) for p in protections}
+    joint = [name for p in protections if p.joint and p.loss for name in own[p.name]]
+    for role in roles:
+        for name, moved in (("model", ("dynamics",)), ("heads", ())):
+            networks, groups = ("dynamics", "heads", *old, *joint), (f"{role}/heads", *moved)
+            loss = _model_loss(cfg, role, bool(moved), protections)
+            found[f"{role}/{name}"] = Step(loss, networks, groups, clip)
+        found[f"{role}/policy"] = Step(_policy_loss(cfg), ("heads",), (f"{role}/policy",), clip)
+    for p in protections:
+        networks, groups = ("dynamics", *old, *own[p.name]), [f"{p.name}:{n}" for n in p.trained]
+        if p.own_loss:
+            found[f"{p.name}/own"] = Step(_term(p, "own_loss"), networks, tuple(groups), clip)
+        if p.loss and not p.joint:
+            found[p.name] = Step(_term(p, "loss"), networks, ("dynamics",), None)
+    return found
+
+
+def _model_loss(cfg: TdmpcRun, role: str, trains: bool, protections: Sequence[Protection]) -> Any:
+    """Of reward, critics and (where `trains`) dynamics, with what protects the latter.
+
+    Data: `windows` (own, or the reviewer's and the learner's), `noise`, the reviewer's
+    `threshold`, and what `protections` whose loss joins this one take, by name.
+    """
+    rows, rest = review_rows(cfg) if role == "reviewer" else (cfg.learning.batch, 0)
+    bonuses = [p.bonus for p in protections if p.bonus]
+
+    def loss(nets: Nets, data: Data) -> tuple[Tensor, Data]:
+        batch, *theirs = data["windows"]
+        if role == "reviewer":
+            with torch.no_grad():
+                batch = review_batch(
+                    nets["dynamics"],
+                    nets["old_dynamics"],
+                    data["threshold"],
+                    batch,
+                    *(windows.rows(rest) for windows in theirs),
+                    cfg=cfg.reviewer,
+                )
+        value, result = td_loss(
+            nets["dynamics"],
+            nets["heads"],
+            batch,
+            data["noise"],
+            cfg=cfg.learning,
+            policy_std=cfg.planner.min_std,
+            train_dynamics=trains,
+            bonuses=bonuses,
+        )
+        priority = losses.td_priorities(
+            result.q[:, :, :rows],
+            result.target[:, :rows],
+            cfg.learning.rho,
+            batch.reward[:, :rows] if role == "reviewer" else None,
+        )
+        logged: Data = {}
+        for p in protections:
+            if p.name in data["protections"]:
+                term = p.loss(_given(p, nets, data["protections"][p.name]))
+                value, logged = value + term.value, {**logged, **term.logged}
+        return value, {
+            "latents": result.latents[:, :rows],
+            "priority": priority,
+            "pairs": torch.cat((batch.obs[0], batch.action[0]), -1),
+            "parts": result.parts,
+            "logged": logged,
+        }
+
+    return loss
+
+
+def _policy_loss(cfg: TdmpcRun) -> Any:
+    """Of the policy. Data: `latents`, `noise`."""
+
+    def loss(nets: Nets, data: Data) -> tuple[Tensor, Tensor]:
+        std = cfg.planner.min_std
+        value = policy_loss(
+            nets["heads"], data["latents"], data["noise"], cfg=cfg.learning, std=std
+        )
+        return value, value.detach()
+
+    return loss
+
+
+def _term(protection: Protection, name: str) -> Any:
+    """Of a protection alone. Data: see `Learning.given`."""
+
+    def loss(nets: Nets, data: Data) -> tuple[Tensor, Data]:
+        return tuple(getattr(protection, name)(_given(protection, nets, data)))
+
+    return loss
+
+
+def _given(protection: Protection, nets: Nets, data: Data) -> Given:
+    prefix = f"{protection.name}:"
+    own = {n.removeprefix(prefix): net for n, net in nets.items() if n.startswith(prefix)}
+    return Given(
+        nets["dynamics"],
+        nets.get("old_dynamics"),
+        own,
+        data["tensors"],
+        data["noise"],
+        data.get("pairs"),
+    )
 
 
 class TdResult(NamedTuple):
@@ -39,14 +236,14 @@ def td_loss(
     cfg: LearningConfig,
     policy_std: float,
     train_dynamics: bool,
-    curiosity: float = 0.0,
+    bonuses: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> tuple[Tensor, TdResult]:
     """The loss of reward and critics, and of the dynamics where they are trained too.
 
     Args:
         noise: (H, B, A) draws for the policy's next actions, see `Heads.policy`.
         train_dynamics: False leaves the dynamics alone (the learner beside a reviewer).
-        curiosity: coefficient of the prediction error added to the value target.
+        bonuses: of the dynamics' errors (H, B), added to the reward in the value target.
 
     Returns:
         The TD-MPC loss divided by H, as in TD-MPC, and what later steps need.
@@ -60,7 +257,9 @@ def td_loss(
     with torch.no_grad():
         next_action = heads.policy(batch.obs[1:], policy_std, noise)
         next_q = heads.twin(heads.target_q, batch.obs[1:], next_action)  # (2, H, B)
-        reward = batch.reward + curiosity * error if curiosity else batch.reward
+        reward = batch.reward
+        for bonus in bonuses:
+            reward = reward + bonus(error)
         target = losses.td_target(reward, next_q, cfg.discount)
     steps = 1 if cfg.first_step_heads else horizon
     predicted_reward = heads.reward(torch.cat((latents[:steps], batch.action[:steps]), -1))
@@ -93,28 +292,6 @@ def policy_loss(
     """
     action = heads.policy(latents, std, noise)
     return losses.policy_loss(heads.twin(heads.q, latents, action), cfg.rho)
-
-
-def vae_loss(
-    vae: Vae, pairs: Tensor, noise: Tensor, *, beta: float
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The generator's loss on (state, action) rows (B, L+A), with (B, code) normal draws."""
-    reconstruction, mean, log_var = vae(pairs, noise)
-    return losses.vae_loss(pairs, reconstruction, mean, log_var, beta)
-
-
-def rehearsal_loss(
-    dynamics: Dynamics, obs: Tensor, action: Tensor, target: Tensor, match: str
-) -> Tensor:
-    """Mean squared difference from what the old dynamics (or the world) answered.
-
-    Args:
-        obs, action: (B, L) and (B, A), dreamt or stored.
-        target: (B, L), raw outputs of the old network where `match` is "raw", else observations.
-    """
-    raw = dynamics.raw(obs, action)
-    predicted = raw if match == "raw" else dynamics.bound(raw)
-    return (predicted - target).square().mean()
 
 
 def review_parts(

@@ -83,14 +83,19 @@ class GymBatch:
             self._begin(lane, seeds[lane])
         return self._observed()
 
-    def step(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, A) actions to the next observation (n, *shape) and the reward (n,)."""
+    def step(self, action: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(n, A) actions to the next observation (n, *shape) and the reward (n,).
+
+        Args:
+            only: (n,) bool, the copies that step; the others wait. All of them if not given.
+        """
         rows = action.detach().to("cpu", torch.float32).numpy()
         if rows.shape != (len(self._envs), self.actions.size):
             expected = (len(self._envs), self.actions.size)
             raise ValueError(f"actions {rows.shape}; {self.recipe.name} steps with {expected}")
         reward = np.zeros(len(rows), dtype=np.float32)
-        for lane in np.flatnonzero(~self._ended):
+        going = ~self._ended if only is None else ~self._ended & only.cpu().numpy()
+        for lane in np.flatnonzero(going):
             reward[lane] = self._advance(lane, rows[lane])
         return self._observed(), torch.from_numpy(reward).to(self.device)
 

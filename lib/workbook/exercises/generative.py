@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from lib.algos.tdmpc.model import Dynamics
-from lib.algos.tdmpc.update import rehearsal_loss
+from lib.algos.tdmpc.protections.pairs import rehearsal_loss
 from lib.core import losses
 from lib.workbook.exercises.inputs import B, normal
 from lib.workbook.teach import Case, Exercise, Mistake

@@ -8,7 +8,7 @@ from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.family import FAMILY
 from lib.core.errors import UserError
 from lib.core.seeding import Streams
-from lib.engine.seed_batch import SeedBatch
+from lib.engine.seed_batch import SeedBatch, batch_of
 from lib.envs.gym import minihack
 from lib.experiments import run_config
 from tests.dreamer_tiny import new_agent, of_seed, tiny
@@ -123,8 +123,8 @@ def test_a_configuration_builds_an_agent_and_its_world():
 
 def test_a_single_agent_keeps_its_own_team():
     one, other = new_agent(tiny()), new_agent(of_seed(tiny(), 1))
-    assert SeedBatch.of([one]) is one.seed_batch
-    both = SeedBatch.of([one, other])
+    assert batch_of([one]) is one.seed_batch
+    both = batch_of([one, other])
     assert isinstance(both, SeedBatch) and both.agents == (one, other)
 
 

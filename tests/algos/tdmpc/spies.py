@@ -1,5 +1,7 @@
 """Looking over an agent's shoulder while it works."""
 
+from typing import Any
+
 import torch
 
 from lib.algos.tdmpc.agent import ContinualAgent
@@ -45,6 +47,12 @@ def learning(agent: ContinualAgent) -> Learning:
     """What computes an agent's updates in its task."""
     agent.update(0)
     return agent.seed_batch.computation.learning
+
+
+def protection(agent: ContinualAgent, name: str) -> Any:
+    """One of an agent's protections, whether it is on or off."""
+    (found,) = [p for p in agent.known if p.name == name]
+    return found
 
 
 def places(*modules: torch.nn.Module) -> list[int]:

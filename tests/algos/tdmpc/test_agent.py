@@ -14,13 +14,16 @@ from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.model import Dynamics
 from lib.algos.tdmpc.presets import METHODS
+from lib.algos.tdmpc.protections import pairs, rehearsal
+from lib.algos.tdmpc.protections.rehearsal import Rehearsal
 from lib.core import losses
 from lib.core.errors import NonFiniteError
 from lib.engine.seeds import norm_per_seed
 from lib.replay.buffer import Episodes, Windows
+from lib.replay.stored import TransitionMemory
 from lib.runner import checkpoint
 from lib.runner.record import describe
-from tests.algos.tdmpc.spies import applications, learning, places, spied, steps
+from tests.algos.tdmpc.spies import applications, learning, places, protection, spied, steps
 from tests.tiny import (
     BOX,
     continuous,
@@ -35,6 +38,15 @@ from tests.tiny import (
 )
 
 B = 11
+JOINT = {"protections__rehearsal__combine": "joint", "protections__rehearsal__weight": 3.0}
+
+
+def rehearsal_of(agent: ContinualAgent) -> Rehearsal:
+    return protection(agent, "rehearsal")
+
+
+def stored(agent: ContinualAgent) -> TransitionMemory:
+    return protection(agent, "stored_replay").stored
 
 
 # One shared world model ------------------------------------------------------------------------
@@ -150,8 +162,13 @@ def test_a_loaded_world_model_brings_its_threshold(tmp_path):
     assert other.threshold.item() == other.next_threshold.item() == agent.next_threshold.item()
     assert other.reviewer is not None
     assert same(other.dynamics.state_dict(), agent.dynamics.state_dict()) == []
-    assert same(other.retention.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
-    assert same(other.retention.old_vae.state_dict(), agent.retention.vae.state_dict()) == []
+    assert same(other.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
+    assert (
+        same(
+            rehearsal_of(other).frozen["old_vae"].state_dict(), rehearsal_of(agent).vae.state_dict()
+        )
+        == []
+    )
 
 
 # Rehearsal -------------------------------------------------------------------------------------
@@ -159,7 +176,7 @@ def test_a_loaded_world_model_brings_its_threshold(tmp_path):
 
 @pytest.mark.parametrize("match", ["raw", "bounded"])
 def test_rehearsal_against_an_unchanged_model_is_exactly_zero(match, monkeypatch):
-    agent = in_task(tiny("drago-no-review", rehearsal__match=match), 1)
+    agent = in_task(tiny("drago-no-review", protections__rehearsal__match=match), 1)
     with monkeypatch.context() as still:
         stepped = applications(still, moving=False)
         agent.update(1)
@@ -174,7 +191,7 @@ def test_the_rehearsal_step_moves_the_world_model_alone(monkeypatch):
     agent.update(1)
     stepped, frozen = (
         applications(monkeypatch),
-        [agent.retention.old_dynamics, agent.retention.old_vae],
+        [agent.old_dynamics, rehearsal_of(agent).frozen["old_vae"]],
     )
     before, model = [copied(module) for module in frozen], copied(agent.dynamics)
     agent.update(1)
@@ -188,10 +205,10 @@ def test_rehearsal_uses_the_optimiser_of_the_main_loss_unclipped(monkeypatch):
     agent = in_task(tiny("drago-no-review", learning__grad_clip=1e-6), 1)
     agent.update(1)
     assert steps(agent.dynamics_adam) == 2  # the main loss and the rehearsal
-    rehearsed = spied(monkeypatch, update, "rehearsal_loss")
+    rehearsed = spied(monkeypatch, pairs, "rehearsal_loss")
     stepped = applications(monkeypatch, moving=False)
     agent.update(1)
-    loss = update.rehearsal_loss(agent.dynamics, *rehearsed[0][0][1:])
+    loss = pairs.rehearsal_loss(agent.dynamics, *rehearsed[0][0][1:])
     wanted = torch.autograd.grad(loss, list(agent.dynamics.parameters()))
     for mine, slow in zip(stepped[-1][1], wanted, strict=True):
         assert torch.allclose(mine.squeeze(0), slow, atol=1e-7, rtol=1e-3)
@@ -200,19 +217,23 @@ def test_rehearsal_uses_the_optimiser_of_the_main_loss_unclipped(monkeypatch):
 
 def test_dreams_are_fresh_raw_samples_of_the_frozen_vae(monkeypatch):
     agent = in_task(tiny("drago-no-review"), 1)
-    calls = spied(monkeypatch, update, "rehearsal_loss")
+    calls = spied(monkeypatch, pairs, "rehearsal_loss")
     agent.update(2)
     (first, second) = [args for args, _, _ in calls]
     assert first[1].shape == (B, 3) and first[2].shape == (B, 3)
     assert not torch.equal(first[1], second[1])
     assert not ((first[2] == 0) | (first[2] == 1)).all()  # no projection onto one-hot actions
     with torch.no_grad():
-        assert torch.equal(first[3], agent.retention.old_dynamics.raw(first[1], first[2]))
+        assert torch.equal(first[3], agent.old_dynamics.raw(first[1], first[2]))
 
 
 def test_the_old_models_never_train():
     agent = in_task(tiny(), 1)
-    frozen = (agent.retention.old_dynamics, agent.retention.old_vae, agent.reviewer.heads.target_q)
+    frozen = (
+        agent.old_dynamics,
+        rehearsal_of(agent).frozen["old_vae"],
+        agent.reviewer.heads.target_q,
+    )
     before = [copied(m) for m in frozen[:2]]
     agent.update(4)
     assert not any(moved(m, b) for m, b in zip(frozen[:2], before, strict=True))
@@ -222,17 +243,17 @@ def test_the_old_models_never_train():
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_rehearsal_happens_every_so_many_updates(every, monkeypatch):
-    agent = in_task(tiny(rehearsal__every=every), 1)
-    calls = spied(monkeypatch, update, "rehearsal_loss")
+    agent = in_task(tiny(protections__rehearsal__every=every), 1)
+    calls = spied(monkeypatch, pairs, "rehearsal_loss")
     agent.update(7)
     assert len(calls) == len(range(0, 7, every))
 
 
 def test_joint_rehearsal_is_one_step_of_the_summed_loss(monkeypatch):
     # that the sum is right is shown in test_learning.py
-    agent = in_task(tiny(rehearsal__combine="joint", rehearsal__weight=3.0), 1)
+    agent = in_task(tiny(**JOINT), 1)
     agent.update(1)  # the models differ from now on
-    rehearsed, stepped = spied(monkeypatch, update, "rehearsal_loss"), applications(monkeypatch)
+    rehearsed, stepped = spied(monkeypatch, pairs, "rehearsal_loss"), applications(monkeypatch)
     agent.running_means.clear()
     agent.update(1)
     assert [where for where, _ in stepped].count(places(agent.dynamics)) == 1
@@ -241,7 +262,7 @@ def test_joint_rehearsal_is_one_step_of_the_summed_loss(monkeypatch):
 
 
 def test_nothing_is_rehearsed_in_the_first_task_or_without_the_switch(monkeypatch):
-    monkeypatch.setattr(update, "rehearsal_loss", lambda *a: pytest.fail("rehearsed"))
+    monkeypatch.setattr(pairs, "rehearsal_loss", lambda *a: pytest.fail("rehearsed"))
     for cfg, task in ((tiny(), 0), (tiny("tdmpc"), 1), (tiny("drago-no-rehearsal"), 1)):
         in_task(cfg, task).update(2)
 
@@ -249,7 +270,7 @@ def test_nothing_is_rehearsed_in_the_first_task_or_without_the_switch(monkeypatc
 def test_stored_replay_rehearses_real_transitions_of_earlier_tasks(monkeypatch):
     agent = in_task(tiny("stored-replay"), 1)
     real = {tuple(row) for row in invented(agent, seed=0).obs.reshape(-1, 3).tolist()}
-    calls = spied(monkeypatch, update, "rehearsal_loss")
+    calls = spied(monkeypatch, pairs, "rehearsal_loss")
     agent.update(1)
     _, obs, _, target, match = calls[0][0]
     assert match == "bounded"
@@ -258,14 +279,11 @@ def test_stored_replay_rehearses_real_transitions_of_earlier_tasks(monkeypatch):
 
 def test_stored_replay_holds_as_many_bytes_as_the_vae_and_multitask_everything():
     small = in_task(tiny("stored-replay"), 1)
-    parameters = sum(p.numel() for p in small.retention.vae.parameters())
-    assert small.retention.stored.capacity == parameters * 4 // 36
-    assert len(small.retention.stored) == min(5 * 7, small.retention.stored.capacity)
+    parameters = sum(p.numel() for p in rehearsal_of(small).vae.parameters())
+    assert stored(small).capacity == parameters * 4 // 36
+    assert len(stored(small)) == min(5 * 7, stored(small).capacity)
     everything = in_task(tiny("multitask"), 2)
-    assert (
-        everything.retention.stored.capacity is None
-        and len(everything.retention.stored) == 2 * 5 * 7
-    )
+    assert stored(everything).capacity is None and len(stored(everything)) == 2 * 5 * 7
 
 
 # The generator ---------------------------------------------------------------------------------
@@ -277,7 +295,8 @@ def first_pairs(batch: Windows) -> torch.Tensor:
 
 def test_the_vae_learns_the_first_pairs_of_the_batch_in_the_first_task(monkeypatch):
     agent = in_task(tiny(), 0)
-    seen, trained = (spied(monkeypatch, update, name) for name in ("td_loss", "vae_loss"))
+    seen = spied(monkeypatch, update, "td_loss")
+    trained = spied(monkeypatch, rehearsal, "vae_loss")
     agent.update(1)
     (_, _, batch, _), pairs = seen[0][0], trained[0][0][1]
     assert pairs.shape == (B, 6) and torch.equal(pairs, first_pairs(batch))
@@ -287,16 +306,17 @@ def test_later_it_learns_both_agents_pairs_and_dreams_of_the_frozen_vae(monkeypa
     agent = in_task(tiny(), 1)
     agent.update(1)  # the generators differ from now on
     noise = spied(monkeypatch, learning(agent), "noise")
-    seen, trained = (spied(monkeypatch, update, name) for name in ("td_loss", "vae_loss"))
+    seen = spied(monkeypatch, update, "td_loss")
+    trained = spied(monkeypatch, rehearsal, "vae_loss")
     agent.update(1)
     own, both = (first_pairs(args[2]) for args, _, _ in seen)
     pairs = trained[0][0][1]
     assert pairs.shape == (3 * B, 6) and torch.equal(pairs[: 2 * B], both)
     assert torch.equal(both[B:], own) and held_by(agent.reviewer, both[:B])
-    code = noise[-1][2]["vae/dreams"][0]
+    code = noise[-1][2]["rehearsal/learnt"][0]
     with torch.no_grad():
-        assert torch.equal(pairs[2 * B :], agent.retention.old_vae.decoder(code))
-        assert not torch.allclose(pairs[2 * B :], agent.retention.vae.decoder(code))
+        assert torch.equal(pairs[2 * B :], rehearsal_of(agent).frozen["old_vae"].decoder(code))
+        assert not torch.allclose(pairs[2 * B :], rehearsal_of(agent).vae.decoder(code))
 
 
 @pytest.mark.parametrize(
@@ -306,9 +326,9 @@ def test_later_it_learns_both_agents_pairs_and_dreams_of_the_frozen_vae(monkeypa
 def test_methods_differ_in_when_the_vae_trains(method, tasks):
     for task, expected in enumerate(tasks):
         agent = in_task(tiny(method), task)
-        before = copied(agent.retention.vae)
+        before = copied(rehearsal_of(agent).vae)
         agent.update(1)
-        assert moved(agent.retention.vae, before) == expected
+        assert moved(rehearsal_of(agent).vae, before) == expected
 
 
 # The reviewer's data ---------------------------------------------------------------------------
@@ -325,7 +345,7 @@ def test_the_tasks_reward_is_never_stored_for_the_reviewer():
     with torch.no_grad():
         errors = [
             losses.model_error(m(obs, episodes.action), nxt)
-            for m in (agent.retention.old_dynamics, agent.dynamics)
+            for m in (agent.old_dynamics, agent.dynamics)
         ]
     expected = losses.review_reward(*errors, agent.threshold)
     assert torch.allclose(stored[-5:], expected, atol=1e-6)
@@ -339,7 +359,7 @@ def test_the_learners_own_rewards_stay_the_tasks():
 
 def reviewed(agent: ContinualAgent, windows: Windows) -> torch.Tensor:
     """The review reward of every step at the agent's weights as they are."""
-    models = (agent.retention.old_dynamics, agent.dynamics)
+    models = (agent.old_dynamics, agent.dynamics)
     with torch.no_grad():
         errors = [
             losses.model_error(m(windows.obs[:-1], windows.action), windows.obs[1:]) for m in models
@@ -513,19 +533,19 @@ def test_the_target_follows_by_a_hundredth_of_the_way():
 def test_a_boundary_freezes_copies_and_recreates():
     agent = in_task(tiny(), 0)
     agent.update(3)
-    dynamics, vae, heads = agent.dynamics, agent.retention.vae, copied(agent.learner.heads)
+    dynamics, vae, heads = agent.dynamics, rehearsal_of(agent).vae, copied(agent.learner.heads)
     model, generator = copied(dynamics), copied(vae)
     learner, adam = agent.learner, agent.dynamics_adam
     agent.begin_task(1)
     # carried, still the same and trainable
     assert agent.dynamics is dynamics and not moved(dynamics, model)
-    assert agent.retention.vae is vae and not moved(vae, generator)
+    assert rehearsal_of(agent).vae is vae and not moved(vae, generator)
     assert all(p.requires_grad for m in (dynamics, vae) for p in m.parameters())
     # frozen as they were
-    assert not moved(agent.retention.old_dynamics, model) and not moved(
-        agent.retention.old_vae, generator
+    assert not moved(agent.old_dynamics, model) and not moved(
+        rehearsal_of(agent).frozen["old_vae"], generator
     )
-    assert agent.retention.old_dynamics is not dynamics and agent.retention.old_vae is not vae
+    assert agent.old_dynamics is not dynamics and rehearsal_of(agent).frozen["old_vae"] is not vae
     # recreated
     assert agent.learner is not learner and moved(agent.learner.heads, heads)
     assert agent.learner.buffer.episodes == 0 and agent.reviewer.buffer.episodes == 0
@@ -540,7 +560,7 @@ def test_one_copy_stands_for_all_earlier_tasks():
     agent = in_task(tiny(), 1)
     agent.update(3)
     agent.begin_task(2)
-    assert same(agent.retention.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
+    assert same(agent.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
     assert not agent.reviewer.counts.table.any()
 
 
@@ -550,7 +570,7 @@ def test_from_scratch_nothing_is_carried():
     before, old = copied(agent.dynamics), agent.dynamics
     agent.begin_task(1)
     assert agent.dynamics is not old and moved(agent.dynamics, before)
-    assert agent.retention.old_dynamics is None and agent.roles == ("learner",)
+    assert agent.old_dynamics is None and agent.roles == ("learner",)
 
 
 def test_the_horizon_follows_the_task_and_its_last_value_repeats():
@@ -576,7 +596,7 @@ def test_consolidation_pulls_from_the_second_task_on(monkeypatch):
 
 def test_without_its_strength_nothing_is_consolidated(monkeypatch):
     agent = in_task(tiny("tdmpc"), 1)
-    assert agent.retention.consolidation.anchors == agent.retention.consolidation.fisher == []
+    assert agent.protections == [] and protection(agent, "ewc").anchors is None
     penalties = spied(monkeypatch, losses, "ewc_penalty")
     agent.update(2)
     assert penalties == []
@@ -668,8 +688,8 @@ def test_every_method_stays_finite_over_two_tasks_and_reports_known_metrics(meth
 )
 def test_every_option_of_the_method_stays_finite(combine, match, shape, norm):
     cfg = tiny(
-        rehearsal__combine=combine,
-        rehearsal__match=match,
+        protections__rehearsal__combine=combine,
+        protections__rehearsal__match=match,
         reviewer__shape=shape,
         reviewer__norm=norm,
     )
@@ -748,7 +768,7 @@ def test_loading_agents_takes_heads_and_the_reviewer_falls_back_to_the_learners(
 
 def rates(agent: ContinualAgent) -> list[float]:
     actors = [agent.learner, *([agent.reviewer] if agent.reviewer else [])]
-    adams = [agent.dynamics_adam, agent.retention.vae_adam]
+    adams = [agent.dynamics_adam, rehearsal_of(agent).trained["vae"].adam]
     adams += [adam for a in actors for adam in (a.heads_adam, a.policy_adam)]
     return [adam.lr.item() for adam in adams]
 

@@ -77,11 +77,17 @@ def test_updates_of_every_method_equal_the_plain_ones(double, method, kind):
 
 
 VARIATIONS = {
-    "joint rehearsal": ("drago", {"rehearsal__combine": "joint", "rehearsal__weight": 0.7}),
-    "joint, bounded": ("drago", {"rehearsal__combine": "joint", "rehearsal__match": "bounded"}),
-    "separate, bounded": ("drago", {"rehearsal__match": "bounded"}),
-    "joint, stored": ("stored-replay", {"rehearsal__combine": "joint"}),
-    "rehearsal every third": ("drago", {"rehearsal__every": 3}),
+    "joint rehearsal": (
+        "drago",
+        {"protections__rehearsal__combine": "joint", "protections__rehearsal__weight": 0.7},
+    ),
+    "joint, bounded": (
+        "drago",
+        {"protections__rehearsal__combine": "joint", "protections__rehearsal__match": "bounded"},
+    ),
+    "separate, bounded": ("drago", {"protections__rehearsal__match": "bounded"}),
+    "joint, stored": ("stored-replay", {"protections__stored_replay__combine": "joint"}),
+    "rehearsal every third": ("drago", {"protections__rehearsal__every": 3}),
     "heads at the first step": ("drago", {"learning__first_step_heads": True}),
     "few reviewer rows": ("drago", {"reviewer__ratio": 0.2}),
     "some reviewer rows": ("drago", {"reviewer__ratio": 0.4}),
@@ -94,8 +100,8 @@ VARIATIONS = {
     "more windows than there are": ("drago", {"learning__capacity": 35, "learning__batch": 35}),
     "target every third": ("drago", {"learning__ema_every": 3, "learning__ema": 0.3}),
     "gradients clipped": ("drago", {"learning__grad_clip": 0.01}),
-    "curious reviewer": ("drago", {"method__curiosity": 0.8}),
-    "anchored reviewer": ("drago", {"method__ewc": 10.0}),
+    "curious reviewer": ("drago", {"protections__curiosity__weight": 0.8}),
+    "anchored reviewer": ("drago", {"protections__ewc__strength": 10.0}),
     "learning rate falls": ("drago", {"learning__lr_end": 0.2}),
     "uniform replay": ("tdmpc", {"learning__priority_alpha": 0.0}),
 }

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lib.algos.tdmpc import update
-from lib.algos.tdmpc.pieces import review_rows
-from lib.algos.tdmpc.variants import layout, variant
+from lib.algos.tdmpc.graph_key import next_key, noise_layout, review_rows
+from lib.algos.tdmpc.protections import pairs
 from lib.core import losses
 from lib.core.noise import NoiseSpec
 from lib.engine.seeds import gradients, norm_per_seed
-from tests.algos.tdmpc.spies import applications, learning, places, spied, steps
+from tests.algos.tdmpc.spies import applications, learning, places, protection, spied, steps
 from tests.tiny import BOX, continuous, in_task, invented, tiny
 
 B, H, A = 11, 3, 3
@@ -89,7 +89,7 @@ def test_every_optimiser_steps_what_is_its_own(monkeypatch):
         places(heads.reward_net, heads.q),
         places(agent.dynamics),
         places(heads.policy_net),
-        places(agent.retention.vae),
+        places(protection(agent, "rehearsal").vae),
         places(agent.dynamics),  # the rehearsal
     ]
 
@@ -134,7 +134,7 @@ def second_gradients(monkeypatch, **changes) -> tuple[list[torch.Tensor], list[t
     agent.update(1)
     model = copy.deepcopy(agent.dynamics)
     with monkeypatch.context() as patched:
-        applied, rehearsed = applications(patched), spied(patched, update, "rehearsal_loss")
+        applied, rehearsed = applications(patched), spied(patched, pairs, "rehearsal_loss")
         penalised = spied(patched, losses, "ewc_penalty")
         agent.update(1)
     (found,) = [found for where, found in applied if where == places(agent.dynamics)]
@@ -145,18 +145,22 @@ def second_gradients(monkeypatch, **changes) -> tuple[list[torch.Tensor], list[t
 def test_a_joint_rehearsal_is_added_as_it_is_times_its_weight(monkeypatch):
     # the TD loss is divided by H, the rehearsal is not; a model that has not moved yet rehearses
     # nothing, so that until the second update both agents are the same
-    joint = {"method": "drago-no-review", "rehearsal__combine": "joint"}
-    without, _ = second_gradients(monkeypatch, **joint, rehearsal__weight=0.0)
-    added, (model, rehearsed, _) = second_gradients(monkeypatch, **joint, rehearsal__weight=3.0)
-    loss = 3.0 * update.rehearsal_loss(model, *rehearsed[0][0][1:])
+    joint = {"method": "drago-no-review", "protections__rehearsal__combine": "joint"}
+    without, _ = second_gradients(monkeypatch, **joint, protections__rehearsal__weight=0.0)
+    added, (model, rehearsed, _) = second_gradients(
+        monkeypatch, **joint, protections__rehearsal__weight=3.0
+    )
+    loss = 3.0 * pairs.rehearsal_loss(model, *rehearsed[0][0][1:])
     wanted = torch.autograd.grad(loss, list(model.parameters()))
     assert any(w.abs().max() > 1e-3 for w in wanted)
     assert agreed([a - b for a, b in zip(added, without, strict=True)], wanted)
 
 
 def test_a_consolidation_is_added_as_it_is_times_its_strength(monkeypatch):
-    weak, _ = second_gradients(monkeypatch, method="ewc", method__ewc=1.0)
-    strong, (model, _, penalised) = second_gradients(monkeypatch, method="ewc", method__ewc=1.0e4)
+    weak, _ = second_gradients(monkeypatch, method="ewc", protections__ewc__strength=1.0)
+    strong, (model, _, penalised) = second_gradients(
+        monkeypatch, method="ewc", protections__ewc__strength=1.0e4
+    )
     _, anchors, fisher = penalised[0][0]
     loss = (1.0e4 - 1.0) * losses.ewc_penalty(model.parameters(), anchors, fisher)
     wanted = torch.autograd.grad(loss, list(model.parameters()))
@@ -172,59 +176,59 @@ def test_every_random_number_of_an_update_has_a_name():
     uniform, normal = (
         (lambda *shape, k=kind: NoiseSpec(k, shape)) for kind in ("uniform", "normal")
     )
-    assert layout(work.agents[0], variant(work.agents[0])) == {
+    assert noise_layout(work.agents[0], next_key(work.agents[0])) == {
         "own": uniform(B),
         "mine": uniform(B),
         "learner/next": uniform(H, B, A),
         "learner/policy": uniform(H + 1, B, A),
         "reviewer/next": uniform(H, 2 * B, A),
         "reviewer/policy": uniform(H + 1, B, A),
-        "vae/noise": normal(2 * B + 11, 5),
-        "vae/dreams": normal(11, 5),
-        "rehearsal": normal(11, 5),
+        "rehearsal/encoded": normal(2 * B + 11, 5),
+        "rehearsal/learnt": normal(11, 5),
+        "rehearsal/rehearsed": normal(11, 5),
     }
 
 
 def test_actions_in_a_box_take_normal_numbers_and_stored_transitions_uniform_ones():
     work = learning(in_task(continuous("stored-replay"), 1, actions=BOX))
-    assert layout(work.agents[0], variant(work.agents[0])) == {
+    assert noise_layout(work.agents[0], next_key(work.agents[0])) == {
         "own": NoiseSpec("uniform", (B,)),
         "learner/next": NoiseSpec("normal", (H, B, 2)),
         "learner/policy": NoiseSpec("normal", (H + 1, B, 2)),
-        "rehearsal": NoiseSpec("uniform", (11,)),
+        "stored_replay/rehearsed": NoiseSpec("uniform", (11,)),
     }
 
 
 def test_an_update_that_does_not_rehearse_draws_nothing_for_it():
-    agent = in_task(tiny(rehearsal__every=3), 1)
+    agent = in_task(tiny(protections__rehearsal__every=3), 1)
     agent.update(1)
-    kind = variant(agent)
-    assert not kind.rehearses and "rehearsal" not in layout(agent, kind)
+    key = next_key(agent)
+    assert not key.due and "rehearsal/rehearsed" not in noise_layout(agent, key)
 
 
-def test_fresh_numbers_lie_where_the_last_ones_of_the_same_variant_lay():
+def test_fresh_numbers_lie_where_the_last_ones_of_the_same_key_lay():
     work = learning(in_task(tiny(), 1))
-    kind = variant(work.agents[0])
-    first = work.noise(kind)
+    key = next_key(work.agents[0])
+    first = work.noise(key)
     kept = {name: part.clone() for name, part in first.items()}
-    second = work.noise(kind)
+    second = work.noise(key)
     for name, part in second.items():
         assert part.data_ptr() == first[name].data_ptr() and not torch.equal(part, kept[name])
 
 
 def test_the_host_decides_what_rehearses_what_follows_and_how_windows_are_drawn():
     # every third update rehearses, every second follows; 12 episodes of 7 steps fill the replay
-    agent = in_task(tiny(rehearsal__every=3), 1)
+    agent = in_task(tiny(protections__rehearsal__every=3), 1)
     seen = []
     for _ in range(6):
-        seen.append(variant(agent)[:2])
+        seen.append(next_key(agent)[:2])
         agent.update(1)
-    assert [rehearses for rehearses, _ in seen] == [True, False, False] * 2
+    assert [due for due, _ in seen] == [("rehearsal",), (), ()] * 2
     assert [follows for _, follows in seen] == [True, False] * 3
-    before = variant(agent).draws
+    before = next_key(agent).draws
     agent.store("learner", invented(agent, 7))
     assert before == (NoiseSpec("uniform", (B,)),) * 2
-    assert variant(agent).draws == (NoiseSpec("uniform", (84,)), NoiseSpec("uniform", (B,)))
+    assert next_key(agent).draws == (NoiseSpec("uniform", (84,)), NoiseSpec("uniform", (B,)))
 
 
 @pytest.mark.parametrize(
@@ -238,5 +242,5 @@ def test_a_reviewers_update_is_twice_the_batch_shared_by_its_ratio(ratio, rows):
 def test_a_learners_share_beyond_its_batch_is_drawn_apart():
     # ratio .25: 16 of the learner's windows are wanted and its own update drew 11
     work = learning(in_task(tiny(reviewer__ratio=0.25), 1))
-    found = layout(work.agents[0], variant(work.agents[0]))
+    found = noise_layout(work.agents[0], next_key(work.agents[0]))
     assert (found["mine"].shape, found["theirs"].shape) == ((6,), (16,))

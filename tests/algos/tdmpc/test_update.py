@@ -12,6 +12,7 @@ import torch
 
 from lib.algos.tdmpc import update
 from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.protections import rehearsal
 from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig
 from lib.core import losses
 from lib.engine import optim
@@ -107,9 +108,10 @@ def test_a_td_step_equals_the_loop_in_loss_and_in_every_gradient(
 ):
     cfg = dataclasses.replace(CFG, first_step_heads=first_step_heads)
     loss, targets, scores = slow_loss(dynamics, heads, batch, cfg, curiosity)
+    curious = [lambda error: curiosity * error]
     wanted = gradients(loss / H, heads.reward_net, heads.q, dynamics)
-    result, of_heads, of_dynamics = step(dynamics, heads, batch, cfg, curiosity=curiosity)
-    fast = td_loss(dynamics, heads, batch, cfg, curiosity=curiosity)[0]
+    result, of_heads, of_dynamics = step(dynamics, heads, batch, cfg, bonuses=curious)
+    fast = td_loss(dynamics, heads, batch, cfg, bonuses=curious)[0]
     assert fast.item() == pytest.approx(loss.item() / H, rel=1e-5)
     assert result.parts["weighted"].item() == pytest.approx(loss.item(), rel=1e-5)
     assert torch.allclose(result.target, targets, atol=1e-5)
@@ -230,8 +232,8 @@ def test_rehearsal_by_hand(dynamics):
         dynamics.net[-1].weight.zero_()
         dynamics.net[-1].bias.fill_(1.0)
     obs, action, target = torch.zeros(B, L), torch.zeros(B, A), torch.full((B, L), 3.0)
-    assert update.rehearsal_loss(dynamics, obs, action, target, "raw").item() == 4.0
-    bounded = update.rehearsal_loss(dynamics, obs, action, target, "bounded").item()
+    assert rehearsal.rehearsal_loss(dynamics, obs, action, target, "raw").item() == 4.0
+    bounded = rehearsal.rehearsal_loss(dynamics, obs, action, target, "bounded").item()
     assert bounded == pytest.approx(5.0105, abs=1e-3)
 
 
@@ -241,7 +243,7 @@ def test_rehearsal_equals_the_loop_and_reaches_only_the_dynamics(match, dynamics
     obs, action = torch.randn(B, L, generator=draws), torch.randn(B, A, generator=draws)
     answer = old.raw if match == "raw" else old
     mine = dynamics.raw if match == "raw" else dynamics
-    loss = update.rehearsal_loss(dynamics, obs, action, answer(obs, action), match)
+    loss = rehearsal.rehearsal_loss(dynamics, obs, action, answer(obs, action), match)
     slow = sum(
         (mine(obs[b], action[b]) - answer(obs[b], action[b]))[d].item() ** 2
         for b in range(B)
@@ -256,7 +258,7 @@ def test_rehearsal_equals_the_loop_and_reaches_only_the_dynamics(match, dynamics
 def test_rehearsal_against_an_unchanged_copy_is_exactly_zero(dynamics, draws):
     obs, action = torch.randn(B, L, generator=draws), torch.randn(B, A, generator=draws)
     old = dynamics.frozen()
-    loss = update.rehearsal_loss(dynamics, obs, action, old.raw(obs, action), "raw")
+    loss = rehearsal.rehearsal_loss(dynamics, obs, action, old.raw(obs, action), "raw")
     loss.backward()
     assert loss.item() == 0 and not any(p.grad.any() for p in dynamics.parameters())
 
@@ -266,7 +268,7 @@ def test_following_its_loss_the_vae_learns_to_reproduce(draws):
     adam, seen = optim.Adam.over(vae.parameters(), lr=1e-2), []
     for _ in range(40):
         noise = torch.randn(31, 3, generator=draws)
-        loss, parts = update.vae_loss(vae, rows, noise, beta=0.01)
+        loss, parts = rehearsal.vae_loss(vae, rows, noise, beta=0.01)
         adam.apply(gradients(loss, vae))
         seen.append(parts["reconstruction"].item())
     assert sum(seen[-5:]) < sum(seen[:5])
@@ -275,7 +277,7 @@ def test_following_its_loss_the_vae_learns_to_reproduce(draws):
 def test_the_vaes_loss_is_its_reconstruction_and_beta_times_its_divergence(draws):
     vae, rows = Vae(L + A, 13, 3, draws), torch.randn(31, L + A, generator=draws)
     noise = torch.randn(31, 3, generator=draws)
-    loss, parts = update.vae_loss(vae, rows, noise, beta=0.3)
+    loss, parts = rehearsal.vae_loss(vae, rows, noise, beta=0.3)
     mean, log_var = vae.encoder(rows).chunk(2, 1)
     back = vae.decoder(mean + noise * (log_var / 2).exp())
     assert parts["reconstruction"].item() == pytest.approx((back - rows).square().mean().item())

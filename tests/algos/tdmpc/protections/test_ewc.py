@@ -3,10 +3,13 @@ import copy
 import pytest
 import torch
 
-from lib.algos.tdmpc import consolidation
-from lib.algos.tdmpc.consolidation import Consolidation, fisher_diagonal
 from lib.algos.tdmpc.model import Dynamics
+from lib.algos.tdmpc.protections import ewc as module
+from lib.algos.tdmpc.protections.api import Context, Given
+from lib.algos.tdmpc.protections.ewc import Ewc, Settings, fisher_diagonal
 from lib.core import losses
+from lib.core.seeding import Streams
+from lib.replay.generative import VaeConfig
 
 N, L, A = 13, 3, 2
 
@@ -33,7 +36,7 @@ def slow_fisher(dynamics: Dynamics, rows: tuple) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("chunk", [256, 5], ids=["one chunk", "uneven chunks"])
 def test_fisher_equals_the_loop_over_transitions(chunk, draws, monkeypatch):
-    monkeypatch.setattr(consolidation, "CHUNK", chunk)
+    monkeypatch.setattr(module, "CHUNK", chunk)
     dynamics, rows = model(draws), data(draws)
     fast = fisher_diagonal(dynamics, *rows)
     for f, s, p in zip(fast, slow_fisher(dynamics, rows), dynamics.parameters(), strict=True):
@@ -55,18 +58,25 @@ def test_fisher_of_a_linear_prediction_by_hand():
     assert fisher_diagonal(Line(), *rows)[0].tolist() == [16.0]
 
 
-def penalty(ewc: Consolidation, dynamics: Dynamics) -> torch.Tensor:
-    """What is added to the dynamics' loss, before its strength."""
-    return losses.ewc_penalty(dynamics.parameters(), ewc.anchors, ewc.fisher)
+def fresh() -> Ewc:
+    """One of strength 1."""
+    return Ewc(Settings(strength=1.0), Context(L, A, VaeConfig(), Streams(0, "cpu"), "cpu"))
+
+
+def penalty(ewc: Ewc, dynamics: Dynamics) -> torch.Tensor:
+    """What is added to the dynamics' loss."""
+    return ewc.loss(Given(dynamics, None, {}, ewc.tensors(), {})).value
 
 
 def test_nothing_is_held_before_the_first_boundary():
-    assert Consolidation().state_dict() == {"anchors": [], "fisher": []}
+    ewc = fresh()
+    assert ewc.state_dict() == {"anchors": None, "fisher": None}
+    assert ewc.on and not ewc.due(0) and ewc.tensors() == {}
 
 
 def test_the_penalty_is_zero_at_the_anchors_and_pulls_back_towards_them(draws):
-    dynamics, ewc = model(draws), Consolidation()
-    ewc.consolidate(dynamics, data(draws), draws)
+    dynamics, ewc = model(draws), fresh()
+    ewc.end_task(dynamics, data(draws))
     assert penalty(ewc, dynamics).item() == 0
     with torch.no_grad():
         for p in dynamics.parameters():
@@ -79,13 +89,13 @@ def test_the_penalty_is_zero_at_the_anchors_and_pulls_back_towards_them(draws):
 
 
 def test_a_second_task_adds_its_importance_and_moves_the_anchors(draws):
-    dynamics, ewc = model(draws), Consolidation()
+    dynamics, ewc = model(draws), fresh()
     first, second = data(draws, 1), data(draws, 1)  # one transition each: no choice of rows
-    ewc.consolidate(dynamics, first, draws)
+    ewc.end_task(dynamics, first)
     before = [f.clone() for f in ewc.fisher]
     with torch.no_grad():
         dynamics.net[0].bias.add_(0.5)
-    ewc.consolidate(dynamics, second, draws)
+    ewc.end_task(dynamics, second)
     for total, old, new in zip(ewc.fisher, before, slow_fisher(dynamics, second), strict=True):
         assert torch.allclose(total, old + new, atol=1e-6, rtol=1e-4)
     assert all(torch.equal(a, p) for a, p in zip(ewc.anchors, dynamics.parameters(), strict=True))
@@ -93,9 +103,9 @@ def test_a_second_task_adds_its_importance_and_moves_the_anchors(draws):
 
 
 def test_a_restored_consolidation_asks_the_same(draws):
-    dynamics, ewc, other = model(draws), Consolidation(), Consolidation()
-    ewc.consolidate(dynamics, data(draws), draws)
-    other.load_state_dict(copy.deepcopy(ewc.state_dict()), "cpu")
+    dynamics, ewc, other = model(draws), fresh(), fresh()
+    ewc.end_task(dynamics, data(draws))
+    other.load_state_dict(copy.deepcopy(ewc.state_dict()))
     with torch.no_grad():
         dynamics.net[0].weight.mul_(1.1)
     assert torch.equal(penalty(ewc, dynamics), penalty(other, dynamics))

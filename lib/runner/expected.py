@@ -1,0 +1,180 @@
+"""Checks what was read from a run folder's files against what a run would have written there.
+
+Everything that a file holds passes here before it is used, so that an altered file ends in one
+line that names what is wrong and where.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lib.core.errors import UserError
+
+Complaint = str | None
+Spec = Callable[[Any, str], Complaint]
+"""A value and its name to what is wrong with it; None where nothing is."""
+
+
+def _simple(wanted: str, fits: Callable[[Any], bool]) -> Spec:
+    def spec(value: Any, name: str) -> Complaint:
+        return None if fits(value) else f"{name} is {_shown(value)}, wanted {wanted}"
+
+    return spec
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+
+
+TEXT = _simple("text", lambda value: isinstance(value, str))
+FLAG = _simple("true or false", lambda value: isinstance(value, bool))
+WHOLE = _simple("a whole number of at least 0", _is_whole)
+NUMBER = _simple("a number", _is_number)
+ANYTHING = _simple("anything", lambda value: True)
+
+
+def maybe(spec: Spec) -> Spec:
+    """Allows null besides."""
+    return lambda value, name: None if value is None else spec(value, name)
+
+
+def each(spec: Spec, length: int | None = None) -> Spec:
+    """Wants a list of such values, of a given length if there is one."""
+
+    def check(value: Any, name: str) -> Complaint:
+        if not isinstance(value, list | tuple):
+            return f"{name} is {_shown(value)}, wanted a list"
+        if length is not None and len(value) != length:
+            return f"{name} has {len(value)} entries, wanted {length}"
+        return _first(spec(item, f"{name}[{i}]") for i, item in enumerate(value))
+
+    return check
+
+
+def mapping(spec: Spec) -> Spec:
+    """Wants a mapping of any names to such values."""
+
+    def check(value: Any, name: str) -> Complaint:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            return f"{name} is {_shown(value)}, wanted a mapping of names"
+        return _first(spec(item, f"{name}/{key}") for key, item in value.items())
+
+    return check
+
+
+def record(needed: Mapping[str, Spec], optional: Mapping[str, Spec] | None = None) -> Spec:
+    """Wants a mapping with certain names; others are left alone."""
+
+    def check(value: Any, name: str) -> Complaint:
+        if not isinstance(value, Mapping):
+            return f"{name} is {_shown(value)}, wanted a mapping"
+        if missing := [key for key in needed if key not in value]:
+            return f"{name} lacks {', '.join(missing)}"
+        known = {**needed, **(optional or {})}
+        return _first(
+            spec(value[key], f"{name}/{key}") for key, spec in known.items() if key in value
+        )
+
+    return check
+
+
+def tensor(dtype: torch.dtype, axes: int) -> Spec:
+    """Wants a tensor of such numbers with so many axes."""
+    return _simple(
+        f"a tensor of {dtype} with {axes} axes",
+        lambda value: isinstance(value, Tensor) and (value.dtype, value.dim()) == (dtype, axes),
+    )
+
+
+def check(value: Any, spec: Spec, name: str, path: str | Path) -> None:
+    """Raises UserError where a value of a file is not what a run would have written."""
+    if complaint := spec(value, name):
+        raise damaged(path, complaint)
+
+
+def damaged(path: str | Path, complaint: str) -> UserError:
+    """The error for a file whose contents are not a run's."""
+    return UserError(
+        f"'{path}' is damaged or was altered: {complaint}; put back a copy, or start over in "
+        "another folder"
+    )
+
+
+META = record(
+    {},
+    {
+        "config": mapping(ANYTHING),
+        "env_steps": WHOLE,
+        "position": each(WHOLE, 3),
+        "metrics_bytes": WHOLE,
+        "score": maybe(NUMBER),
+        "finished": TEXT,
+    },
+)
+"""What a checkpoint says of itself; which of it there must be depends on what it is used for."""
+
+
+def like(found: Any, template: Any, name: str) -> Complaint:
+    """Says where a nested state differs in kind from one that this run would have saved.
+
+    Names and kinds must agree. What grows while a run goes on may have grown: lists and tensors'
+    first axes may have another length, empty mappings may have been filled, and where the template
+    has None there may be something.
+    """
+    if template is None:
+        return None
+    if isinstance(template, Tensor):
+        return _tensor_like(found, template, name)
+    if isinstance(template, Mapping):
+        if not isinstance(found, Mapping):
+            return f"{name} is {_shown(found)}, wanted a mapping"
+        if missing := [str(key) for key in template if key not in found]:
+            return f"{name} lacks {', '.join(missing[:4])}"
+        return _first(like(found[key], value, f"{name}/{key}") for key, value in template.items())
+    if isinstance(template, list | tuple):
+        if not isinstance(found, list | tuple):
+            return f"{name} is {_shown(found)}, wanted a list"
+        return None
+    if isinstance(template, bool):
+        return FLAG(found, name)
+    if isinstance(template, int):
+        return WHOLE(found, name)
+    if isinstance(template, float):
+        return NUMBER(found, name)
+    return TEXT(found, name)
+
+
+def _tensor_like(found: Any, template: Tensor, name: str) -> Complaint:
+    if not isinstance(found, Tensor):
+        return f"{name} is {_shown(found)}, wanted a tensor"
+    if found.dtype != template.dtype or found.shape[1:] != template.shape[1:]:
+        return (
+            f"{name} is {found.dtype} {list(found.shape)}, "
+            f"wanted {template.dtype} {list(template.shape)}"
+        )
+    return None if found.dim() == template.dim() else f"{name} has {found.dim()} axes"
+
+
+def _first(complaints: Iterator[Complaint]) -> Complaint:
+    return next((complaint for complaint in complaints if complaint), None)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    text = repr(value)
+    return text if len(text) < 40 else f"{text[:36]}..."
