@@ -72,7 +72,8 @@ class Capabilities:
 
     imagine: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
     """Open loop: an episode's obs (T+1, *shape), its action (T, A), how many records of it are
-    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined."""
+    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined.
+    Pictures are (T+1, 64, 64, 3) uint8, whatever is stored of them."""
 
     generate: Callable[[int, torch.Generator], Tensor] | None = None
     """A generator of experience: n to (n, L + A), observation and action side by side."""

@@ -78,7 +78,7 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         raise UserError(
             f"'{path}' learnt '{learnt or 'no whole task'}', not '{task}'; give its run's folder"
         )
-    reached = min(int((meta.get("position") or [len(names)])[0]), len(names) - 1)  # of an early save
+    reached = min(int((meta.get("position") or [len(names)])[0]), len(names) - 1)  # an early save
     if every < 0:
         raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
     index = names.index(learnt) if learnt in names else reached
@@ -125,11 +125,11 @@ def _dreamt(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: i
         begin = State(*(part[start] for part in states))
         features = audit.open_loop(model, begin, led, draws)  # (k, 1, F)
         real = obs[start + 1 : start + 1 + len(led)].unsqueeze(1)
-        errors.append(model.decoder.error(features, real)[:, 0])
-        views.append(model.decoder.predict(features)[:, 0])
+        errors.append(model.objective.error(features, real)[:, 0])
+        views.append(model.objective.predict(features)[:, 0])
     seen = torch.cat(views)
     value, error = critic(model.rssm.features(states))[:-1, 0].numpy(), torch.cat(errors).numpy()
-    wrong = WRONG.get(audit.ERRORS[kind], SQUARED)
+    wrong = WRONG.get(who.agent.parts.modules["model"].objective.error_name, SQUARED)
     if kind == "image":
         colours = (255 * seen).round().to(torch.uint8)
         first = model.encoder.picture(obs[:1])

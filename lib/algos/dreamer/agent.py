@@ -85,7 +85,7 @@ class DreamerAgent(Batched):
             self.trained[name] = FlatAdam.over(
                 row, self.parts.rates[name], update.epsilon, update.decay, update.clip
             )
-            if name in self.parts.critics:
+            if name in self.parts.copied:
                 self.slow[name] = row.clone()
         self.carried = self.parts.initial(cfg.update.batch, self.device)
         replay = cfg.replay
@@ -219,11 +219,20 @@ class DreamerAgent(Batched):
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What the world model makes of every task's held-out episodes."""
         names = [task.name for task in domain.tasks[: self.task + 1]]
-        return audit.audit(self.module("model"), self.obs_space.kind, memory, names, generator)
+        return audit.audit(self.module("model"), memory, names, generator)
 
     def capabilities(self) -> Capabilities:
-        """One policy acts in all tasks, and nothing predicts from an observation alone."""
-        return Capabilities(transfer=WarmStart(self))
+        """Imagines observations where its objective can; one policy acts in all tasks."""
+        draws = self.parts.modules["model"].objective.draws
+        return Capabilities(
+            imagine=self._imagine if draws else None,
+            transfer=WarmStart(self),
+        )
+
+    def _imagine(
+        self, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
+    ) -> Tensor:
+        return audit.imagine(self.module("model"), obs, action, seen, generator)
 
     def module(self, name: str) -> nn.Module:
         """A copy of one of its networks as it is now: model, actor, critic, ..."""

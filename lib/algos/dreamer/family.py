@@ -53,9 +53,7 @@ def check(run: DreamerRun, inherits: bool) -> None:
             f"{budget.steps_of(0)}; take fewer, or raise env_steps_per_task"
         )
     if run.objective.representation not in objectives.KNOWN:
-        raise unknown(
-            "objective.representation", run.objective.representation, objectives.KNOWN
-        )
+        raise unknown("objective.representation", run.objective.representation, objectives.KNOWN)
     if run.behaviour.starts > run.update.batch * run.update.length:
         raise UserError(
             f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "

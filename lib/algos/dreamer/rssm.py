@@ -78,7 +78,7 @@ class Rssm(nn.Module):
         Args:
             state: (B, ·). action: (B, A) that leads on from it.
             noise: `latent.noise(B)`.
-            embed: (B, E) what is seen then: z is inferred (posterior). None: it is expected (prior).
+            embed: (B, E) what is seen then: z is inferred. None: z is what the prior expects.
         """
         h = self.recur(state, action)
         stats = self.prior(h) if embed is None else self.posterior(h, embed)

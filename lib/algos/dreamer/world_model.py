@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lib.algos.dreamer import objectives
 from lib.algos.dreamer.fast.rssm import FastRssm
 from lib.algos.dreamer.networks import Scalar, build_encoder
-from lib.algos.dreamer.objectives import KNOWN
 from lib.algos.dreamer.objectives.api import Context, Evidence
 from lib.algos.dreamer.rssm import Observed, State
 from lib.algos.dreamer.settings import DreamerRun
@@ -48,7 +48,7 @@ class WorldModel(nn.Module):
         self.rssm = FastRssm(action_size, self.encoder.size, cfg.latent, generator)
         features = self.rssm.features_size
         context = Context(space, features, self.encoder.size, cfg, generator)
-        self.objective = KNOWN[aim.representation](context)
+        self.objective = objectives.KNOWN[aim.representation](context)
         self.reward_head = Scalar(features, network, norm, generator)
         # Where rewards may not shape the latent neither may ends: the authors drop the head then.
         ends = aim.discount_head and aim.reward_shapes

@@ -52,6 +52,9 @@ class Objective(nn.Module):
     error_name: ClassVar[str] = ""
     """What `error` measures, as metrics call it; "" for an objective that measures none."""
 
+    draws: ClassVar[bool] = False
+    """Whether `predict` gives observations."""
+
     def __init__(self, context: Context):
         super().__init__()
 
@@ -63,9 +66,12 @@ class Objective(nn.Module):
         """Returns named scalars, averaged over records and sequences, that are added up."""
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
 
-    def predict(self, features: Tensor) -> Tensor | None:
-        """Returns observations (..., *shape) that features (..., F) stand for; None: it cannot."""
-        return None
+    def predict(self, features: Tensor) -> Tensor:
+        """Returns the observations that features (..., F) stand for, where the objective `draws`.
+
+        They are (..., *shape) as stored, or colours (..., 64, 64, 3) in 0..1 of pictures.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws no observations")
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor | None:
         """Returns how wrong features are about observations: (...); None: it measures none."""

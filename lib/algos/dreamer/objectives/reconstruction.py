@@ -14,6 +14,8 @@ MEASURES = {"symbols": "cells", "image": "pixels", "vector": "mse"}  # what a de
 class Reconstruction(Objective):
     """The negative log-likelihood of observations under a decoder. Source: DreamerV2, eq. 2."""
 
+    draws = True
+
     def __init__(self, context: Context):
         super().__init__(context)
         cfg, space = context.cfg, context.space
@@ -27,7 +29,7 @@ class Reconstruction(Objective):
         return {"reconstruction": self.decoder.loss(evidence.features, evidence.obs).mean()}
 
     def predict(self, features: Tensor) -> Tensor:
-        """Returns the likeliest observations: (..., F) to (..., *shape)."""
+        """Returns the likeliest observations, see `Objective.predict`."""
         return self.decoder.predict(features)
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor:
