@@ -42,7 +42,7 @@ from IPython.display import Markdown
 from matplotlib.colors import Normalize
 
 from lib import viewer
-from lib.analysis import open_loop, results
+from lib.analysis import results
 from lib.core import metrics
 from lib.core.config import EnvConfig
 from lib.core.distributions import one_hot
@@ -253,7 +253,7 @@ Markdown(results.markdown_table(["return in 250 steps", *BODY_TASKS], rows))
 try:
     drawn = body.scene(0)
     film = np.stack([drawn.frame(pose[best[0]]) for pose in poses[::10]])
-    open_loop.filmstrip(film, np.arange(len(film)) * 10, title="the best runner among them")
+    charts.filmstrip(film, np.arange(len(film)) * 10, title="the best runner among them")
 except UserError as error:  # no OpenGL on this machine: everything else works without
     print(f"No pictures of the body: {error}")
 

@@ -53,7 +53,7 @@ from lib.envs.grid import optimum
 from lib.experiments import run_config
 from lib.plotting import charts
 from lib.runner.training import train
-from lib.runner.warm_start import FirstActor
+from lib.runner.warm_start import trained_agent
 from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
@@ -390,9 +390,7 @@ with tempfile.TemporaryDirectory() as folder, torch.enable_grad():
     run = Path(folder) / "run"
     train(config, run, tensorboard=False, progress=False)
     trained = results.load_run(run)
-    agent = FirstActor(
-        run / "checkpoints" / "task-1.safetensors", config, torch.device("cpu")
-    ).agent
+    agent = trained_agent(run / "checkpoints" / "task-1.safetensors", torch.device("cpu"))
 small = worlds.build(config.env, config.tasks)
 print(
     f"Its return in room 1 is {trained.performance()[0, 0]:.0%} of the best; "

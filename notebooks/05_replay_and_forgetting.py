@@ -49,7 +49,7 @@ from lib.algos import registry
 from lib.algos.dreamer import audit
 from lib.algos.dreamer.practice import AtRandom, practise
 from lib.algos.dreamer.presets import ABOUT
-from lib.analysis import open_loop, results
+from lib.analysis import results
 from lib.core import metrics
 from lib.core.seeding import Streams, generator
 from lib.envs.gym import minigrid
@@ -419,7 +419,7 @@ draw = minigrid.drawer(domain.obs_space.shape[:2])
 _, axes = plt.subplots(len(views), 1, figsize=(8.4, 4.2), layout="constrained")
 times = np.arange(window.start, window.stop)
 for ax, (name, symbols) in zip(axes, views.items(), strict=True):
-    open_loop.filmstrip(draw(symbols).numpy(), times, SHOWN, ax=ax)
+    charts.filmstrip(draw(symbols).numpy(), times, SHOWN, ax=ax)
     wrong = float((symbols != seen).any(-1).float().mean())
     words = name if symbols is seen else f"{name}\n{wrong:.1%} wrong"
     ax.set_ylabel(words, fontsize=9, rotation=0, ha="right", va="center")

@@ -220,19 +220,18 @@ reviewed = runs["drago"][0].folder
 # was in the beginning. That should be so in the last map more than in the others.
 
 # %%
-old, tau = reviewer_reward.model_of(reviewed, 1)
+old, rule = reviewer_reward.model_of(reviewed, 1)
+now, _ = reviewer_reward.model_of(reviewed, 2)
 moments = [
-    reviewer_reward.compare(f"{names[1]} begins", table, old, old, tau, config.reviewer),
-    reviewer_reward.compare(
-        "its end", table, old, reviewer_reward.model_of(reviewed, 2)[0], tau, config.reviewer
-    ),
+    reviewer_reward.compare(f"{names[1]} begins", table, old, old, rule),
+    reviewer_reward.compare("its end", table, old, now, rule),
 ]
 for method, said in {"drago-no-review": "dreams alone", "tdmpc": "nothing"}.items():
-    (old, tau), (now, _) = (
+    (old, rule), (now, _) = (
         reviewer_reward.model_of(runs[method][0].folder, task) for task in (1, 2)
     )
     name = f"the end with {said}"
-    moments.append(reviewer_reward.compare(name, table, old, now, tau, config.reviewer))
+    moments.append(reviewer_reward.compare(name, table, old, now, rule))
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), layout="constrained")
 look = {"norm": Normalize(-1, 1), "cmap": "PuOr_r", "colorbar": False}
 for ax, moment in zip(axes, moments, strict=True):

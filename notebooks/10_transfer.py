@@ -173,9 +173,9 @@ if led is None:
 else:
     where = machine.choose_device(device)
     domain = worlds.build(led.config.env, led.config.tasks, where)
-    actor = starting_points.first_actors(
-        led.parameters["pre_rollout"], domain, led.config, where
-    )[0]
+    actor = starting_points.first_actors(led.parameters["pre_rollout"], domain, led.config, where)[
+        0
+    ]
     first_steps = led.config.budget.pre_rollout
     worlds_of = {
         "reset": domain.make(0),

@@ -40,7 +40,6 @@ from lib.analysis import (
     component_retention,
     first_task,
     measures,
-    open_loop,
     published,
     results,
     shared_transitions,
@@ -283,7 +282,7 @@ for title, figures, members in each_world():
 # %%
 answers = {}
 for title, figures, members in each_world():
-    asked = shared_transitions.pooled_by_group(members)
+    asked = shared_transitions.errors_by_group(members)
     if not asked:
         continue
     answers |= asked
@@ -294,7 +293,7 @@ for title, figures, members in each_world():
         ylabel=measures.ERROR.axis,
         log=True,
     )
-    charts.save(ax, figures / "retention_pooled.png")
+    charts.save(ax, figures / "retention_shared.png")
     rows = [
         [label, *(measures.ERROR.cell(errors[:, k, 0]) for k in range(len(stream)))]
         for label, errors in asked.items()
@@ -450,7 +449,7 @@ for _, figures, members in each_world():
 # %%
 for title, figures, members in each_world():
     firsts = [group.first for group in members]
-    if len(members[0].first.tasks) < 2 or not all(map(first_task.kept_checkpoints, firsts)):
+    if len(members[0].first.tasks) < 2 or not all(map(first_task.can_be_drawn, firsts)):
         continue
     try:
         strips, times = first_task.pictures(firsts)
@@ -462,7 +461,7 @@ for title, figures, members in each_world():
         high, 1, figsize=(10.0, 2.1 * high), layout="constrained", squeeze=False
     )
     for ax, group, strip in zip(axes[:, 0], members, strips, strict=True):
-        open_loop.filmstrip(strip, times, len(times), group.label, ax=ax)
+        charts.filmstrip(strip, times, len(times), group.label, ax=ax)
     charts.save(axes[0, 0], figures / "imagined.png")
 
 # %% [markdown]

@@ -11,6 +11,7 @@ from lib.algos import registry
 from lib.core import config
 from lib.envs.gym.batch import GymBatch
 from lib.runner import training
+from tests.killing import at_one_pace
 
 
 def train(settings: dict[str, Any], out: str, die_at: int = 0, seeds: tuple[int, ...] = ()) -> None:
@@ -21,6 +22,7 @@ def train(settings: dict[str, Any], out: str, die_at: int = 0, seeds: tuple[int,
         seeds: of several runs together, each in a folder of that name within `out`.
     """
     torch.set_num_threads(1)
+    at_one_pace()
     if die_at:
         original, seen = GymBatch.step, []
 

@@ -1,6 +1,7 @@
 """Processes that train runs and are killed on the way, as a power cut would."""
 
 import importlib
+import math
 import multiprocessing
 import os
 import signal
@@ -14,8 +15,10 @@ from lib.algos import registry
 from lib.algos.tdmpc import agent as tdmpc_agent
 from lib.core import config, files
 from lib.engine import seed_batch
-from lib.runner import evaluate, training
+from lib.runner import evaluate, loop, training
 from lib.runner.record import Recorder
+
+PATIENCE = 600  # [s] after which a test gives up on a process; nothing that it checks depends on it
 
 
 def processes() -> Any:
@@ -44,6 +47,7 @@ def train(
     """
     domain = importlib.import_module(world).World() if world else None
     torch.set_num_threads(1)
+    at_one_pace()
     if half_written:
         _die_half_way(kill_at)
     elif kill_at:
@@ -56,6 +60,11 @@ def train(
     cfgs = [config.merge(run, {"seed": seed}) for seed in seeds]
     folders = [Path(out) / str(seed) for seed in seeds]
     training.train_seeds(cfgs, folders, out, **how)
+
+
+def at_one_pace() -> None:
+    """Makes the number of looks and saves of a training loop one that no machine's speed changes."""
+    loop.CHUNK_SECONDS = loop.SAVE_SECONDS = math.inf
 
 
 def _die() -> None:

@@ -60,6 +60,50 @@ class Transfer(Protocol):
         ...
 
 
+class Search(Protocol):
+    """An agent that tries many action sequences before each decision, and can show them."""
+
+    def act(
+        self, obs: Tensor, memory: Any, *, generator: torch.Generator, trace: Callable[..., None]
+    ) -> tuple[Tensor, Any]:
+        """Acts as while evaluating, see `Agent.act`.
+
+        Args:
+            trace: called at every iteration with its number, candidates (E, N, h, A), their scores
+                (E, N) and indices of the elites (E, K), the best first.
+        """
+        ...
+
+    def outcomes(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what is expected of candidates from one observation on.
+
+        Args:
+            obs: (L,). actions: (N, h, A).
+
+        Returns:
+            Observations (N, h+1, L), the first one given, and rewards (N, h).
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ReviewRule:
+    """How a reviewer is paid, or would be: see `lib.core.losses.review_parts`.
+
+    Args:
+        used: whether the agent's method has a reviewer.
+        threshold: that of the next task's reviewer.
+        norm: of the models' errors, "squared" or "absolute".
+    """
+
+    used: bool
+    threshold: float
+    norm: str
+    sharpness: float
+    cost: float
+    shape: str
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an agent can do besides acting and learning; None where it cannot.
@@ -72,14 +116,25 @@ class Capabilities:
 
     imagine: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
     """Open loop: an episode's obs (T+1, *shape), its action (T, A), how many records of it are
-    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined.
-    Pictures are (T+1, 64, 64, 3) uint8, whatever is stored of them."""
+    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined. Images
+    are (T+1, 64, 64, 3) uint8, however they are stored."""
+
+    value: Callable[[Tensor, Tensor, torch.Generator], Tensor] | None = None
+    """A critic's expectation: an episode's obs (T+1, *shape) and action (T, A), and a random
+    generator, to (T,), the return from every decision on."""
+
+    look_ahead: int = 0
+    """Decisions that its plans or its imagination go ahead."""
+
+    search: Search | None = None
 
     generate: Callable[[int, torch.Generator], Tensor] | None = None
     """A generator of experience: n to (n, L + A), observation and action side by side."""
 
     review: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
     """A reviewer's reward: observation, action, next observation to (n,)."""
+
+    review_rule: ReviewRule | None = None
 
     heads: Heads | None = None
     transfer: Transfer | None = None

@@ -1,4 +1,4 @@
-"""What world models imagine, at the end of their runs, of the task that came first.
+"""Shows what world models imagine, at the end of their runs, of the task that came first.
 
 One agent acts, and every model is told its actions but, after the first moment, not what came of
 them. Where a model still knows the task, its ghost hides behind the real body.
@@ -11,38 +11,37 @@ import numpy as np
 import torch
 
 from lib.algos import registry
-from lib.analysis import open_loop
+from lib.algos.api import Agent
 from lib.analysis.results import Run
-from lib.core.config import RunConfig
 from lib.core.seeding import generator
 from lib.envs import worlds
 from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
+from lib.runner import open_loop
 from lib.runner.evaluate import play
-from lib.runner.warm_start import FirstActor
+from lib.runner.warm_start import trained_agent
 
 CPU = torch.device("cpu")
 
 
-def agent_after(run: Run, task: int) -> FirstActor:
-    """A finished run's agent as it was when a task ended (0 is the first).
+def agent_after(run: Run, task: int) -> Agent:
+    """Returns a finished run's agent as it was when a task ended (0 is the first).
 
     Raises:
         UserError: its checkpoint is gone.
     """
-    path = run.folder / "checkpoints" / f"task-{task + 1}.safetensors"
-    return FirstActor(path, _config(run), CPU)
+    return trained_agent(run.folder / "checkpoints" / f"task-{task + 1}.safetensors", CPU)
 
 
 def first_task(run: Run, seed: int = 0) -> tuple[Domain, Episodes, list[np.ndarray]]:
-    """An episode of a run's first task, played by the agent that had just learnt it.
+    """Plays an episode of a run's first task with the agent that had just learnt it.
 
     Returns:
         The world, one episode, and its T+1 poses.
     """
-    cfg, poses = _config(run), []
+    cfg, poses = registry.from_dict(run.summary["config"]), []
     domain, draws = worlds.build(cfg.env, cfg.tasks, CPU), generator(seed, "afterwards")
-    agent = agent_after(run, 0).agent
+    agent = agent_after(run, 0)
     episode = play(
         *(agent, domain.make(0), 1, draws), explore=False, act_generator=draws, poses=poses
     )
@@ -52,7 +51,7 @@ def first_task(run: Run, seed: int = 0) -> tuple[Domain, Episodes, list[np.ndarr
 def pictures(
     runs: Sequence[Run], decisions: int = 10, count: int = 6, share: float = 0.4
 ) -> tuple[list[list[np.ndarray]], np.ndarray]:
-    """The same moments of one episode with what each run's final world model made of them.
+    """Draws the same moments of one episode with what each run's final world model made of them.
 
     Args:
         runs: of one world; the first one's agent acts.
@@ -76,7 +75,7 @@ def pictures(
     try:
         drawn = []
         for run in runs:
-            predict = agent_after(run, len(run.tasks) - 1).agent.capabilities().predict
+            predict = agent_after(run, len(run.tasks) - 1).capabilities().predict
             ghosts = domain.pose_of(open_loop.open_loop(predict, obs, action), poses[start])
             drawn.append([scene.frame(poses[start + k], ghosts[k]) for k in shown])
     finally:
@@ -84,16 +83,11 @@ def pictures(
     return drawn, (start + shown) * domain.action_repeat
 
 
-def kept_checkpoints(run: Run) -> bool:
-    """Whether the checkpoints of a run's first and last task are there, of an agent that plans.
+def can_be_drawn(run: Run) -> bool:
+    """Tells whether a run kept its first and last task's agents, and these can be asked.
 
     A recurrent world model cannot be asked about a single moment.
     """
-    if run.summary["config"].get("family", "tdmpc") != "tdmpc":
-        return False
     folder: Path = run.folder / "checkpoints"
-    return all((folder / f"task-{k}.safetensors").exists() for k in (1, len(run.tasks)))
-
-
-def _config(run: Run) -> RunConfig:
-    return registry.from_dict(run.summary["config"])
+    kept = all((folder / f"task-{k}.safetensors").exists() for k in (1, len(run.tasks)))
+    return kept and agent_after(run, 0).capabilities().predict is not None

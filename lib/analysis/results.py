@@ -350,7 +350,7 @@ def table_cell(scores: Array, form: str = ".2f") -> str:
 
 
 def comparison(
-    groups: Sequence[Group], pooled: Mapping[str, Array] | None = None
+    groups: Sequence[Group], shared: Mapping[str, Array] | None = None
 ) -> dict[str, Any]:
     """Everything that a comparison rests on, as plain data worth keeping without the runs.
 
@@ -359,12 +359,12 @@ def comparison(
     and what each seed measured, in how many steps, on which hardware and commit.
 
     Args:
-        pooled: errors by label, see `lib.analysis.shared_transitions.pooled_by_group`.
+        shared: errors by label, see `lib.analysis.shared_transitions.errors_by_group`.
     """
-    return {group.label: _compared(group, (pooled or {}).get(group.label)) for group in groups}
+    return {group.label: _compared(group, (shared or {}).get(group.label)) for group in groups}
 
 
-def _compared(group: Group, pooled: Array | None) -> dict[str, Any]:
+def _compared(group: Group, shared: Array | None) -> dict[str, Any]:
     first = group.first
     share = first.yardstick.share
     estimates = {
@@ -377,10 +377,10 @@ def _compared(group: Group, pooled: Array | None) -> dict[str, Any]:
         for name, scores in _knowledge(group, measure)
         if _known(scores)
     }
-    if pooled is not None:
+    if shared is not None:
         for k, task in enumerate(first.tasks):
             name = f"error on what all runs held out in {first.tasks[0]}, after {task}"
-            estimates[name] = measures.ERROR.estimate(pooled[:, k, 0])
+            estimates[name] = measures.ERROR.estimate(shared[:, k, 0])
     return {
         "method": first.method,
         "preset": first.preset,

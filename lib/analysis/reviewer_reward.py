@@ -6,19 +6,17 @@ Letters: S states, A actions. A grid has S / 4 cells with four headings each.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lib.algos import registry
-from lib.algos.tdmpc.model import Dynamics
-from lib.algos.tdmpc.settings import ReviewerConfig, TdmpcRun
+from lib.algos.api import ReviewRule
 from lib.analysis import results
 from lib.core import losses
+from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
-from lib.core.seeding import Streams
 from lib.envs import worlds
 from lib.envs.api import Predict
 from lib.envs.grid.env import ACTIONS, HEADINGS
@@ -26,6 +24,7 @@ from lib.envs.grid.table import GridTable
 from lib.plotting import maps
 from lib.runner import checkpoint, warm_start
 
+NO_REVIEWER = "has no reviewer: its method is '{}'; take a run of drago or drago-no-rehearsal"
 ROLES = ("learner", "reviewer")
 
 
@@ -37,8 +36,7 @@ class Review:
     cells: np.ndarray  # (S / 4, 2) x and y
     old: np.ndarray  # (S, A) error of the frozen model
     now: np.ndarray  # (S, A) error of the current one
-    threshold: float  # that the reviewer of this task has, -log(error)
-    cfg: ReviewerConfig = field(default_factory=ReviewerConfig)
+    rule: ReviewRule  # how the reviewer of this task is paid
     visits: Mapping[str, np.ndarray] = field(default_factory=dict)  # role -> (S / 4,) times
 
     def parts(self, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -46,10 +44,10 @@ class Review:
         found = losses.review_parts(
             torch.as_tensor(self.old),
             torch.as_tensor(self.now),
-            self.threshold if threshold is None else threshold,
-            sharpness=self.cfg.sharpness,
-            cost=self.cfg.cost,
-            shape=self.cfg.shape,
+            self.rule.threshold if threshold is None else threshold,
+            sharpness=self.rule.sharpness,
+            cost=self.rule.cost,
+            shape=self.rule.shape,
         )
         return found[0].numpy(), found[1].numpy()
 
@@ -69,19 +67,17 @@ def compare(
     table: GridTable,
     old: Predict,
     now: Predict,
-    threshold: float,
-    cfg: ReviewerConfig | None = None,
+    rule: ReviewRule,
     visits: Mapping[str, np.ndarray] | None = None,
 ) -> Review:
     """Asks both models for every transition at once."""
-    cfg = cfg or ReviewerConfig()
     obs, action, truth = table.transitions()
     old_error, now_error = (
-        losses.model_error(model(obs, action), truth, cfg.norm).view(-1, ACTIONS).cpu().numpy()
+        losses.model_error(model(obs, action), truth, rule.norm).view(-1, ACTIONS).cpu().numpy()
         for model in (old, now)
     )
     cells = table.cells.cpu().numpy()
-    return Review(name, cells, old_error, now_error, float(threshold), cfg, visits or {})
+    return Review(name, cells, old_error, now_error, rule, visits or {})
 
 
 def visits_of(table: GridTable, obs: Tensor) -> np.ndarray:
@@ -90,18 +86,17 @@ def visits_of(table: GridTable, obs: Tensor) -> np.ndarray:
     return torch.bincount(cell, minlength=table.states // HEADINGS).cpu().numpy()
 
 
-def model_of(folder: str | Path, learnt: int) -> tuple[Dynamics, float]:
-    """A TD-MPC run's world model when so many tasks had been learnt, and the next threshold.
+def model_of(folder: str | Path, learnt: int) -> tuple[Predict, ReviewRule]:
+    """Returns a run's world model when so many tasks had been learnt, and the next reviewer's rule.
 
     Raises:
-        UserError: no such checkpoint, or one of another layout.
+        UserError: no such checkpoint, one of another layout, or an agent without such a model.
     """
-    path = _path(Path(folder), learnt)
-    cfg = warm_start.written_by(checkpoint.load_meta(path), path)
-    agent, _ = registry.build(cfg, Streams(cfg.seed), torch.device("cpu"))
-    held = warm_start.load(agent, path, with_heads=False)[0]["world_model"]
-    warm_start.transfer_of(agent).load_world_model(held)
-    return agent.dynamics.frozen(), float(held["threshold"])
+    agent = warm_start.trained_agent(_path(Path(folder), learnt), torch.device("cpu"))
+    can = agent.capabilities()
+    if not (can.predict and can.review_rule):
+        raise UserError(f"run '{folder}' {NO_REVIEWER.format(agent.cfg.method_name)}")
+    return can.predict, can.review_rule
 
 
 def episodes_of(folder: str | Path) -> tuple[int, dict[str, Tensor]]:
@@ -136,9 +131,8 @@ def of_run(folder: str | Path, after: str = "") -> list[Review]:
         UserError: no finished run, one without a reviewer, or not on the grid.
     """
     run = results.load_run(folder)
-    path = _path(run.folder, 1)
-    cfg = warm_start.written_by(checkpoint.load_meta(path), path)
-    _check_reviewed(folder, cfg)
+    cfg = registry.from_dict(run.summary["config"])
+    _check_reviewed(folder, cfg, model_of(run.folder, 1)[1])
     domain = worlds.build(cfg.env, cfg.tasks)
     names = [task.name for task in domain.tasks]
     if after and after not in names[1:]:
@@ -147,24 +141,20 @@ def of_run(folder: str | Path, after: str = "") -> list[Review]:
     for index, name in enumerate(names[1:], 1):
         if after and name != after:
             continue
-        old, threshold = model_of(run.folder, index)
+        old, rule = model_of(run.folder, index)
         now, _ = model_of(run.folder, index + 1)
         visits = _visits(run.folder, index, domain.table)
         for moment, current in (("as it begins", old), ("at its end", now)):
             said = f"{name}, {moment}"
             seen = visits if current is now else {}
-            args = (domain.table, old, current, threshold, cfg.reviewer, seen)
-            found.append(compare(said, *args))
+            found.append(compare(said, domain.table, old, current, rule, seen))
     return found
 
 
-def _check_reviewed(folder: str | Path, cfg: Any) -> None:
+def _check_reviewed(folder: str | Path, cfg: RunConfig, rule: ReviewRule) -> None:
     """Raises UserError unless a run like this one has a reviewer, on a grid."""
-    if not isinstance(cfg, TdmpcRun) or not cfg.method.review:
-        raise UserError(
-            f"run '{folder}' has no reviewer: its method is '{cfg.method_name}'; "
-            "take a run of drago or drago-no-rehearsal"
-        )
+    if not rule.used:
+        raise UserError(f"run '{folder}' {NO_REVIEWER.format(cfg.method_name)}")
     if cfg.env.domain != "grid":
         raise UserError(
             f"run '{folder}' is of the {cfg.env.domain}; a reviewer's reward is drawn on the grid "

@@ -1,4 +1,4 @@
-"""World models of many runs, all asked about the same transitions.
+"""Asks the world models of many runs about the same transitions.
 
 What a run holds out of a task comes from its own agent, so a timid agent asks easier questions.
 Here every run's world model answers for what any of the runs held out.
@@ -12,14 +12,15 @@ import torch
 from lib.algos import registry
 from lib.analysis.results import Group, Run
 from lib.core.metrics import Array
+from lib.envs import worlds
 from lib.envs.api import Predict
-from lib.runner.warm_start import FirstActor
+from lib.runner.warm_start import trained_agent
 
 ROWS = 50_000  # transitions predicted at once
 
 
-def pooled_errors(runs: Sequence[Run]) -> Array | None:
-    """One-step errors on the transitions that the runs held out, taken together.
+def shared_errors(runs: Sequence[Run]) -> Array | None:
+    """Returns one-step errors on the transitions that the runs held out, taken together.
 
     Args:
         runs: finished runs of one world over the same tasks.
@@ -27,7 +28,8 @@ def pooled_errors(runs: Sequence[Run]) -> Array | None:
     Returns:
         (runs, tasks, tasks) [r, k, j]: mean squared error of run r's world model after task k on
         everything held out of task j, NaN where j > k. None where nothing was held out, as in
-        the grid, or where the checkpoints are gone.
+        the grid, where the checkpoints are gone, or where a world model cannot be asked about
+        single transitions.
     """
     tasks = len(runs[0].tasks)
     held_out = [_held_out(runs, task) for task in range(tasks)]
@@ -38,20 +40,23 @@ def pooled_errors(runs: Sequence[Run]) -> Array | None:
     if any(rows is None for rows in held_out) or not all(p.exists() for row in paths for p in row):
         return None
     errors = np.full((len(runs), tasks, tasks), np.nan)
-    for r, run in enumerate(runs):
-        cfg = registry.from_dict(run.summary["config"])
+    cfg = registry.from_dict(runs[0].summary["config"])
+    width = worlds.build(cfg.env, cfg.tasks).obs_dim
+    for r in range(len(runs)):
         for k in range(tasks):
-            agent = FirstActor(paths[r][k], cfg, torch.device("cpu")).agent
+            agent = trained_agent(paths[r][k], torch.device("cpu"))
             predict = agent.capabilities().predict
+            if predict is None:
+                return None
             for j in range(k + 1):
-                errors[r, k, j] = _error(predict, held_out[j], agent.obs_dim)
+                errors[r, k, j] = _error(predict, held_out[j], width)
     return errors
 
 
-def pooled_by_group(groups: Sequence[Group]) -> Mapping[str, Array]:
-    """The same per group, label to (seeds, tasks, tasks); empty where nothing was held out."""
+def errors_by_group(groups: Sequence[Group]) -> Mapping[str, Array]:
+    """Returns the same for each group, label to (seeds, tasks, tasks); empty where nothing was held out."""
     runs = [run for group in groups for run in group.runs]
-    errors = pooled_errors(runs)
+    errors = shared_errors(runs)
     if errors is None:
         return {}
     ends = np.cumsum([len(group.runs) for group in groups])
@@ -60,7 +65,7 @@ def pooled_by_group(groups: Sequence[Group]) -> Mapping[str, Array]:
 
 
 def _held_out(runs: Sequence[Run], task: int) -> torch.Tensor | None:
-    """(N, L + A + L) transitions of one task from all runs, or None where there are none."""
+    """Returns (N, L + A + L) transitions of one task from all runs, None where there are none."""
     found = []
     for run in runs:
         rows = run.audit_arrays(len(run.tasks) - 1).get("held_out")

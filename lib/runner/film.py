@@ -8,6 +8,7 @@ import numpy as np
 from lib.core.errors import UserError
 from lib.envs.api import Domain, Predict, Scene
 from lib.replay.buffer import Episodes
+from lib.runner import open_loop
 
 PIECE = 25  # decisions that the model imagines before it starts from the truth again
 NOTE = f"blue: imagined by the world model, {PIECE} decisions at a time"
@@ -49,7 +50,6 @@ class Film:
             predict: the world model, one step; None where it does not go from one observation to
                 the next, and so has no film of its own.
         """
-        from lib.analysis import open_loop
         from lib.plotting import video
 
         obs, action, reward = episodes.obs[0], episodes.action[0], episodes.reward[0]

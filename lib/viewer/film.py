@@ -18,9 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from lib.analysis.open_loop import filmstrip
 from lib.core.errors import UserError
-from lib.plotting.charts import BLACK, CYCLE
+from lib.plotting.charts import BLACK, CYCLE, filmstrip
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 LONGEST = 600  # pictures; more would take minutes to prepare and hundreds of MB

@@ -52,9 +52,9 @@ class Reviewing(View):
         self.found, self.marks, self.title = list(found), dict(marks or {}), title
         if not self.found:
             raise UserError(
-                "no review was given; `lib.analysis.reviewer_reward` makes them from models or a run"
+                "no review was given; `lib.analysis.reviewer_reward` makes them of models or a run"
             )
-        own = self.found[-1].threshold
+        own = self.found[-1].rule.threshold
         around = np.round(own) + np.arange(-REACH, REACH + 1)
         around = around[np.abs(around - own) >= NEAR]
         given = around if thresholds is None else np.atleast_1d(np.asarray(thresholds, float))
@@ -203,7 +203,7 @@ def review(
     """The reviewer of a finished run, or of models compared in a chapter; see `Reviewing`.
 
     Args:
-        source: a run's folder, or what `lib.analysis.reviewer_reward.compare` gave for some moments.
+        source: a run's folder, or `lib.analysis.reviewer_reward.compare` of some moments.
         after: of a run, one of its tasks; left out, all that had a reviewer.
     """
     if isinstance(source, str | Path):

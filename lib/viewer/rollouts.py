@@ -1,4 +1,4 @@
-"""An episode of a run's agent, and what its world model expected of it: real beside imagined.
+"""Shows an episode of a run's agent beside what its world model expected of it.
 
     viewer.rollout("outputs/drago-grid-quick-s0", task="room-1", after="room-2")
 
@@ -8,18 +8,14 @@ dream has, it starts from the truth again.
 Letters: T decisions, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.algos.dreamer import audit
-from lib.algos.dreamer.parts import TASK
-from lib.algos.dreamer.rssm import State
-from lib.analysis import open_loop
+from lib.algos.api import Agent
 from lib.core.config import RunConfig
 from lib.core.errors import UserError
 from lib.core.seeding import generator
@@ -33,35 +29,38 @@ from lib.viewer.film import LONGEST, Scrubber
 
 CPU = torch.device("cpu")
 SIDE = 192  # [pixels] of a picture, about what the screen shows of it
-WRONG = {"cells": "share of cells foretold wrongly", "pixels": "mean squared error of the colours"}
-SQUARED = "mean squared error of the observation"
+WRONG = {
+    # What the error of an imagined observation is, by its kind.
+    "symbols": "share of cells foretold wrongly",
+    "image": "mean squared error of the colours",
+    "vector": "mean squared error of the observation",
+}
+NO_PICTURES = "This agent draws no pictures of what it expects; shown is what really happened."
 
 
 class Imagined(NamedTuple):
-    """What an agent makes of an episode."""
+    """What an agent's world model makes of an episode."""
 
     poses: np.ndarray | None  # (T+1, Q) that it expected, the first one real
-    pictures: np.ndarray | None  # (T+1, height, width, 3) where it foretells these themselves
-    value: np.ndarray  # (T,) what its critic expects from every decision on
+    pictures: np.ndarray | None  # (T+1, height, width, 3) where it expects these themselves
     error: np.ndarray  # (T+1,) of what it expected
     wrong: str  # what that error is
-    ghost: bool = False  # drawn over the real one: a body is missed best where both are seen
+    ghost: bool  # drawn over the real one: a body is missed best where both are seen
 
 
 class Player(NamedTuple):
     """An agent from a run folder, with the world model of a moment of that run."""
 
-    agent: Any
+    agent: Agent
     cfg: RunConfig
     domain: Domain
     task: int  # which it plays
     after: str  # when its world model was kept
     every: int  # decisions that are imagined before the truth is looked at again
-    foretold: Callable[..., Imagined]  # of an episode: `_planned` or `_dreamt`
 
 
 def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) -> Player:
-    """The agent that learnt a task, with the world model of another moment.
+    """Returns the agent that learnt a task, with the world model of another moment.
 
     See `rollout`.
 
@@ -78,74 +77,67 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         raise UserError(
             f"'{path}' learnt '{learnt or 'no whole task'}', not '{task}'; give its run's folder"
         )
-    reached = min(int((meta.get("position") or [len(names)])[0]), len(names) - 1)  # an early save
+    reached = min(
+        int((meta.get("position") or [len(names)])[0]), len(names) - 1
+    )  # of an early save
     if every < 0:
         raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
     index = names.index(learnt) if learnt in names else reached
-    if cfg.family == "tdmpc":
-        agent, known = warm_start.trained_agent(path, CPU), _planned
-        horizon = agent.horizon
-    else:
-        agent, known = warm_start.trained_agent(path, CPU, domain), _dreamt
-        horizon = cfg.behaviour.horizon
+    agent = warm_start.trained_agent(path, CPU, domain)
     if after and after != learnt:
         other = warm_start.checkpoint_of(folder, after)
         state, _ = warm_start.load(agent, other, with_heads=False)
         warm_start.transfer_of(agent).load_world_model(state["world_model"])
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
-    return Player(agent, cfg, domain, index, moment, every or horizon, known)
+    every = every or agent.capabilities().look_ahead or 1
+    return Player(agent, cfg, domain, index, moment, every)
 
 
 # What was expected --------------------------------------------------------------------------
 
 
-def _planned(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
-    """TD-MPC: a latent is an observation. obs (T+1, L), action (T, A)."""
-    heads, predict = who.agent.learner.heads, who.agent.capabilities().predict
-    pieces = list(open_loop.restarted(predict, obs, action, who.every))
-    seen = torch.cat([obs[:1], *(piece[1:] for piece in pieces)])
-    ghosts = [
-        who.domain.pose_of(piece, poses[start * who.every])[1:]
-        for start, piece in enumerate(pieces)
-    ]
-    value = heads.twin(heads.q, obs[:-1], action).amin(0)
-    error = (seen - obs).square().mean(-1)
-    expected = np.concatenate([poses[:1], *ghosts])
-    return Imagined(expected, None, value.numpy(), error.numpy(), SQUARED, ghost=True)
-
-
-def _dreamt(who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, seed: int) -> Imagined:
-    """A Dreamer: its latent goes on from what it saw; obs (T+1, *shape), action (T, A)."""
-    model, critic = who.agent.module("model"), who.agent.module(TASK[1])
-    draws, kind = generator(seed, "imagined"), who.domain.obs_space.kind
-    states, _, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), draws)
-    views, errors = [], [torch.zeros(1)]
+def _imagined(
+    who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, draws: torch.Generator
+) -> Imagined | None:
+    """Returns what is expected of obs (T+1, *shape) and action (T, A); None without pictures."""
+    imagine = who.agent.capabilities().imagine
+    if imagine is None:
+        return None
+    space = getattr(who.domain, "obs_space", None)
+    kind = space.kind if space else "vector"
+    real = space.draw(obs) if kind == "image" and space.draw else obs
+    seen, expected = [real[:1]], [poses[:1]]
     for start in range(0, len(action), who.every):
-        led = action[start : start + who.every].unsqueeze(1)
-        begin = State(*(part[start] for part in states))
-        features = audit.open_loop(model, begin, led, draws)  # (k, 1, F)
-        real = obs[start + 1 : start + 1 + len(led)].unsqueeze(1)
-        errors.append(model.objective.error(features, real)[:, 0])
-        views.append(model.objective.predict(features)[:, 0])
-    seen = torch.cat(views)
-    value, error = critic(model.rssm.features(states))[:-1, 0].numpy(), torch.cat(errors).numpy()
-    wrong = WRONG.get(who.agent.parts.modules["model"].objective.error_name, SQUARED)
+        end = min(start + who.every, len(action))
+        piece = imagine(obs[: end + 1], action[:end], start + 1, draws)[start:]
+        seen.append(piece[1:])
+        if kind != "image":
+            expected.append(who.domain.pose_of(piece, poses[start])[1:])
+    views = torch.cat(seen)
+    error = _error(kind, views, real).numpy()
     if kind == "image":
-        colours = (255 * seen).round().to(torch.uint8)
-        first = model.encoder.picture(obs[:1])
-        return Imagined(None, torch.cat([first, colours]).numpy(), value, error, wrong)
-    expected = who.domain.pose_of(torch.cat([obs[:1], seen.to(obs)]), poses[0])
-    return Imagined(expected, None, value, error, wrong)
+        return Imagined(None, views.numpy(), error, WRONG[kind], ghost=False)
+    return Imagined(np.concatenate(expected), None, error, WRONG[kind], ghost=space is None)
+
+
+def _error(kind: str, views: Tensor, real: Tensor) -> Tensor:
+    """Returns (T+1,) how wrong imagined observations (T+1, *shape) are."""
+    if kind == "symbols":
+        return (views != real).any(-1).flatten(1).float().mean(-1)
+    off = (views.float() - real.float()) / (255 if kind == "image" else 1)
+    return off.square().flatten(1).mean(-1)
 
 
 # Pictures -----------------------------------------------------------------------------------
 
 
-def _films(who: Player, poses: np.ndarray, found: Imagined) -> dict[str, np.ndarray]:
-    """Real beside imagined, as the world can be drawn here."""
+def _films(who: Player, poses: np.ndarray, found: Imagined | None) -> dict[str, np.ndarray]:
+    """Draws real beside imagined, as the world can be drawn here."""
     scene = who.domain.scene(who.task)
     try:
         films = {"real": _drawn(scene, poses, None)}
+        if found is None:
+            return films
         if found.pictures is not None:
             return films | {"imagined": found.pictures}
         if found.ghost:
@@ -156,7 +148,7 @@ def _films(who: Player, poses: np.ndarray, found: Imagined) -> dict[str, np.ndar
 
 
 def _drawn(scene: Scene, poses: np.ndarray, ghosts: np.ndarray | None) -> np.ndarray:
-    """(T+1, height, width, 3) uint8, no larger than a screen shows."""
+    """Draws (T+1, height, width, 3) uint8, no larger than a screen shows."""
     ghosts = [None] * len(poses) if ghosts is None else ghosts
     return np.stack(
         [_smaller(scene.frame(pose, ghost)) for pose, ghost in zip(poses, ghosts, strict=True)]
@@ -164,7 +156,7 @@ def _drawn(scene: Scene, poses: np.ndarray, ghosts: np.ndarray | None) -> np.nda
 
 
 def _smaller(frame: np.ndarray) -> np.ndarray:
-    """The mean of as many pixels as fit SIDE, so that a long film takes little memory."""
+    """Averages as many pixels as fit SIDE, so that a long film takes little memory."""
     times = min(frame.shape[:2]) // SIDE
     if times < 2:
         return frame
@@ -178,7 +170,7 @@ def _smaller(frame: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def of_player(who: Player, seed: int = 0) -> Scrubber:
-    """One evaluation episode, scrubbed. Where nothing can be drawn the series stand alone.
+    """Plays one evaluation episode to step through; where nothing is drawn the series stand alone.
 
     Args:
         seed: of the episode.
@@ -195,7 +187,16 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
         reward=episode.reward[:, :steps],
     )
     poses = np.stack(poses[: steps + 1])
-    found = who.foretold(who, episode.obs[0], episode.action[0], poses, seed)
+    expected, rng = who.agent.capabilities().value, generator(seed, "imagined")
+    found = _imagined(who, episode.obs[0], episode.action[0], poses, rng)
+    series = {"reward of the decision": np.append(episode.reward[0].numpy(), np.nan)}
+    if expected:
+        value = expected(episode.obs[0], episode.action[0], rng).numpy()
+        series["value: the return expected from here on"] = np.append(value, np.nan)
+    if found is None:
+        print(NO_PICTURES)
+    else:
+        series[f"model error: {found.wrong}"] = found.error
     try:
         films = _films(who, poses, found)
     except UserError as error:
@@ -204,12 +205,8 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
     ahead = [0, *(1 + t % who.every for t in range(steps))]
     return Scrubber(
         films,
-        {
-            "reward of the decision": np.append(episode.reward[0].numpy(), np.nan),
-            "value: the return expected from here on": np.append(found.value, np.nan),
-            f"model error: {found.wrong}": found.error,
-        },
-        [f"imagined {k} ahead" if k else "the start" for k in ahead],
+        series,
+        [f"imagined {k} ahead" if k else "the start" for k in ahead] if found else (),
         title=f"{name}, with the world model as it was {who.after}",
         xlabel="decision",
     )
@@ -219,7 +216,7 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
 def rollout(
     folder: str | Path, task: str = "", after: str = "", seed: int = 0, every: int = 0
 ) -> Scrubber:
-    """An episode of a run's agent to step through, real beside imagined.
+    """Shows an episode of a run's agent to step through, real beside imagined.
 
     Args:
         folder: of a run that has written a checkpoint.

@@ -7,18 +7,20 @@ an observation, A numbers in an action.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lib.algos import api
+from lib.algos.api import Agent
 from lib.core.errors import UserError
 from lib.core.seeding import generator
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
 from lib.plotting import maps
-from lib.runner import checkpoint, warm_start
+from lib.runner import warm_start
 from lib.viewer.base import in_words
 from lib.viewer.planner import Planning, Recorder, Search
 
@@ -34,19 +36,24 @@ class Watched(NamedTuple):
 
 
 @torch.no_grad()
-def watch(agent: Any, world: VectorEnv, draws: torch.Generator, steps: int = MOST_STEPS) -> Watched:
+def watch(
+    agent: Agent, world: VectorEnv, draws: torch.Generator, steps: int = MOST_STEPS
+) -> Watched:
     """Plays an episode as in an evaluation, or the first `steps` decisions of it.
 
     Args:
-        agent: has `act(obs, memory, explore=, generator=, trace=)`.
+        agent: has the capability `search`.
         world: one task.
         draws: of the start and of the searches.
+
+    Raises:
+        UserError: an agent that acts without a search.
     """
+    search = _search_of(agent)
     tried, memory, rewards = Recorder(), None, []
     seen = [world.reset(1, draws)]
     for _ in range(min(steps, world.episode_length)):
-        options = {"explore": False, "generator": draws, "trace": tried}
-        action, memory = agent.act(seen[-1], memory, **options)
+        action, memory = search.act(seen[-1], memory, generator=draws, trace=tried)
         obs, reward = world.step(action)
         seen.append(obs)
         rewards.append(reward)
@@ -54,14 +61,14 @@ def watch(agent: Any, world: VectorEnv, draws: torch.Generator, steps: int = MOS
 
 
 @torch.no_grad()
-def planning_of(watched: Watched, agent: Any, domain: Domain, task: int = 0) -> Planning:
-    """The searches of an episode, with what the agent believes every candidate leads to.
+def planning_of(watched: Watched, agent: Agent, domain: Domain, task: int = 0) -> Planning:
+    """Returns the searches of an episode, with what the agent expects of every candidate.
 
     On the grid these are places. A body has too many numbers for a picture: there it is the return
     that is expected, decision by decision, on top of what was earned so far.
 
     Args:
-        agent: has `dynamics` and `learner.heads`, a TD-MPC agent.
+        agent: has the capability `search`.
     """
     name = domain.tasks[task].name
     if domain.grid_size:
@@ -85,17 +92,20 @@ def planning_of(watched: Watched, agent: Any, domain: Domain, task: int = 0) -> 
     return Planning(watched.searches, paths, walked, labels=labels, title=f"{name}: what was tried")
 
 
-def _imagined(agent: Any, obs: Tensor, search: Search) -> tuple[np.ndarray, np.ndarray]:
-    """Latents (I, N, h + 1, L) of all candidates from one observation (L,); rewards (I, N, h)."""
-    iterations, count, horizon, size = search.candidates.shape
-    actions = torch.as_tensor(search.candidates).to(obs).view(-1, horizon, size).transpose(0, 1)
-    latents = agent.dynamics.unroll(obs.expand(actions.shape[1], -1), actions)  # (h + 1, I N, L)
-    reward = agent.learner.heads.reward(torch.cat((latents[:-1], actions), -1))  # (h, I N)
-    shape = (iterations, count)
-    return (
-        latents.transpose(0, 1).unflatten(0, shape).cpu().numpy(),
-        reward.transpose(0, 1).unflatten(0, shape).cpu().numpy(),
+def _search_of(agent: Agent) -> api.Search:
+    if found := agent.capabilities().search:
+        return found
+    raise UserError(
+        f"an agent of method '{agent.cfg.method_name}' acts at once and searches nothing; take a "
+        "run of a method that plans, such as tdmpc or drago"
     )
+
+
+def _imagined(agent: Agent, obs: Tensor, search: Search) -> tuple[np.ndarray, np.ndarray]:
+    """Returns observations (I, N, h + 1, L) and rewards (I, N, h) of all candidates from (L,)."""
+    candidates = torch.as_tensor(search.candidates).to(obs)  # (I, N, h, A)
+    found = _search_of(agent).outcomes(obs, candidates.flatten(0, 1))
+    return tuple(part.unflatten(0, candidates.shape[:2]).cpu().numpy() for part in found)
 
 
 @in_words
@@ -111,18 +121,7 @@ def plans(folder: str | Path, task: str = "", seed: int = 0, steps: int = MOST_S
     A folder that holds no such agent is said in one line.
     """
     path = warm_start.checkpoint_of(str(folder), task)
-    meta = checkpoint.load_meta(path)
-    cfg = warm_start.written_by(meta, path)
-    if cfg.family != "tdmpc":
-        raise UserError(
-            f"'{folder}' is a run of method '{cfg.method_name}', whose policy acts at once and "
-            "searches nothing; take a run of TD-MPC or DRAGO"
-        )
-    actor = warm_start.FirstActor(path, cfg, torch.device("cpu"))
-    domain = worlds.build(cfg.env, cfg.tasks)
-    names = [one.name for one in domain.tasks]
-    index = names.index(actor.name)
-    draws = generator(seed, "env")
-    return planning_of(
-        watch(actor.agent, domain.make(index), draws, steps), actor.agent, domain, index
-    )
+    agent = warm_start.trained_agent(path, torch.device("cpu"))
+    domain = worlds.build(agent.cfg.env, agent.cfg.tasks)
+    draws, index = generator(seed, "env"), agent.task
+    return planning_of(watch(agent, domain.make(index), draws, steps), agent, domain, index)

@@ -4,6 +4,7 @@ import pytest
 from lib.analysis import first_task, results
 from lib.envs.control.domain import ControlDomain
 from lib.runner.training import train
+from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.tiny import control, tiny
 
 
@@ -38,7 +39,7 @@ def test_every_model_starts_from_the_same_real_moment(runs, monkeypatch):
 
 
 def test_the_agent_that_acts_had_just_learnt_the_first_task(runs):
-    assert first_task.agent_after(runs[0], 0).name == "cheetah-run"
+    assert first_task.agent_after(runs[0], 0).task == 0
     domain, episode, poses = first_task.first_task(runs[0])
     assert domain.tasks[0].name == "cheetah-run" and len(poses) == 8
     assert episode.obs.shape == (1, 8, 17)
@@ -55,6 +56,11 @@ def test_imagination_never_runs_past_the_episode(runs, monkeypatch):
 def test_missing_checkpoints_are_noticed(tmp_path):
     train(tiny("tdmpc"), tmp_path, tensorboard=False, progress=False)
     run = results.load_run(tmp_path)
-    assert first_task.kept_checkpoints(run)
+    assert first_task.can_be_drawn(run)
     (tmp_path / "checkpoints" / "task-2.safetensors").unlink()
-    assert not first_task.kept_checkpoints(run)
+    assert not first_task.can_be_drawn(run)
+
+
+def test_a_recurrent_world_model_is_not_asked_about_a_single_moment(tmp_path):
+    train(tiny_dreamer(), tmp_path, tensorboard=False, progress=False)
+    assert not first_task.can_be_drawn(results.load_run(tmp_path))

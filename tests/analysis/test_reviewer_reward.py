@@ -1,18 +1,23 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from lib import viewer
+from lib.algos.api import ReviewRule
 from lib.algos.tdmpc import update
 from lib.algos.tdmpc.settings import ReviewerConfig
 from lib.analysis import reviewer_reward
 from lib.core.errors import UserError
 from lib.envs import worlds
 from lib.runner import training
+from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.synthetic import make_run
 from tests.tiny import control, tiny
+
+RULE = ReviewRule(True, 9.0, "squared", sharpness=4.0, cost=0.5, shape="code")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,8 @@ def shifted(by):
 def test_rewards_are_those_of_the_library(table, norm):
     settings = ReviewerConfig(norm=norm, cost=0.3, sharpness=2.0)
     old, now = shifted(0.01)(table), shifted(0.1)(table)
-    found = reviewer_reward.compare("a", table, old, now, 5.0, settings)
+    rule = replace(RULE, threshold=5.0, norm=norm, cost=0.3, sharpness=2.0)
+    found = reviewer_reward.compare("a", table, old, now, rule)
     wanted = update.review_parts(now, old, *table.transitions(), torch.tensor(5.0), settings)
     for mine, right in zip(found.parts(), wanted, strict=True):
         assert mine.shape == (table.states, 3)
@@ -57,9 +63,9 @@ def test_rewards_are_those_of_the_library(table, norm):
 
 def test_the_same_model_twice_pays_where_it_knows(table):
     known = shifted(1e-3)(table)
-    found = reviewer_reward.compare("a", table, known, known, 9.0)
+    found = reviewer_reward.compare("a", table, known, known, RULE)
     assert found.paid().all() and not found.paid(40.0).any()
-    exact = reviewer_reward.compare("a", table, shifted(0.0)(table), shifted(0.0)(table), 9.0)
+    exact = reviewer_reward.compare("a", table, shifted(0.0)(table), shifted(0.0)(table), RULE)
     assert exact.reward() == pytest.approx(np.full_like(exact.old, 0.5), abs=1e-6)
 
 
@@ -82,7 +88,7 @@ def test_a_run_is_looked_at_as_each_task_begins_and_ends(run, cfg):
     ]
     for begins, ends in zip(found[::2], found[1::2], strict=True):
         assert (begins.old == begins.now).all() and (begins.old == ends.old).all()
-        assert (ends.now != ends.old).any() and begins.threshold == ends.threshold
+        assert (ends.now != ends.old).any() and begins.rule == ends.rule
     assert (found[2].old == found[1].now).all()  # what one task ends with, the next one freezes
     with np.load(run / "audits" / "task-3.npz") as audit:
         assert found[-1].now == pytest.approx(audit["error"], rel=1e-4)
@@ -149,16 +155,25 @@ def test_checkpoints_that_are_gone_or_of_another_layout_are_one_line(tmp_path, r
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "used", "words"),
     [
-        (tiny("tdmpc"), "has no reviewer: its method is 'tdmpc'; take a run of drago"),
-        (control("drago"), "is of the cheetah; a reviewer's reward is drawn on the grid alone"),
-        (tiny("drago", tasks=["room-1"]), "has one task; a reviewer begins with the second"),
+        (tiny("tdmpc"), False, "has no reviewer: its method is 'tdmpc'; take a run of drago"),
+        (
+            control("drago"),
+            True,
+            "is of the cheetah; a reviewer's reward is drawn on the grid alone",
+        ),
+        (tiny("drago", tasks=["room-1"]), True, "has one task; a reviewer begins with the second"),
     ],
 )
-def test_runs_without_a_reviewer_to_show_are_refused(settings, words):
+def test_runs_without_a_reviewer_to_show_are_refused(settings, used, words):
     with pytest.raises(UserError, match=words):
-        reviewer_reward._check_reviewed("runs/this", settings)
+        reviewer_reward._check_reviewed("runs/this", settings, replace(RULE, used=used))
+
+
+def test_a_run_of_a_family_without_reviewers_is_one_line(tmp_path, capsys):
+    training.train(tiny_dreamer(), tmp_path / "run", tensorboard=False, progress=False)
+    assert "has no reviewer: its method is" in said(tmp_path / "run", capsys)
 
 
 def test_a_run_without_its_last_checkpoint_shows_no_visits(tmp_path, run):

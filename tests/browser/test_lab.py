@@ -11,7 +11,7 @@ from lib.workbook import book
 from lib.workbook.lab.server import arguments
 from tests.browser import pages
 
-UP = 60  # seconds that the server may take
+UP = 600  # [s] after which the test gives up on the server
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from lib.core.errors import UserError
 from lib.plotting import charts
 from tests.synthetic import TASKS
 
@@ -131,3 +132,25 @@ def test_a_legend_lies_on_none_of_its_lines(where):
 def test_a_legend_can_be_left_out():
     curves = {"one": ([0, 1], [0, 1]), "another": ([0, 1], [1, 0])}
     assert charts.series(curves, "x", "y", legend="").get_legend() is None
+
+
+def test_a_filmstrip_shows_evenly_spaced_pictures_and_their_times():
+    frames = np.arange(11, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(6, 2)
+    ax = charts.filmstrip(frames.repeat(3, 3), np.arange(11) * 4, count=3, title="walker")
+    strip = ax.images[0].get_array()
+    assert strip.shape == (4, 3 * 6 + 2, 3)  # three pictures and two gaps of one pixel
+    assert [int(strip[0, at, 0]) for at in (0, 5, 6, 7, 13, 14)] == [0, 0, 255, 5, 255, 10]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "20", "40"]
+    assert (ax.get_title(), ax.get_xlabel()) == ("walker", "env step")
+
+
+def test_a_filmstrip_of_fewer_pictures_than_asked_for_shows_them_all():
+    ax = charts.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0.0, 0.5], count=6)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.5"]
+
+
+def test_a_filmstrip_without_pictures_or_times_is_refused():
+    with pytest.raises(UserError, match="0 pictures and 0 times"):
+        charts.filmstrip([], [])
+    with pytest.raises(UserError, match="2 pictures and 1 times"):
+        charts.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0])

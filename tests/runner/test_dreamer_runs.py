@@ -204,7 +204,7 @@ def killed(cfg, out: Path, *steps: int, seeds: tuple[int, ...] = ()) -> None:
             target=dreamer_killing.train, args=(config.to_dict(cfg), str(out), number, seeds)
         )
         child.start()
-        child.join(60)
+        child.join(killing.PATIENCE)
         assert child.exitcode == (-9 if number else 0)
 
 

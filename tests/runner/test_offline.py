@@ -91,7 +91,7 @@ def test_a_run_killed_again_and_again_ends_up_the_same(seed, cfg, done, tmp_path
         args = (config.to_dict(cfg), str(tmp_path), at, False, (), "tests.cloning")
         child = killing.processes().Process(target=killing.train, args=args)
         child.start()
-        child.join(60)
+        child.join(killing.PATIENCE)
         if child.exitcode == 0:
             break
         assert child.exitcode == -9

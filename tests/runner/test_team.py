@@ -223,7 +223,7 @@ def test_seeds_killed_again_and_again_end_up_the_same(seed, done, cfg, tmp_path)
     draws, kills = random.Random(seed), 0
     while True:
         child = start(cfg, tmp_path, draws.randint(60, 150) if kills else draws.randint(1, 60))
-        child.join(60)
+        child.join(killing.PATIENCE)
         if child.exitcode == 0:
             break
         assert child.exitcode == -9
@@ -236,7 +236,7 @@ def test_seeds_killed_again_and_again_end_up_the_same(seed, done, cfg, tmp_path)
 @pytest.mark.parametrize("number", [2, 6])
 def test_a_kill_while_a_seeds_checkpoint_is_half_written_loses_nothing(number, done, cfg, tmp_path):
     child = start(cfg, tmp_path, number, True)
-    child.join(60)
+    child.join(killing.PATIENCE)
     assert child.exitcode == -9
     train(seeded(cfg), tmp_path)
     assert_same_seeds(done, tmp_path)

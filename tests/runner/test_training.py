@@ -21,7 +21,7 @@ from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.engine import machine, seed_batch
-from lib.runner import checkpoint, run_folder, training
+from lib.runner import checkpoint, loop, run_folder, training
 from lib.runner.record import describe, read_metrics
 from tests import killing
 from tests.run_folders import assert_same_run, summary
@@ -171,6 +171,15 @@ def test_how_often_a_run_saves_and_evaluates_changes_nothing_it_learns(done, cfg
         assert same(*states) == []
 
 
+def test_how_often_a_run_looks_whether_to_stop_or_save_changes_nothing_it_learns(
+    done, cfg, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 0.0)  # after every update
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    train(cfg, tmp_path)
+    assert_same_run(done, tmp_path)
+
+
 # Interruptions ---------------------------------------------------------------------------------
 
 
@@ -223,7 +232,7 @@ def test_a_run_killed_again_and_again_ends_up_the_same(seed, done, cfg, tmp_path
     draws, kills = random.Random(seed), 0
     while True:
         child = start(cfg, tmp_path, draws.randint(30, 90) if kills else draws.randint(1, 20))
-        child.join(60)
+        child.join(killing.PATIENCE)
         if child.exitcode == 0:
             break
         assert child.exitcode == -9
@@ -238,7 +247,7 @@ def test_a_run_killed_while_a_checkpoint_is_half_written_ends_up_the_same(
     number, done, cfg, tmp_path
 ):
     child = start(cfg, tmp_path, number, True)
-    child.join(60)
+    child.join(killing.PATIENCE)
     assert child.exitcode == -9
     partial = list((tmp_path / "checkpoints").glob(".*.partial"))
     assert len(partial) == 1 and partial[0].stat().st_size > 0
@@ -247,13 +256,22 @@ def test_a_run_killed_while_a_checkpoint_is_half_written_ends_up_the_same(
     assert not list((tmp_path / "checkpoints").glob(".*.partial"))
 
 
+def written(out: Path) -> tuple[int, int]:
+    """When metrics were last written, and how much."""
+    path = out / "metrics.jsonl"
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.exists() else (0, 0)
+
+
 def test_a_run_killed_from_outside_at_any_time_ends_up_the_same(done, cfg, tmp_path):
     draws = random.Random(7)
     for _ in range(4):
+        before = written(tmp_path)
         child = start(cfg, tmp_path)
-        time.sleep(draws.uniform(0.3, 0.9))
+        while child.is_alive() and written(tmp_path) == before:
+            time.sleep(0.01)
+        time.sleep(draws.uniform(0, 0.3))  # it is anywhere by then
         child.kill()
-        child.join(60)
+        child.join(killing.PATIENCE)
     train(cfg, tmp_path)
     assert_same_run(done, tmp_path)
 

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from lib import viewer
+from lib.algos.api import ReviewRule
 from lib.analysis.reviewer_reward import Review
 from lib.core.errors import UserError
 from lib.plotting import maps
@@ -25,7 +26,8 @@ def moment(name="room-2, at its end", forgotten=True, threshold=8.25, visits=Tru
     now = np.full((S, 3), UNKNOWN) if forgotten else old
     times = (CELLS[:, 0] == 1).astype(int) * 7
     seen = {"learner": np.ones(len(CELLS)), "reviewer": times} if visits else {}
-    return Review(name, CELLS, old, now, threshold, visits=seen)
+    rule = ReviewRule(True, threshold, "squared", sharpness=4.0, cost=0.5, shape="code")
+    return Review(name, CELLS, old, now, rule, visits=seen)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from lib.core.seeding import generator
 from lib.runner.evaluate import play
 from lib.runner.training import train
 from lib.viewer.film import Scrubber
-from lib.viewer.rollouts import player
+from lib.viewer.rollouts import NO_PICTURES, of_player, player
 from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.tiny import control, tiny
 
@@ -121,6 +121,18 @@ def test_pixels_are_compared_in_colours(tmp_path):
     view = viewer.rollout(tmp_path / "run")
     assert view.films["imagined"].shape[1:] == (64, 64, 3)
     assert "mean squared error of the colours" in list(view.series)[ERROR]
+
+
+def test_an_agent_that_draws_no_pictures_shows_what_happened(grid, capsys):
+    who = player(grid)
+    can = who.agent.capabilities()
+    who.agent.capabilities = lambda: replace(can, imagine=None)
+    view = of_player(who)
+    assert capsys.readouterr().out == f"{NO_PICTURES}\n"
+    assert list(view.films) == ["real"] and len(view.series) == 2
+    assert view.picture(0) != view.picture(5) and "value" in view.caption(5)
+    who.agent.capabilities = lambda: replace(can, imagine=None, value=None)
+    assert [name.split()[0] for name in of_player(who).series] == ["reward"]
 
 
 def test_a_run_that_was_killed_early_shows_its_last_save(grid, tmp_path):

@@ -16,6 +16,7 @@ Where we differ from the paper (Kessler et al. 2023) and its public code:
 Shapes: E episodes, T steps, A action, P parameters.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.dreamer import audit
+from lib.algos.dreamer import audit, shown
 from lib.algos.dreamer.computation import Computation
 from lib.algos.dreamer.learning import uncertainty
 from lib.algos.dreamer.parts import Parts
@@ -85,7 +86,7 @@ class DreamerAgent(Batched):
             self.trained[name] = FlatAdam.over(
                 row, self.parts.rates[name], update.epsilon, update.decay, update.clip
             )
-            if name in self.parts.copied:
+            if name in self.parts.critics:
                 self.slow[name] = row.clone()
         self.carried = self.parts.initial(cfg.update.batch, self.device)
         replay = cfg.replay
@@ -225,14 +226,11 @@ class DreamerAgent(Batched):
         """Imagines observations where its objective can; one policy acts in all tasks."""
         draws = self.parts.modules["model"].objective.draws
         return Capabilities(
-            imagine=self._imagine if draws else None,
+            imagine=functools.partial(shown.imagine, self) if draws else None,
+            value=functools.partial(shown.values, self),
+            look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),
         )
-
-    def _imagine(
-        self, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
-    ) -> Tensor:
-        return audit.imagine(self.module("model"), obs, action, seen, generator)
 
     def module(self, name: str) -> nn.Module:
         """A copy of one of its networks as it is now: model, actor, critic, ..."""

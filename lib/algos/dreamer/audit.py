@@ -69,31 +69,6 @@ def open_loop(
 
 
 @torch.no_grad()
-def imagine(
-    model: WorldModel, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
-) -> Tensor:
-    """Imagines the rest of an episode whose first records were seen, told the actions alone.
-
-    Args:
-        obs: (T+1, *shape) of one episode, as stored. action: (T, A) taken in it.
-        seen: records that are seen, at least one.
-
-    Returns:
-        (T+1, *shape): the records seen as they are, then what is imagined; pictures are
-        (T+1, 64, 64, 3) uint8, whatever is stored of them.
-    """
-    state, _, _ = observe(
-        model, obs[:seen].unsqueeze(1), action[: seen - 1].unsqueeze(1), generator
-    )
-    start = State(*(part[-1] for part in state))
-    features = open_loop(model, start, action[seen - 1 :].unsqueeze(1), generator)
-    found, begun = model.objective.predict(features)[:, 0], obs[:seen]
-    if found.dtype.is_floating_point and not obs.dtype.is_floating_point:  # colours in 0..1
-        found, begun = (255 * found).round().to(torch.uint8), model.encoder.picture(begun)
-    return torch.cat((begun, found.to(begun.dtype)))
-
-
-@torch.no_grad()
 def audit(
     model: WorldModel,
     memory: Mapping[str, Tensor],

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.tdmpc import counts, precision, update
+from lib.algos.tdmpc import counts, precision, shown, update
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.computation import Computation
 from lib.algos.tdmpc.model import Dynamics, Heads
@@ -245,7 +245,11 @@ class ContinualAgent(Batched):
             predict=torch.no_grad()(self.dynamics.__call__),
             imagine=self._imagine,
             generate=generators[0] if generators else None,
+            value=functools.partial(shown.values, self),
+            look_ahead=self.horizon,
+            search=shown.TracedSearch(self),
             review=self._review if self.reviewer else None,
+            review_rule=shown.review_rule(self),
             heads=TaskHeads(self),
             transfer=WarmStart(self),
         )

@@ -100,7 +100,7 @@ def test_loading_warns_of_nothing_whatever_can_draw_here(choice):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0 and done.stderr == "", done.stderr
     first, left = done.stdout.split()

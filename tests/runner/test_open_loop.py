@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.analysis import open_loop
 from lib.core.errors import UserError
 from lib.envs.toys import point_mass
+from lib.runner import open_loop
 
 E, T, L, A, Q = 2, 5, 4, 3, 7
 
@@ -89,25 +89,3 @@ def test_each_picture_shows_both_at_one_moment():
 def test_a_ghost_for_every_pose_is_asked_for():
     with pytest.raises(UserError, match="3 real poses and 2 imagined ones"):
         open_loop.imagined_versus_real(Sketch(), np.zeros((3, Q)), np.zeros((2, Q)))
-
-
-def test_a_filmstrip_shows_evenly_spaced_pictures_and_their_times():
-    frames = np.arange(11, dtype=np.uint8)[:, None, None, None].repeat(4, 1).repeat(6, 2)
-    ax = open_loop.filmstrip(frames.repeat(3, 3), np.arange(11) * 4, count=3, title="walker")
-    strip = ax.images[0].get_array()
-    assert strip.shape == (4, 3 * 6 + 2, 3)  # three pictures and two gaps of one pixel
-    assert [int(strip[0, at, 0]) for at in (0, 5, 6, 7, 13, 14)] == [0, 0, 255, 5, 255, 10]
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "20", "40"]
-    assert (ax.get_title(), ax.get_xlabel()) == ("walker", "env step")
-
-
-def test_a_filmstrip_of_fewer_pictures_than_asked_for_shows_them_all():
-    ax = open_loop.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0.0, 0.5], count=6)
-    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.5"]
-
-
-def test_a_filmstrip_without_pictures_or_times_is_refused():
-    with pytest.raises(UserError, match="0 pictures and 0 times"):
-        open_loop.filmstrip([], [])
-    with pytest.raises(UserError, match="2 pictures and 1 times"):
-        open_loop.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0])
