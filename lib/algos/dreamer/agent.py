@@ -86,7 +86,7 @@ class DreamerAgent(Batched):
             self.trained[name] = FlatAdam.over(
                 row, self.parts.rates[name], update.epsilon, update.decay, update.clip
             )
-            if name in self.parts.critics:
+            if name in self.parts.copied:
                 self.slow[name] = row.clone()
         self.carried = self.parts.initial(cfg.update.batch, self.device)
         replay = cfg.replay
