@@ -319,7 +319,7 @@ ax = charts.series(drawn, "environment steps of the whole run", "review reward p
 #
 # where $N$ counts how often the reviewer was in that cell with that heading during this task. What
 # costs is left as it is. (DRAGO's code; we found no counts in the parts of the paper that we could
-# read.) Where states are no table a small network takes their place, see `lib/algos/tdmpc/counts.py`.
+# read.) Where states are no table a small network counts them, see `lib/algos/tdmpc/counts.py`.
 #
 # ## Exercise 2: the planner's reward
 #

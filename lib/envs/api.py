@@ -105,7 +105,8 @@ class Domain(Protocol):
     """The world that a sequence of tasks shares: same states, actions and dynamics.
 
     A world whose episodes may end early also has `obs_space: ObsSpace`, makes an `EndingEnv`,
-    keeps what it holds out as a dictionary of tensors, and takes `reward` and `length` in `hold_out`.
+    keeps what it holds out as a dictionary of tensors, and takes `reward` and `length` in
+    `hold_out`.
     """
 
     obs_dim: int

@@ -89,6 +89,7 @@ class ContinualAgent(Batched):
         self.protections: list[Protection] = [p for p in self.known if p.on]
         self.reviewer: Actor | None = None  # of the current task, see `reviews`
         self.inherits = False  # whether the dynamics come from earlier tasks
+        self.horizon = cfg.planner.horizon[0]  # of the current task
 
     # --- tasks ---------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ def _cell(name: str, pair: object) -> Cell:
 class GridDomain:
     """A sequence of grid tasks on one table: a `Domain`.
 
-    What is held out is (tasks, S * A) bool on the device, true where a transition was met in a task.
+    What is held out is (tasks, S * A) bool on the device, true where a task met a transition.
     """
 
     obs_dim = OBS_DIM

@@ -25,9 +25,9 @@ DOMAINS = ("minigrid", "minihack", "gymnasium", "own")
 class GymDomain:
     """Gymnasium environments with the same observations and actions: a `Domain`.
 
-    What is held out is a dictionary of evaluation episodes that no learner was trained on, K = 4 per task:
-    obs (tasks, K, T + 1, *shape), action (tasks, K, T, A), reward (tasks, K, T) and length
-    (tasks, K) long, 0 where nothing is held out.
+    What is held out is a dictionary of evaluation episodes that no learner was trained on, K = 4
+    per task: obs (tasks, K, T + 1, *shape), action (tasks, K, T, A), reward (tasks, K, T) and
+    length (tasks, K) long, 0 where nothing is held out.
 
     Args:
         tasks: names tell results apart.
