@@ -132,9 +132,7 @@ def unfit(thing: Any, protocol: type) -> list[str]:
     """Members of a protocol that a thing lacks, or that cannot be called as it says."""
     found = []
     for base in [base for base in protocol.__mro__ if base.__module__ == api.__name__]:
-        found += [
-            name for name in inspect.get_annotations(base) if not hasattr(thing, name)
-        ]
+        found += [name for name in inspect.get_annotations(base) if not hasattr(thing, name)]
         for name, member in vars(base).items():
             if name.startswith("_") or not (
                 inspect.isfunction(member) or isinstance(member, property)
