@@ -176,7 +176,7 @@ print(
 # If the prior is as good as the posterior, the world may be switched off, and the model dreams on:
 
 # %%
-show(Rssm.prior, Rssm.imagine_step)
+show(Rssm.step, Rssm.recur, Rssm.prior, Rssm.posterior)
 
 # %% [markdown]
 # ## The equation
@@ -329,7 +329,7 @@ noise = draw_noise({"z": kind.noise(count)}, draws)["z"]
 guesses = State(kind.sample(prior[0, :count], noise), state.h[0, :count])
 rooms = {
     "real": pictures(obs[0, :count]),
-    "guessed": pictures(model.decoder.predict(model.rssm.features(guesses))),
+    "guessed": pictures(model.objective.predict(model.rssm.features(guesses))),
 }
 axes = charts.film_rows(
     rooms, [""] * count, "How episodes begin, really and according to the prior"
@@ -357,7 +357,7 @@ def blindfolded(model, start, records, steps):
     begin = State(*(part[start] for part in records))
     with torch.no_grad():
         imagined = audit.open_loop(model, begin, action[start : start + steps], draws)
-        return model.decoder.predict(imagined), obs[start + 1 : start + 1 + steps]
+        return model.objective.predict(imagined), obs[start + 1 : start + 1 + steps]
 
 
 def marked(wrong):
@@ -432,7 +432,7 @@ with torch.no_grad():
     for _ in range(DRAWN):
         uniform = draw_noise({"z": kind.noise(*prior.shape[:2])}, draws)["z"]
         guess = model.rssm.features(State(kind.sample(prior, uniform), state.h))
-        hit = (model.decoder.predict(guess) == obs).all(-1)[1:]  # (T, K, 7, 7)
+        hit = (model.objective.predict(guess) == obs).all(-1)[1:]  # (T, K, 7, 7)
         front += hit[:, :, *FRONT] / DRAWN
         view += hit.flatten(2).all(-1) / DRAWN
 locked = (before[..., 0] == DOOR) & (before[..., 2] == LOCKED)

@@ -319,7 +319,7 @@ really, earned = walked(taken[:, best].tolist())
 labels = ["start", *(ACTIONS[i] for i in taken[:, best].tolist())]
 viewer.scrub(
     {
-        "imagined": pictures(model.decoder.predict(features[:, best])),
+        "imagined": pictures(model.objective.predict(features[:, best])),
         "really": pictures(really),
     },
     {

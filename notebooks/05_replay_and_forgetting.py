@@ -322,7 +322,7 @@ for number, held_out in enumerate(asked):
 def errors(agent):
     """Share of wrong cells in held-out episodes of A and of B."""
     model, draws, names = agent.module("model"), generator(seed, "asked"), config.tasks
-    found = [audit.audit(model, "symbols", held_out, names, draws)[0] for held_out in asked]
+    found = [audit.audit(model, held_out, names, draws)[0] for held_out in asked]
     return [np.mean([one[f"audit/met-{name}/cells"] for one in found]) for name in names]
 
 
@@ -410,7 +410,7 @@ def foretold(agent):
     """What a model expects of the same records before it sees them."""
     model = agent.module("model")
     state, _, prior = audit.observe(model, obs, taken[:-1], generator(seed, "foretold"))
-    return model.decoder.predict(audit.one_step(model, state, prior))[window, 0]
+    return model.objective.predict(audit.one_step(model, state, prior))[window, 0]
 
 
 views = {"what was seen": seen, "after A": foretold(first)}

@@ -185,7 +185,7 @@ def model_loss(
         told: dict[str, Any] = {
             "of_prior": kl(posterior.detach(), prior, latent),
             "of_posterior": kl(posterior, prior.detach(), latent),
-            "reconstruction": unlikely(model.decoder, read, obs, space),
+            "reconstruction": unlikely(model.objective.decoder, read, obs, space),
             "prior_entropy": entropy(prior.detach(), latent),
             "posterior_entropy": entropy(posterior.detach(), latent),
         }

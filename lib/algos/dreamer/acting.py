@@ -119,9 +119,10 @@ class Acting:
     ) -> Memory:
         """One decision of E episodes of one seed."""
         start = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)  # zeros say it already
-        state = model.rssm.observe_step(
-            model.encoder(obs), memory.action, start, noise["state"], State(memory.z, memory.h)
-        )
+        seen = (model.encoder(obs), memory.action, start, noise["state"])
+        record = (part.unsqueeze(0) for part in seen)
+        states, _ = model.rssm.infer(*record, State(memory.z, memory.h))
+        state = State(*(part[0] for part in states))
         stats = actor(model.rssm.features(state))
         action = actor.mode(stats) if best else actor.sample(stats, noise["action"])
         return Memory(*state, action)

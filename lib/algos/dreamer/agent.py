@@ -86,7 +86,7 @@ class DreamerAgent(Batched):
             self.trained[name] = FlatAdam.over(
                 row, self.parts.rates[name], update.epsilon, update.decay, update.clip
             )
-            if name in self.parts.critics:
+            if name in self.parts.copied:
                 self.slow[name] = row.clone()
         self.carried = self.parts.initial(cfg.update.batch, self.device)
         replay = cfg.replay
@@ -220,12 +220,13 @@ class DreamerAgent(Batched):
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What the world model makes of every task's held-out episodes."""
         names = [task.name for task in domain.tasks[: self.task + 1]]
-        return audit.audit(self.module("model"), self.obs_space.kind, held_out, names, generator)
+        return audit.audit(self.module("model"), held_out, names, generator)
 
     def capabilities(self) -> Capabilities:
-        """One policy acts in all tasks, and nothing predicts from an observation alone."""
+        """Imagines observations where its objective can; one policy acts in all tasks."""
+        draws = self.parts.modules["model"].objective.draws
         return Capabilities(
-            imagine=functools.partial(shown.imagine, self),
+            imagine=functools.partial(shown.imagine, self) if draws else None,
             value=functools.partial(shown.values, self),
             look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),

@@ -17,7 +17,6 @@ from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseBuffers
 
 CONTEXT = 5  # records seen before imagination goes on alone
-ERRORS = {"symbols": "cells", "image": "pixels", "vector": "mse"}  # what a decoder's error is
 
 
 @torch.no_grad()
@@ -62,9 +61,9 @@ def open_loop(
     """
     layout = {"state": model.rssm.latent.noise(*action.shape[:2])}
     noise = NoiseBuffers(layout, 1, action.device).refill([generator])["state"][0]
-    found = []
+    found, step = [], model.rssm.imagining()
     for taken, drawn in zip(action.unbind(), noise.unbind(), strict=True):
-        state = model.rssm.imagine_step(state, taken, drawn)
+        state = step(state, taken, drawn)
         found.append(model.rssm.features(state))
     return torch.stack(found)
 
@@ -72,7 +71,6 @@ def open_loop(
 @torch.no_grad()
 def audit(
     model: WorldModel,
-    kind: str,
     held_out: Mapping[str, Tensor],
     names: Sequence[str],
     generator: torch.Generator,
@@ -80,15 +78,16 @@ def audit(
     """Examines a model on what was held out of every task so far.
 
     Args:
-        kind: of the observations, see `ObsSpace`.
         held_out: obs (tasks, K, T+1, *shape), action, reward, length: of a domain.
         names: of the tasks learnt so far.
 
     Returns:
         `audit/met-TASK/...` metrics, and `open_loop_error` (tasks, T+1), the mean error of what is
-        imagined after CONTEXT records, NaN where no episode lasts so long.
+        imagined after CONTEXT records, NaN where no episode lasts so long. An objective that
+        measures no error leaves both out.
     """
     metrics: dict[str, float] = {}
+    measured = model.objective.error_name
     steps = held_out["action"].shape[2]
     far = np.full((len(names), steps + 1), np.nan, np.float32)
     for index, name in enumerate(names):
@@ -103,20 +102,21 @@ def audit(
         record = torch.arange(longest + 1, device=obs.device).unsqueeze(1)  # (T+1, 1)
         counts = (record >= 1) & (record <= length)  # records that something led to
         expected = one_step(model, state, prior)
-        error = model.decoder.error(expected, obs)
+        error = model.objective.error(expected, obs)
         surprise = model.rssm.latent.kl(posterior, prior)
         paid = model.reward(model.rssm.features(state))[1:] - model.reward_target(reward)
+        if error is not None:
+            metrics[f"audit/met-{name}/{measured}"] = float(error[counts].mean())
         metrics |= {
-            f"audit/met-{name}/{ERRORS[kind]}": float(error[counts].mean()),
             f"audit/met-{name}/surprise": float(surprise[counts].mean()),
             f"audit/met-{name}/reward_mse": float(paid.square()[counts[1:]].mean()),
             f"audit/met-{name}/count": float(counts.sum()),
         }
-        if longest > CONTEXT:
+        if error is not None and longest > CONTEXT:
             start = State(*(part[CONTEXT - 1] for part in state))
             imagined = open_loop(model, start, action[CONTEXT - 1 :], generator)
-            wrong = model.decoder.error(imagined, obs[CONTEXT:])
+            wrong = model.objective.error(imagined, obs[CONTEXT:])
             there = counts[CONTEXT:]
             sums = torch.where(there, wrong, 0.0).sum(1) / there.sum(1)
             far[index, CONTEXT : longest + 1] = sums.cpu().numpy()
-    return metrics, {"open_loop_error": far}
+    return metrics, {"open_loop_error": far} if measured else {}

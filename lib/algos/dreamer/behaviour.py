@@ -193,7 +193,7 @@ def imagine(
     """
     with torch.no_grad() if gradient == "reinforce" else nullcontext():
         state, features, actions = starts.state, [rssm.features(starts.state)], []
-        split = rssm.split()
+        step = rssm.imagining()
         for act, drawn in zip(noise["action"].unbind(), noise["state"].unbind(), strict=True):
             shares = zip(
                 actors,
@@ -203,7 +203,7 @@ def imagine(
             )
             each = [actor.sample(actor(read), numbers) for actor, read, numbers in shares]
             actions.append(each[0] if len(each) == 1 else torch.cat(each))
-            state = rssm.imagine_step(state, actions[-1], drawn, split)
+            state = step(state, actions[-1], drawn)
             features.append(rssm.features(state))
         return Imagined(
             torch.stack(features), torch.stack(actions), noise["action"], starts.terminal

@@ -3,11 +3,12 @@
 import torch
 
 from lib.algos.api import Family
+from lib.algos.dreamer import objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.dreamer.settings import DreamerRun
 from lib.core import config
-from lib.core.errors import UserError
+from lib.core.errors import UserError, unknown
 from lib.core.seeding import Streams
 from lib.envs import worlds
 from lib.envs.api import Domain
@@ -51,6 +52,8 @@ def check(run: DreamerRun, inherits: bool) -> None:
             f"update.prefill {run.update.prefill} random steps leave nothing of the first task's "
             f"{budget.steps_of(0)}; take fewer, or raise env_steps_per_task"
         )
+    if run.objective.representation not in objectives.KNOWN:
+        raise unknown("objective.representation", run.objective.representation, objectives.KNOWN)
     if run.behaviour.starts > run.update.batch * run.update.length:
         raise UserError(
             f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "

@@ -50,7 +50,8 @@ class Learning:
         self.sums: dict[str, Tensor] = {}
         self.batch = self._empty_batch()
         self.draws = NoiseBuffers(self.noise(), self.lanes, self.device)
-        self.model_step = gradients(self._on(self._model_loss, "model"), self.lanes, None)
+        models = ["model"] if self.parts.average is None else ["model", "slow_model"]
+        self.model_step = gradients(self._on(self._model_loss, *models), self.lanes, None)
         self.behaviour_step = gradients(self._behaviours(), self.lanes, None)
         if self.parts.explores:
             loss = self._on(self._ensemble_loss, "ensemble", "model")
@@ -94,8 +95,8 @@ class Learning:
     def follow(self) -> None:
         """Copies critics to their slow selves when it is time to, before an update."""
         if self.agents[0].total_updates % self.cfg.behaviour.slow_every == 0:
-            for name, row in self.slow.items():
-                row.copy_(self.adams[name].row)
+            for name in self.parts.critics:
+                self.slow[name].copy_(self.adams[name].row)
 
     def views(self, name: str) -> dict[str, Tensor]:
         """A network's stacked tensors by name, (S, *shape)."""
@@ -106,10 +107,13 @@ class Learning:
     def update(self, noise: dict[str, Tensor]) -> None:
         """One update of every agent, in place, on what `prepare` has laid out."""
         rows = {name: adam.row for name, adam in self.adams.items()}
+        average = {f"slow_{name}": self.slow[name] for name in self.slow if name == "model"}
         found, _, kept = self.model_step(
-            {"model": rows["model"]}, {}, self.batch, self.carried, noise
+            {"model": rows["model"]}, average, self.batch, self.carried, noise
         )
         norm = self.adams["model"].apply(found["model"])
+        if average:
+            self.slow["model"].lerp_(rows["model"], self.parts.average)
         self._log("model", {**kept.parts, "grad_norm": norm})
         for mine, last in zip(self.carried, kept.last, strict=True):
             mine.copy_(last)
@@ -121,7 +125,7 @@ class Learning:
             self._log("ensemble", {**parts, "grad_norm": norm})
         pairs = [name for pair in self.parts.pairs for name in pair]
         fixed = {name: row for name, row in rows.items() if name not in pairs}
-        fixed |= {f"slow_{name}": row for name, row in self.slow.items()}
+        fixed |= {f"slow_{name}": self.slow[name] for name in self.parts.critics}
         found, _, logged = self.behaviour_step(
             {name: rows[name] for name in pairs}, fixed, kept, noise
         )
@@ -130,15 +134,11 @@ class Learning:
             about = {"actor_grad_norm": norms[actor], "critic_grad_norm": norms[critic]}
             self._log("behaviour" if actor == "actor" else "exploration", {**parts, **about})
 
-    def _model_loss(
-        self,
-        model: WorldModel,
-        batch: Batch,
-        carried: State,
-        noise: dict[str, Tensor],
-    ) -> tuple[Tensor, Kept]:
+    def _model_loss(self, model: WorldModel, *others: Any) -> tuple[Tensor, Kept]:
+        """Others: the averaged copy of the model if its objective asks for one, then data."""
+        *average, batch, carried, noise = others
         with self._precision():
-            return model.loss(*batch, noise, carried)
+            return model.loss(*batch, noise, carried, *average)
 
     def _ensemble_loss(
         self, ensemble: Ensemble, model: WorldModel, kept: Kept, action: Tensor

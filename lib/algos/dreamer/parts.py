@@ -47,6 +47,9 @@ class Parts:
         self.behaviour = dataclasses.replace(cfg.behaviour, gradient=gradient)
         self.critics = tuple(critic for _, critic in self.pairs)
         self.modules = self.fresh(torch.Generator())  # lend their architecture alone
+        # The rate at which an averaged copy of the world model follows it, where there is one.
+        self.average: float | None = self.modules["model"].objective.average
+        self.copied = (*self.critics, *(["model"] if self.average is not None else []))
         for module in self.modules.values():
             module.requires_grad_(False)
         self.flats = {

@@ -1,7 +1,7 @@
 """A world model that learns alone, from episodes that are there already.
 
-An agent's whole update is in `lib.algos.dreamer.learning`; this is its first part without actor, critic
-and several seeds, for a look at what a world model learns.
+An agent's whole update is in `lib.algos.dreamer.learning`; this is its first part without actor,
+critic and several seeds, for a look at what a world model learns.
 
 Letters: E episodes, A action size.
 """

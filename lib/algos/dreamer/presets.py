@@ -164,7 +164,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "interference-random-full": layered(
         FOUR_ROOMS, {"tasks": ["fourrooms-random", "fourrooms-a", "fourrooms-b"]}
     ),
-    # Everything small: does it run? For environments of one's own, see `lib.experiments.custom_env`.
+    # Everything small: does it run? See also `lib.experiments.custom_env`.
     "debug": layered(
         MINIGRID_QUICK,
         {

@@ -37,7 +37,7 @@ class NetworkConfig:
 class ObjectiveConfig:
     """What the world model is trained for."""
 
-    representation: str = one_of("reconstruction")
+    representation: str = "reconstruction"  # a file of lib/algos/dreamer/objectives
     kl_scale: float = at_least(0, 1.0)
     kl_balance: float = share(0.8)  # share of the KL that trains the prior
     free_nats: float = at_least(0, 0.0)  # KL below this is not trained on

@@ -29,12 +29,11 @@ def imagine(
         As stored; of images (T+1, 64, 64, 3) uint8.
     """
     model = agent.module("model")
-    states, _, _ = audit.observe(
-        model, obs[: seen + 1].unsqueeze(1), action[:seen].unsqueeze(1), generator
-    )
-    begin = State(*(part[seen - 1] for part in states))
+    before = (obs[:seen].unsqueeze(1), action[: seen - 1].unsqueeze(1))
+    states, _, _ = audit.observe(model, *before, generator)
+    begin = State(*(part[-1] for part in states))
     features = audit.open_loop(model, begin, action[seen - 1 :].unsqueeze(1), generator)
-    views = model.decoder.predict(features)[:, 0]
+    views = model.objective.predict(features)[:, 0]
     if agent.obs_space.kind == "image":
         colours = (255 * views).round().to(torch.uint8)
         return torch.cat((model.encoder.picture(obs[:seen]), colours))

@@ -1,17 +1,18 @@
-"""The world model: encoder, recurrent state-space model, decoder and heads, and its loss.
+"""The world model: encoder, recurrent state-space model, objective and heads, and its loss.
 
 Letters: T records, B sequences, F features, A action size.
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lib.algos.dreamer.networks import Scalar, build_decoder, build_encoder
-from lib.algos.dreamer.objectives import OBJECTIVES, Evidence
-from lib.algos.dreamer.rssm import Observed, Rssm, State
+from lib.algos.dreamer import objectives
+from lib.algos.dreamer.fast.rssm import FastRssm
+from lib.algos.dreamer.networks import Scalar, build_encoder
+from lib.algos.dreamer.objectives.api import Context, Evidence
+from lib.algos.dreamer.rssm import Observed, State
 from lib.algos.dreamer.settings import DreamerRun
 from lib.core import losses
 from lib.core.noise import NoiseSpec
@@ -29,7 +30,7 @@ class Kept(NamedTuple):
 
 
 class WorldModel(nn.Module):
-    """Predicts observations, rewards and ends from states.
+    """Predicts what comes next: states, rewards, ends, and what its objective adds.
 
     Args:
         action_size: A.
@@ -41,16 +42,16 @@ class WorldModel(nn.Module):
         self, space: ObsSpace, action_size: int, cfg: DreamerRun, generator: torch.Generator
     ):
         super().__init__()
-        norm, network, objective = cfg.latent.norm, cfg.network, cfg.objective
-        self.objective, self.discount = objective, cfg.behaviour.discount
-        self.represent = OBJECTIVES[objective.representation]
+        norm, network, aim = cfg.latent.norm, cfg.network, cfg.objective
+        self.aim, self.discount = aim, cfg.behaviour.discount
         self.encoder = build_encoder(space, network, norm, generator)
-        self.rssm = Rssm(action_size, self.encoder.size, cfg.latent, generator)
+        self.rssm = FastRssm(action_size, self.encoder.size, cfg.latent, generator)
         features = self.rssm.features_size
-        self.decoder = build_decoder(space, features, network, norm, generator)
+        context = Context(space, features, self.encoder.size, cfg, generator)
+        self.objective = objectives.KNOWN[aim.representation](context)
         self.reward_head = Scalar(features, network, norm, generator)
         # Where rewards may not shape the latent neither may ends: the authors drop the head then.
-        ends = objective.discount_head and objective.reward_shapes
+        ends = aim.discount_head and aim.reward_shapes
         self.discount_head = Scalar(features, network, norm, generator) if ends else None
 
     # --- heads -------------------------------------------------------------------------------
@@ -67,13 +68,14 @@ class WorldModel(nn.Module):
 
     def reward_target(self, reward: Tensor) -> Tensor:
         """What the reward head is asked for."""
-        return torch.tanh(reward) if self.objective.reward == "tanh" else reward
+        return torch.tanh(reward) if self.aim.reward == "tanh" else reward
 
     # --- learning ----------------------------------------------------------------------------
 
     def loss_noise(self, records: int, rows: int) -> dict[str, NoiseSpec]:
         """The random numbers of `loss`."""
-        return self.rssm.observe_noise(records, rows)
+        own = self.objective.noise(records, rows)
+        return {**self.rssm.observe_noise(records, rows), **own}
 
     def loss(
         self,
@@ -82,22 +84,24 @@ class WorldModel(nn.Module):
         reward: Tensor,
         first: Tensor,
         terminal: Tensor,
-        noise: Mapping[str, Tensor],
+        noise: dict[str, Tensor],
         initial: State | None = None,
+        average: "WorldModel | None" = None,
     ) -> tuple[Tensor, Kept]:
-        """KL, reconstruction, reward and discount of a batch of sequences.
+        """Returns KL, objective, reward and discount of a batch of sequences, weighted and added.
 
         Args:
             obs: (T, B, *shape) as stored. action: (T, B, A) that led to each record.
             reward: (T, B). first, terminal: (T, B) bool.
             noise: see `loss_noise`.
             initial: (B, ·) state before the first record; zeros if not given.
+            average: the copy of this model that its objective asks for, if it does.
 
         Returns:
             The scalar loss and what remains.
         """
         assert terminal.dtype == torch.bool, f"terminal is {terminal.dtype}, not bool"
-        aim = self.objective
+        aim = self.aim
         embed = self.encoder(obs)
         if initial is None:
             initial = self.rssm.initial(obs.shape[1], like=embed)
@@ -108,7 +112,8 @@ class WorldModel(nn.Module):
         loss, kl = losses.balanced_kl(
             latent.kl, observed.posterior, observed.prior, aim.kl_balance, aim.free_nats
         )
-        parts = self.represent(self.decoder, Evidence(obs, embed, observed, features))
+        given = Evidence(obs, action, embed, observed, features, noise, average)
+        parts = self.objective.losses(given)
         read = features if aim.reward_shapes else features.detach()
         target = self.reward_target(reward)
         parts["reward"] = losses.half_squared_error(self.reward_head(read), target, 0).mean()

@@ -89,7 +89,7 @@ def test_a_decision_filters_what_was_seen_and_done_before():
     noise = torch.Generator().manual_seed(4)
     again, after = agent.act(seen(seed=1), kept, generator=noise)
     # the deterministic state follows from the last state and action alone
-    imagined = model.rssm.imagine_step(
+    imagined = model.rssm.imagining()(
         State(kept.z, kept.h), action, torch.rand(E, 2, generator=torch.Generator())
     )
     torch.testing.assert_close(after.h, imagined.h)

@@ -187,7 +187,7 @@ def test_rollouts_equal_a_slow_loop(actions, latent):
             torch.testing.assert_close(found.features[k, row], read[0], rtol=1e-4, atol=1e-5)
             action = actor.sample(actor(read), noise["action"][k, row : row + 1])
             torch.testing.assert_close(found.action[k, row], action[0], rtol=1e-4, atol=1e-5)
-            state = model.rssm.imagine_step(state, action, noise["state"][k, row : row + 1])
+            state = model.rssm.imagining()(state, action, noise["state"][k, row : row + 1])
     assert not found.action_into[0].any() and torch.equal(found.action_into[1:], found.action)
 
 

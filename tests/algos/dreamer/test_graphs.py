@@ -73,7 +73,7 @@ def test_replayed_updates_and_decisions_equal_plain_ones(request, name):
     plain = life(made(DreamerAgent, name))
     stand_ins = request.getfixturevalue("replaying")
     assert same(life(made(DreamerAgent, name)), plain) == []
-    acts, updates = stand_ins[-2:]
+    updates, acts = stand_ins[-2:]
     shared = VARIATIONS[name][0].get("method") == "dreamer-p2e-pixels"  # one policy for both
     assert len(updates.records) == 1 and len(acts.records) == (1 if shared else 2)
 

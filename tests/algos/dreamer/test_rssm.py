@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lib.algos.dreamer.fast.rssm import FastRssm
 from lib.algos.dreamer.networks import count
-from lib.algos.dreamer.rssm import Rssm, State
+from lib.algos.dreamer.rssm import Observed, Rssm, State
 from lib.algos.dreamer.settings import LatentConfig
 from lib.core.noise import draw_noise
 from tests.algos.dreamer.models import SPACES, A, B, T, batch, generator, settings
@@ -12,8 +13,8 @@ E = 23
 CASES = [("categorical", "none"), ("categorical", "layer"), ("gaussian", "layer")]
 
 
-def model(kind: str = "categorical", norm: str = "none") -> Rssm:
-    rssm = Rssm(A, E, settings(kind, norm).latent, generator())
+def model(kind: str = "categorical", norm: str = "none", form: type[Rssm] = FastRssm) -> Rssm:
+    rssm = form(A, E, settings(kind, norm).latent, generator())
     with torch.no_grad():  # norms that do something
         for name, parameter in rssm.named_parameters():
             if "norm" in name or "bias" in name:
@@ -68,6 +69,40 @@ def test_observing_equals_a_slow_loop_over_records_and_rows(kind, norm):
                 torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
+def gradients(rssm: Rssm, given) -> tuple[Observed, list[torch.Tensor]]:
+    """What is observed, and how much every input and parameter moves a sum over all of it."""
+    embed, action, first, noise, before = given
+    leaves = [x.clone().requires_grad_() for x in (embed, action, *before)]
+    found = rssm.observe(*leaves[:2], first, noise, State(*leaves[2:]))
+    parts = [*found.state, found.posterior, found.prior]
+    draws = generator(9)
+    value = sum((x * torch.randn(x.shape, generator=draws, dtype=x.dtype)).sum() for x in parts)
+    return found, list(torch.autograd.grad(value, [*leaves, *rssm.parameters()]))
+
+
+@pytest.mark.parametrize(("kind", "norm"), CASES)
+def test_the_fast_form_and_its_gradients_equal_the_readable_one(kind, norm, monkeypatch):
+    # single precision is written into both, so "equal" means but for its rounding
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    given = sequence(model(kind, norm))
+    given = [x.double() if x.is_floating_point() else x for x in given[:4]] + [
+        State(*(part.double() for part in given[4]))
+    ]
+    both = [gradients(model(kind, norm, form).double(), given) for form in (Rssm, FastRssm)]
+    (readable, wanted), (fast, found) = both
+    for mine, theirs in zip(
+        (*readable.state, readable.posterior, readable.prior),
+        (*fast.state, fast.posterior, fast.prior),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-11)
+    for mine, theirs in zip(wanted, found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
+    steps = [model(kind, norm, form).double().imagining() for form in (Rssm, FastRssm)]
+    imagined = [step(given[4], given[1][0], given[3][0]) for step in steps]
+    torch.testing.assert_close(*imagined, rtol=1e-9, atol=1e-11)
+
+
 def test_a_reset_forgets_the_previous_episode():
     # row 1 starts anew at record 3: what came before may not matter, what comes with it must
     rssm = model()
@@ -98,7 +133,9 @@ def test_single_steps_give_the_states_of_a_sequence(kind, norm):
     embed, action, first, noise, state = sequence(rssm)
     found = rssm.observe(embed, action, first, noise, state)
     for t in range(T):
-        state = rssm.observe_step(embed[t], action[t], first[t], noise[t], state)
+        record = (part[t : t + 1] for part in (embed, action, first, noise))
+        states, _ = rssm.infer(*record, state)
+        state = State(*(part[0] for part in states))
         torch.testing.assert_close(found.state.z[t], state.z)
         torch.testing.assert_close(found.state.h[t], state.h)
 
@@ -107,7 +144,7 @@ def test_single_steps_give_the_states_of_a_sequence(kind, norm):
 def test_an_imagined_step_samples_the_prior(kind, norm):
     rssm = model(kind, norm)
     _, action, _, noise, before = sequence(rssm)
-    found = rssm.imagine_step(before, action[0], noise[0])
+    found = rssm.imagining()(before, action[0], noise[0])
     h = slow_advance(rssm, before, action[0])
     torch.testing.assert_close(found.h, h)
     torch.testing.assert_close(found.z, rssm.latent.sample(rssm.prior(h), noise[0]))

@@ -81,7 +81,7 @@ def test_every_part_equals_a_slow_one():
     for t in range(T):
         for row in range(B):
             read = torch.cat((states.z[t, row], states.h[t, row]))
-            picture = model.decoder(read) - given.obs[t, row]
+            picture = model.objective.decoder(read) - given.obs[t, row]
             slow["reconstruction"] += 0.5 * picture.square().sum().item()
             slow["reward"] += 0.5 * (model.reward(read) - given.reward[t, row].tanh()).item() ** 2
             ends = given.terminal[t, row].item()

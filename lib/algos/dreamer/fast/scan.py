@@ -1,4 +1,4 @@
-"""The posterior's pass over a sequence, record by record, and its gradient.
+"""Passes over a sequence record by record, with the posterior, and computes the gradient by hand.
 
 PyTorch would walk back through every operation of every record and add up a whole weight matrix's
 gradient each time. Here whatever does not depend on the next record is computed for all records at
@@ -104,7 +104,7 @@ def advance(z: Tensor, h: Tensor, from_action: Tensor, w: Weights) -> tuple[Tens
 
 
 def scan(latent: Latent, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """As `forward` without the traces, with gradients where they are wanted."""
+    """Computes what `forward` does without the traces, with gradients where they are wanted."""
     if torch.is_grad_enabled():
         return _Scan.apply(latent, *inputs[:-1], *inputs[-1])[:3]
     return forward(latent, *inputs)[0]
@@ -205,7 +205,7 @@ def backward(
     )
 
 
-# Pieces -------------------------------------------------------------------------------------
+# Helpers ------------------------------------------------------------------------------------
 
 
 def _product(x: Tensor, weight: Tensor) -> Tensor:

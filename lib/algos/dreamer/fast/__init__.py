@@ -1,0 +1,1 @@
+"""The same results as the readable forms, from fewer and larger operations."""

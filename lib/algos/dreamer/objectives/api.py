@@ -1,0 +1,78 @@
+"""What an objective is: the part of a world model that says what its states have to know.
+
+Beside the KL, rewards and ends, something has to tell the latent what matters: drawing what was
+seen, prototypes, contrast. An objective is a module and owns whatever that takes (a decoder,
+projections, prototypes), its noise, and its own measure of error. The world model, its audits and
+the viewers know no objective by name.
+
+Letters: T records, B sequences, F features, E embedding.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lib.algos.dreamer.rssm import Observed
+from lib.algos.dreamer.settings import DreamerRun
+from lib.core.noise import NoiseLayout
+from lib.core.spaces import ObsSpace
+
+
+@dataclass(frozen=True)
+class Context:
+    """What an objective may know of the world model when it is built."""
+
+    space: ObsSpace  # of the observations
+    features: int  # F
+    embed: int  # E
+    cfg: DreamerRun
+    generator: torch.Generator  # on the CPU, decides the first weights
+
+
+class Evidence(NamedTuple):
+    """All that is known about a batch once it has been observed."""
+
+    obs: Tensor  # (T, B, *shape) as stored
+    action: Tensor  # (T, B, A) that led to each record
+    embed: Tensor  # (T, B, E)
+    observed: Observed
+    features: Tensor  # (T, B, F) of the posterior states
+    noise: dict[str, Tensor]  # what `Objective.noise` declares
+    average: Any = None  # the averaged copy of the world model, where `Objective.average` asks
+
+
+class Objective(nn.Module):
+    """One way to shape the representation. A subclass defines `losses`, the rest where it can."""
+
+    average: ClassVar[float | None] = None
+    """Rate at which a copy of the whole world model follows it, update by update; None: no copy."""
+
+    error_name: ClassVar[str] = ""
+    """What `error` measures, as metrics call it; "" for an objective that measures none."""
+
+    draws: ClassVar[bool] = False
+    """Whether `predict` gives observations."""
+
+    def __init__(self, context: Context):
+        super().__init__()
+
+    def noise(self, records: int, rows: int) -> NoiseLayout:
+        """Declares the random numbers of `losses` for T records of B rows; none by default."""
+        return {}
+
+    def losses(self, evidence: Evidence) -> dict[str, Tensor]:
+        """Returns named scalars, averaged over records and sequences, that are added up."""
+        raise NotImplementedError(f"{type(self).__name__} defines no losses")
+
+    def predict(self, features: Tensor) -> Tensor:
+        """Returns the observations that features (..., F) stand for, where the objective `draws`.
+
+        They are (..., *shape) as stored, or colours (..., 64, 64, 3) in 0..1 of pictures.
+        """
+        raise NotImplementedError(f"{type(self).__name__} draws no observations")
+
+    def error(self, features: Tensor, obs: Tensor) -> Tensor | None:
+        """Returns how wrong features are about observations: (...); None: it measures none."""
+        return None
