@@ -103,13 +103,13 @@ show(planning.best_of, planning.gaussian_plan)
 # %% [markdown]
 # ## Exercise 1: elites and their weights
 #
-# Write `elite_weights`: for every state the places of the best candidates, best first, and their
+# Write `elite_weights`: for every state the indices of the best candidates, best first, and their
 # weights, which sum to one.
 
 
 # %%
 def my_elite_weights(values, elites, temperature):
-    """(E, N) scores to places and weights, both (E, K); K is `elites`, or N where that is less."""
+    """(E, N) scores to indices and weights, both (E, K); K is `elites`, or N where that is less."""
     return ...
 
 

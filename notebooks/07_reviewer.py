@@ -209,7 +209,7 @@ runs = {}
 for method, settings in configs.items():
     folders = [folder / f"{method}-s{one.seed}" for one in settings]
     train_seeds(settings, folders, folder / method, tensorboard=False, progress=False)
-    runs[method] = [results.load_run(place) for place in folders]
+    runs[method] = [results.load_run(path) for path in folders]
 reviewed = runs["drago"][0].folder
 
 # %% [markdown]

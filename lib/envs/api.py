@@ -57,8 +57,8 @@ class EndingEnv(VectorEnv, Protocol):
     success: Tensor  # (n,) bool on the host: the episode reached what the task asks for
     cell: Tensor | None  # (n,) long on the host: where each agent is; None without cells
 
-    def restart(self, lanes: Tensor, generator: torch.Generator) -> Tensor:
-        """Start new episodes where lanes (n,) is true; returns (n, *shape)."""
+    def restart(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Start new episodes of the copies that are true in `chosen` (n,); returns (n, *shape)."""
         ...
 
     def step(self, action: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from lib.algos.tdmpc.acting import Acting
 from lib.algos.tdmpc.graph_key import next_key
-from lib.algos.tdmpc.learning import Learning
+from lib.algos.tdmpc.learning import Learning, Step, steps
 from lib.algos.tdmpc.model import Heads
-from lib.algos.tdmpc.update import Step, steps, update
+from lib.algos.tdmpc.update import update
 from lib.core import planning
 from lib.engine import compiling
 from lib.engine.minimise import Minimise

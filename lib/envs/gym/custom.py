@@ -19,6 +19,7 @@ from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.domain import GymDomain
+from lib.envs.gym.rules import blamed
 from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import SIDE, nearest
 
@@ -278,7 +279,8 @@ def _recipe(
     factory: Factory, task: GymTask | None, observation: str, device: torch.device | str
 ) -> tuple[Recipe, int | None]:
     """The recipe, and the environment's own limit of steps, if it has one."""
-    probe = factory()
+    with blamed(task.name if task else "environment", "making it"):
+        probe = factory()
     if not isinstance(probe, gymnasium.Env):
         raise UserError(
             f"the factory made {_what(probe)}, not a gymnasium.Env; environments for the older "
@@ -296,10 +298,11 @@ def _recipe(
         actions=reading.actions,
         read=reading.read,
         act=reading.act,
-        begin=lambda env, seed: env.reset(seed=seed)[0],
+        begin=lambda env, seed: env.reset(seed=seed),
         judge=minigrid.judge if is_minigrid else judge,
         cell=minigrid.cell if is_minigrid else None,
         seed=task.seed if task else None,
+        promised=probe.observation_space,
     )
     return made, limit
 

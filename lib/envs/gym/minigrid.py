@@ -123,7 +123,7 @@ def recipe(task: GymTask, observation: str, device: torch.device | str = "cpu") 
         actions=ActionSpace(count, discrete=True),
         read=lambda obs: obs["image"],
         act=lambda row: int(row.argmax()),
-        begin=lambda env, seed: env.reset(seed=seed)[0],
+        begin=lambda env, seed: env.reset(seed=seed),
         judge=judge,
         cell=cell,
         seed=task.seed,

@@ -175,10 +175,10 @@ def _symbols(obs: dict[str, np.ndarray]) -> np.ndarray:
     return np.stack((obs["chars_crop"], obs["colors_crop"]), axis=-1)
 
 
-def _begin(env: gymnasium.Env, seed: int) -> dict[str, np.ndarray]:
+def _begin(env: gymnasium.Env, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     # reset(seed=...) is ignored. Without reseeding, NetHack draws all chance from these two.
     env.unwrapped.seed(seed, seed, reseed=False)
-    return env.reset()[0]
+    return env.reset()
 
 
 def _make(task: GymTask, keys: tuple[str, ...]) -> gymnasium.Env:

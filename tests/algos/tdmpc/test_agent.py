@@ -737,6 +737,19 @@ def test_an_audit_sees_what_the_method_has(method, task, dreams, reviews):
     assert torch.equal(agent.streams.update.get_state(), before)
 
 
+@pytest.mark.parametrize("seen", [1, 3, 8])
+def test_imagination_goes_on_from_the_last_record_with_the_episodes_actions(seen):
+    agent = in_task(tiny(), 0)
+    agent.update(1)
+    episodes, draws = invented(agent, 1), torch.Generator()
+    obs, action = episodes.obs[0], episodes.action[0]  # 8 records, 7 decisions
+    told = agent.capabilities().imagine(obs, action, seen, draws)
+    slow = [*obs[:seen]]
+    for step in range(seen - 1, 7):
+        slow.append(agent.capabilities().predict(slow[-1], action[step]))
+    assert told.shape == obs.shape and torch.allclose(told, torch.stack(slow), atol=1e-6)
+
+
 def test_copied_heads_act_as_the_learner_did():
     agent = in_task(tiny(), 0)
     agent.update(2)

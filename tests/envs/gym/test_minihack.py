@@ -26,7 +26,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def played(env: GymBatch, n: int, steps: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """Everything that happens in some random decisions, ended lanes starting anew."""
+    """Everything that happens in some random decisions, ended copies starting anew."""
     seen = []
     for _ in range(steps):
         obs, reward = env.step(env.actions.random(n, generator))
