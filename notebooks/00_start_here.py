@@ -37,7 +37,7 @@
 # | 02 World models | what a recurrent world model learns from what it sees |
 # | 03 Imagination | learning to act without acting; your own environment |
 # | 04 Planning | how an agent searches in its own imagination |
-# | 05 Replay and forgetting | what a memory keeps, and what an agent then forgets |
+# | 05 Replay and forgetting | what a replay keeps, and what an agent then forgets |
 # | 06 Generative replay | dreams that stand for data, generation after generation |
 # | 07 Reviewer | a second agent that walks back to what was known |
 # | 10 Transfer | gives new tasks to the world models of finished runs |

@@ -173,13 +173,13 @@ def by_hand(state, step, task):
     return one_hot(torch.where(state % 4 == wanted, 2, 1), 3)
 
 
-plans = [
+policies = [
     optimum.best_actions(table.next_state, table.reward(t), episode_length) for t in domain.tasks
 ]
 
 
 def the_best(state, step, task):
-    return one_hot(plans[task][step, state], 3)
+    return one_hot(policies[task][step, state], 3)
 
 
 def play(policy, task, n=copies):
@@ -259,7 +259,8 @@ except UserError as error:  # no OpenGL on this machine: everything else works w
 
 # %% [markdown]
 # A third kind of world comes from Minigrid (and MiniHack): keys, doors, lava, seen in part and
-# ending early. Chapters 02, 03 and 05 live there. And `lib.experiments.custom_env` takes any gymnasium environment.
+# ending early. Chapters 02, 03 and 05 live there. And `lib.experiments.custom_env` takes any
+# gymnasium environment.
 #
 # ## A stream, and its return matrix
 #

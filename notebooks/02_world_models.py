@@ -219,7 +219,8 @@ solution(losses.balanced_kl)
 #
 # $z_t$ is drawn, and a draw has no derivative. DreamerV2 goes *straight through*: forwards a
 # one-hot sample, backwards as if the probabilities themselves had been passed on (algorithm 1).
-# `lib.core.distributions.categorical_index(probs, uniform)` chooses the class; the rest is one line.
+# `categorical_index(probs, uniform)` of `lib.core.distributions` chooses the class; the rest is one
+# line.
 
 
 # %%

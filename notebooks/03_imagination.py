@@ -68,7 +68,7 @@ from lib.workbook.teach import check, show, solution
 
 torch.set_num_threads(1)  # small tensors lose time on a second thread
 
-CHANGES = {
+OVERRIDES = {
     "latent.norm": "none",  # of use where several tasks follow each other
     "objective.reward": "identity",  # published runs foretell tanh of it, which is less readable
     "objective.reward_scale": 1.0,
@@ -94,7 +94,7 @@ config = run_config.resolve(
         "env_steps_per_task": env_steps,
         "seed": seed,
         "device": "cpu",
-        "overrides": CHANGES,
+        "overrides": OVERRIDES,
     }
 )
 gamma, lam, eta = config.behaviour.discount, config.behaviour.lam, config.behaviour.entropy
@@ -379,8 +379,8 @@ print(
 # %% [markdown]
 # ## A door for your own environment
 #
-# Nothing above knows about Minigrid. `custom_env.train(env, config)` takes whatever gymnasium takes: an
-# id, an environment, a function that makes one, or a list of these as a stream of tasks. What it
+# Nothing above knows about Minigrid. `custom_env.train(env, config)` takes what gymnasium takes:
+# an id, an environment, a function that makes one, or a list of these as a stream of tasks. What it
 # shows (vectors, pixels, symbols) and what it takes (discrete or continuous) is found out.
 #
 # A corridor of seven cells, and a lamp at its right end:
@@ -412,7 +412,8 @@ print("steps of five episodes:", tried.length.tolist(), "returns:", tried.reward
 # `debug` is the smallest preset: 600 steps, tiny networks. It shows that everything fits together,
 # not that much is learnt. For more, give settings by their dotted names, or another preset:
 #
-#     custom_env.train(Corridor(), {"preset": "minigrid3-quick", "budget.env_steps_per_task": 20_000})
+#     longer = {"preset": "minigrid3-quick", "budget.env_steps_per_task": 20_000}
+#     custom_env.train(Corridor(), longer)
 #
 # Two environments that come with gymnasium, a pole on a cart (discrete) and a pendulum (a torque
 # between -2 and 2):
@@ -464,8 +465,8 @@ for env, settings in (
 # rewards are rare the picture changes: a small error of the reward head, added up over 1 / (1 − γ)
 # steps, outweighs the reward itself, and the policy learns to stay alive in a dream rather than to
 # reach anything. On DoorKey-5x5 that happened to us; a smaller γ, a heavier reward loss and a
-# bonus for rare cells mended it (`MINIGRID_QUICK` in `lib/algos/dreamer/presets.py`). And one seed of
-# one room shows no spread.
+# bonus for rare cells mended it (`MINIGRID_QUICK` in `lib/algos/dreamer/presets.py`). And one seed
+# of one room shows no spread.
 #
 # **What to try.** γ of 0.99 in the parameters above: does the imagined return still tell the
 # truth? A horizon of 3. Your own environment with a larger preset than `debug`, which only shows

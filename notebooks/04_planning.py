@@ -42,7 +42,7 @@ import torch
 from IPython.display import Markdown
 
 from lib import viewer
-from lib.algos.tdmpc import planner
+from lib.algos.tdmpc import plain, planner
 from lib.algos.tdmpc.settings import PlannerConfig
 from lib.analysis import results
 from lib.core import losses
@@ -348,11 +348,38 @@ header += [f"{task.name}, {kind}" for task in grid.tasks for kind in ("no value"
 Markdown(results.markdown_table(header, rows))
 
 # %% [markdown]
+# ## The update: where model, reward and value come from
+#
+# Table and toy were given. An agent learns a model $T$, a reward $R$, two critics $Q_j$ and a
+# policy $\pi$, all from windows of $H$ steps out of its replay: observations $s_0 \dots s_H$,
+# actions $a_k$, rewards $r_k$. The model starts from what was seen, $z_0 = s_0$, and goes on from
+# what it predicts itself, $z_{k+1} = T(z_k, a_k)$. Every step is asked for three things:
+#
+# $$\sum_{k=0}^{H-1} \rho^k \Big[
+# c_1 \underbrace{\lVert z_{k+1} - s_{k+1} \rVert^2}_{\text{consistency}} \; + \;
+# c_2 \underbrace{\big(R(z_k, a_k) - r_k\big)^2}_{\text{reward}} \; + \;
+# c_3 \sum_{j=1,2} \underbrace{\big(Q_j(z_k, a_k) - y_k\big)^2}_{\text{value}} \Big] ,$$
+#
+# $$y_k = r_k + \gamma \min_j Q'_j\big(s_{k+1}, \pi(s_{k+1})\big) .$$
+#
+# (TD-MPC, eq. 5 and 9.) The smaller of two critics, because a maximum over errors flatters; $Q'$ is
+# a copy that follows slowly, because a target that ran along would be chased for ever. Then the
+# policy climbs the critics, which are left alone (eq. 10):
+#
+# $$- \sum_{k=0}^{H} \rho^k \min_j Q_j\big(z_k, \pi(z_k)\big) .$$
+#
+# What follows is written to be read: one seed, one time step after the other. A run computes the
+# same numbers for many seeds at once, in `lib/algos/tdmpc/update.py`, and is tested against this.
+
+# %%
+show(plain.model_loss, plain.policy_loss)
+
+# %% [markdown]
 # ## In its own imagination
 #
-# An agent has neither table nor exact value: it searches in a model, a reward and a value that it
-# learnt. We train one as small as chapter 00's in one room, and watch it search at every step of an
-# episode. Its candidates are paths in its imagination; what it walked is real.
+# So an agent has neither table nor exact value: it searches in what it learnt. We train one as
+# small as chapter 00's in one room, and watch it search at every step of an episode. Its candidates
+# are paths in its imagination; what it walked is real.
 #
 # **What we expect.** Candidates lie along the room and stop at walls where the model knows them.
 # And the agent's belief about its return differs from what it gets: the value was learnt as if time

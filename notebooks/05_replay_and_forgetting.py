@@ -15,14 +15,14 @@
 # # 05 · Replay and forgetting
 #
 # **Question.** What does an agent still know of its first task, and does that depend on what its
-# memory keeps?
+# replay keeps?
 #
 # Executing takes about two minutes of one CPU core, reading twenty. Chapter 02 is assumed,
 # where a world model learns one task; here it gets a second one.
 #
 # You will see
 #
-# - three rules for what a full memory throws away, first without any learning at all,
+# - three rules for what a full replay throws away, first without any learning at all,
 # - that a rule may carry the name *reservoir* and be none,
 # - a world model that forgets its first task, and the same one with another rule,
 # - what whole agents make of it.
@@ -114,7 +114,7 @@ Markdown(results.markdown_table(["run", "replay and forgetting"], card.items(), 
 # ```
 #
 # A replay has room for so many steps and stores whole episodes. When a new one does not fit,
-# others leave. Nobody tells the memory which task an episode is from; we note it for the figures.
+# others leave. Nobody tells the replay which task an episode is from; we note it for the figures.
 #
 # - **fifo**: the oldest leaves. What is left is the last $n$ episodes, hence the last task.
 # - **reservoir** (Vitter, 1985): a sample of everything that ever came, each episode kept with the
@@ -129,10 +129,10 @@ Markdown(results.markdown_table(["run", "replay and forgetting"], card.items(), 
 # of the old ones. There is a shorter way to say it: every episode draws a key $U$ once, when it
 # arrives, and **the smallest keys leave**. Among $t$ keys that are drawn alike, the newest is one
 # of the $n$ largest with chance $n/t$: the same rule, and it goes on working where episodes
-# differ in length. After $K$ tasks of equal length each makes up $1/K$ of the memory.
+# differ in length. After $K$ tasks of equal length each makes up $1/K$ of the replay.
 #
 # Under random-evict an episode survives the next arrival with chance $1 - 1/n$, and $m$ arrivals
-# with about $e^{-m/n}$. If the memory holds one task, every further task leaves $1/e$ of
+# with about $e^{-m/n}$. If the replay holds one task, every further task leaves $1/e$ of
 # what was there, and after $K$ tasks
 #
 # $$\text{share}_k = (1 - e^{-1})\, e^{-(K-k)} \quad (k > 1), \qquad
@@ -152,7 +152,7 @@ show(Fifo.key, Reservoir.leaving, RandomEvict.leaving)
 # off by more than three points.
 
 # %%
-TASKS, ROOM, PARTS, REPEATS = 4, 4_000, 10, 10  # ROOM: env steps of a task, and of the memory
+TASKS, ROOM, PARTS, REPEATS = 4, 4_000, 10, 10  # ROOM: env steps of a task, and of the replay
 
 
 def counting(episodes, steps):
@@ -312,17 +312,17 @@ def played(task, steps, name):
 
 lengths = env_steps_per_task, LONGER * env_steps_per_task
 experience = [played(task, steps, "train") for task, steps in enumerate(lengths)]
-asked = [domain.new_memory() for _ in range(SETS)]
-for number, memory in enumerate(asked):
+asked = [domain.new_held_out() for _ in range(SETS)]
+for number, held_out in enumerate(asked):
     for task in range(2):
         (part,) = played(task, 1, f"held-out-{number}")
-        domain.hold_out(memory, task, part.obs, part.action, part.reward, part.length)
+        domain.hold_out(held_out, task, part.obs, part.action, part.reward, part.length)
 
 
 def errors(agent):
     """Share of wrong cells in held-out episodes of A and of B."""
     model, draws, names = agent.module("model"), generator(seed, "asked"), config.tasks
-    found = [audit.audit(model, memory, names, draws)[0] for memory in asked]
+    found = [audit.audit(model, held_out, names, draws)[0] for held_out in asked]
     return [np.mean([one[f"audit/met-{name}/cells"] for one in found]) for name in names]
 
 
@@ -481,7 +481,7 @@ else:
 # The first task's return along the run, with intervals over seeds: at the end of each task, and
 # where the runs tell it, at every evaluation (dotted: another task begins). Two things can hide in
 # one falling line: the *world model* no longer knows the task, or the *actor*, one network for all
-# tasks, has been trained on other imagined walks since. The table tells them apart: where the
+# tasks, has been trained on other imagined rollouts since. The table tells them apart: where the
 # return is gone and hardly a cell is foretold wrongly, it was the actor that forgot.
 
 # %%
@@ -547,7 +547,7 @@ if told:
         )
 
 # %% [markdown]
-# **What we saw.** A memory's rule can be checked by counting, before anything is learnt, and a
+# **What we saw.** A replay's rule can be checked by counting, before anything is learnt, and a
 # name in a paper is not yet the rule in its code. A world model knows what its replay holds: it
 # loses a task soon after the last episode of it has left, and then sees the new task wherever it
 # looks. Keeping some of the old task costs little on the new one, and lets the model go on learning
@@ -558,7 +558,7 @@ if told:
 # of the reservoir's earned nothing in DoorKey for most of the third.
 #
 # **Where it fails.** A reservoir dilutes: after a hundred tasks each has a hundredth of the
-# memory, and what is rare but important is kept no better than anything else. One seed, random
+# replay, and what is rare but important is kept no better than anything else. One seed, random
 # episodes and rooms of five by five prove little about larger worlds; with seeds 0, 1 and 2 the
 # error on A ended 8.4, 7.9 and 3.1 times as large under fifo. A model that remembers does
 # not make a policy that does: the actor is trained only where imagination starts, and a task may

@@ -309,7 +309,7 @@ Markdown(results.markdown_table(header, rows))
 # ## Four rooms, four generations
 #
 # Each new generator learns from its room's pairs and from its predecessor's dreams, in equal parts
-# (DRAGO, section 4.1). By room 4 the memory of room 1 is a dream of a dream of a dream.
+# (DRAGO, section 4.1). By room 4 what is rehearsed of room 1 is a dream of a dream of a dream.
 #
 # **What we expect.** The share of room 1 that is still dreamt of falls from generation to
 # generation, since what one generation does not dream the next cannot learn, and since each older
@@ -337,7 +337,7 @@ for room in rooms[1:]:
     note(dreaming, vae)
 triangle = np.tril(np.ones((4, 4), bool))
 accuracy = {name: np.where(triangle, np.stack(path), np.nan) for name, path in seen.items()}
-viewer.Memory(
+viewer.Retention(
     list(CONTINUAL),
     accuracy["dreams"],
     ACCURACY,
@@ -371,7 +371,7 @@ header = ["kept at the end, rehearsing", *CONTINUAL[:3]]
 Markdown(results.markdown_table(header, rows))
 
 # %% [markdown]
-# The same view opens for any finished run of yours: `viewer.memory("outputs/drago-grid-quick-s0")`.
+# The same view opens for any finished run: `viewer.retention("outputs/drago-grid-quick-s0")`.
 #
 # ## What we saw
 #

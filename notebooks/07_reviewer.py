@@ -45,7 +45,7 @@ from IPython.display import Markdown
 from matplotlib.colors import LogNorm, Normalize
 
 from lib import viewer
-from lib.algos.tdmpc import counts, planner, update
+from lib.algos.tdmpc import counts, plain, planner
 from lib.algos.tdmpc.presets import ABOUT
 from lib.analysis import results, reviewer_reward
 from lib.core import losses
@@ -186,10 +186,14 @@ solution(losses.review_parts, losses.review_reward)
 # environment steps. Each has its own reward, value and policy networks and its own replay. The
 # world model is one for both. In every update it is trained on windows of the reviewer *and* as
 # many of the learner, the latter relabelled with the review reward. That is how the current model
-# gets to see old places again: real ones, not dreamt.
+# gets to see old rooms again: real ones, not dreamt.
+#
+# A whole update, written to be read: `learn` is chapter 04's, for the learner and then for the
+# reviewer, which alone moves the world model. Whatever protects it, such as chapter 06's rehearsal,
+# pulls at the end.
 
 # %%
-show(update.relabelled, update.review_batch)
+show(plain.relabelled, plain.update)
 
 # %% [markdown]
 # Now four methods, each with the same seeds: **tdmpc** (nothing protects the model),
@@ -319,7 +323,7 @@ ax = charts.series(drawn, "environment steps of the whole run", "review reward p
 #
 # where $N$ counts how often the reviewer was in that cell with that heading during this task. What
 # costs is left as it is. (DRAGO's code; we found no counts in the parts of the paper that we could
-# read.) Where states are no table a small network takes their place, see `lib/algos/tdmpc/counts.py`.
+# read.) Where states are no table a small network counts them, see `lib/algos/tdmpc/counts.py`.
 #
 # ## Exercise 2: the planner's reward
 #

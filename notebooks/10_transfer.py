@@ -29,7 +29,7 @@
 # three of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
 
 # %% tags=["parameters"]
-preset: str = "cheetah-transfer-quick"  # what every run is, see lib/algos/tdmpc/presets.py
+preset: str = "cheetah-transfer-quick"  # what every run is; `python -m lib list` shows all
 tasks: list = []  # names such as jump2run; empty for the four of the domain
 sources: list = []  # finished run folders to build on; empty for those of TD-MPC and DRAGO
 seeds: list = []  # empty for all that every method has a source of
@@ -56,7 +56,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown, display
 
-from lib.algos.tdmpc.presets import FEW_EPISODES
+from lib.algos import registry
 from lib.algos.tdmpc.transfer import WarmStart
 from lib.analysis import measures, results, transfer_results
 from lib.core import metrics
@@ -94,6 +94,7 @@ figures = folder / "figures"
 example = study.trials[0].config
 episode = example.env.episode_length
 budget = example.budget.env_steps_per_task
+FEW = registry.of(example).transfer_study.few_episodes  # episodes after which a return is read
 card = {
     "preset": preset,
     "new tasks": ", ".join(study.tasks),
@@ -261,9 +262,9 @@ for ax, (task, groups) in zip(axes.flat, found.items(), strict=False):
     best = float(groups[0].first.optimum[0]) if exact else None
     curves = {group.label: group.curve(task) for group in groups}
     charts.learning_curves(curves, best, title=task, legend="", ax=ax)
-    few = FEW_EPISODES * episode
+    few = FEW * episode
     if few < budget:
-        ax.axvline(few, color=charts.GREY, linestyle=":", label=f"{FEW_EPISODES} episodes")
+        ax.axvline(few, color=charts.GREY, linestyle=":", label=f"{FEW} episodes")
 charts.legend_apart(axes[0, 0], "figure")
 charts.save(axes[0, 0], figures / "learning_curves.png")
 
@@ -279,17 +280,15 @@ columns = {
         transfer_results.table(study, found, transfer_results.first_return),
         ".1f",
     ),
-    f"after {FEW_EPISODES} episodes": (
-        transfer_results.table(
-            study, found, partial(transfer_results.few_shot, episodes=FEW_EPISODES)
-        ),
+    f"after {FEW} episodes": (
+        transfer_results.table(study, found, partial(transfer_results.few_shot, episodes=FEW)),
         ".1f",
     ),
     "at the end": (transfer_results.table(study, found, transfer_results.last_return), ".1f"),
     "area under the curve": (transfer_results.table(study, found, transfer_results.area), ".3f"),
 }
 areas = columns["area under the curve"][0]
-few = columns[f"after {FEW_EPISODES} episodes"][0]
+few = columns[f"after {FEW} episodes"][0]
 columns["forward transfer"] = (transfer_results.gains(areas), "+.3f")
 
 
@@ -317,10 +316,10 @@ display(Markdown("\n\n".join(tables)))
 # %%
 if np.isfinite(list(few.values())).any():
     no_line = np.full(len(study.tasks), np.nan)
-    ax = charts.return_bars(study.tasks, few, no_line, f"After {FEW_EPISODES} episodes")
+    ax = charts.return_bars(study.tasks, few, no_line, f"After {FEW} episodes")
     charts.save(ax, figures / "few_shot.png")
 else:
-    print(f"These runs are shorter than {FEW_EPISODES} episodes.")
+    print(f"These runs are shorter than {FEW} episodes.")
 
 # %% [markdown]
 # ## Why? What the models knew beforehand
@@ -408,7 +407,7 @@ for j, task in enumerate(study.tasks):
     else:
         print(f"  At least {metrics.FEWEST_SEEDS} seeds are needed to tell this from chance.")
 
-for what, values in {"area": areas, f"return after {FEW_EPISODES} episodes": few}.items():
+for what, values in {"area": areas, f"return after {FEW} episodes": few}.items():
     for other, one in itertools.combinations(study.starts, 2):
         lead = transfer_results.over_seeds(values[one]) - transfer_results.over_seeds(values[other])
         known = np.isfinite(lead).sum()

@@ -29,8 +29,8 @@
 
 # %% tags=["parameters"]
 name: str = ""  # name of the run, empty for method and preset joined by a dash
-preset: str = "grid-quick"  # sizes and budgets, see lib/algos/tdmpc/presets.py
-method: str = "drago"  # one of the methods in lib/algos/tdmpc/presets.py
+preset: str = "grid-quick"  # sizes and budgets; `python -m lib list` shows all
+method: str = "drago"  # what is learnt with; `python -m lib list` shows all
 seed: int = 0  # seeds networks, environment, actions and batches
 seeds: list = []  # several of them, trained together, in the place of seed
 device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", "cuda:1" and so on
@@ -61,6 +61,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from IPython.display import Markdown, display
 
 from lib.algos import registry
@@ -71,7 +72,9 @@ from lib.engine import machine
 from lib.envs import worlds
 from lib.experiments import run_config, runs
 from lib.plotting import charts, maps
+from lib.runner import warm_start
 from lib.runner.provenance import versions
+from lib.runner.record import describe
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -80,9 +83,7 @@ given = {key: globals()[key] for key in run_config.PARAMETERS}
 spec = runs.prepare(given, Path("outputs"))
 config, folder = spec.configs[0], spec.out
 figures = folder / "figures"
-env, tdmpc = config.env, config.family == "tdmpc"
-rehearses = tdmpc and config.protections.rehearsal.train != "never"
-reviews = tdmpc and config.method.review
+env = config.env
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
 place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
 
@@ -131,6 +132,8 @@ summary_paths = runs.train(spec)
 
 # %%
 every = [results.load_run(path) for path in spec.folders]
+learnt = warm_start.checkpoint_of(str(spec.folders[0]))
+can = warm_start.trained_agent(learnt, torch.device("cpu")).capabilities()
 run, group = every[0], results.Group(every[0].method, tuple(every))
 yardstick, many = run.yardstick, len(run.tasks)
 of_all = f", mean of {len(every)} seeds" if spec.together else ""
@@ -309,7 +312,7 @@ if dreamers:
     header = [f"after{of_first}", "on free cells", "met before"]
     header += [f"coverage of {task}" for task in run.tasks]
     display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
-elif rehearses:
+elif can.generate:
     print(f"Method '{run.method}' rehearses dreams, but they cannot be counted in this world.")
 else:
     print(f"Method '{run.method}' has no generator, so there are no dreams to show.")
@@ -337,6 +340,7 @@ for k in reviewers:
     heading = f"Review reward, end of {run.tasks[k]}{of_first}"
     ax = maps.reward_map(cells, audits[k]["intrinsic"], heading)
     charts.save(ax, figures / f"review_reward_{k + 1}.png")
+reviews = can.review_rule is not None and can.review_rule.used
 if not reviewers and reviews and not drawn and (many > 1 or load_mode):
     print(f"Method '{run.method}' has a reviewer, but this world has no map of its rewards.")
 elif not reviewers:
@@ -345,26 +349,21 @@ elif not reviewers:
 # %% [markdown]
 # ## How did training go?
 #
-# TD-MPC's prediction score is −log of the squared error over a whole planning window, so higher is
-# better; a Dreamer's world model has a loss, so lower is. Dotted lines are task switches. A sudden
-# jump late in a task would be an unstable update.
+# What is told of the world model while it trains: a *prediction score* is −log of the squared error
+# over a whole planning window, so higher is better; of a *loss*, lower is. Dotted lines are task
+# switches. A sudden jump late in a task would be an unstable update.
 
 # %%
-quantity, name, axis, heading = (
-    ("train/learner/score", "prediction score", "−log squared error [nats]", "the learner's")
-    if tdmpc
-    else ("train/model/total", "loss", "loss of the world model [nats]", "replayed")
-)
-scores = {
-    f"seed {one.seed}" if spec.together else name: one.series(quantity, gaps=True) for one in every
-}
+told = ("train/learner/score", "train/model/total")
+quantity = next((name for name in told if len(run.series(name)[0])), told[0])
+scores = {f"seed {one.seed}": one.series(quantity, gaps=True) for one in every}
 ends = np.cumsum([run.curves[task][0][-1] for task in run.tasks])
 if all(len(score) for _, score in scores.values()):
     ax = charts.series(
         scores,
         "environment steps of the whole run",
-        axis,
-        f"World model on {heading} batches",
+        describe(quantity).label,
+        "World model on the batches that it learns from",
         boundaries=ends[:-1],
     )
     charts.save(ax, figures / "prediction_score.png")
@@ -459,9 +458,10 @@ first = spec.folders[0]
 lines = [
     f"viewer.rollout({str(first)!r})  # an episode: what happens beside what the model believes"
 ]
-if tdmpc:
+if can.search:
     lines += [f"viewer.plans({str(first)!r})  # what the planner tries and keeps, at every step"]
-    lines += [f"viewer.memory({str(first)!r})  # what the world model knows after every task"]
+if run.audit:
+    lines += [f"viewer.retention({str(first)!r})  # what the world model knows after every task"]
 if reviews and env.domain == "grid" and len(stream) > 1:
     lines += [f"viewer.review({str(first)!r})  # where the reviewer is drawn to"]
 lines += [

@@ -364,9 +364,9 @@ for title, figures, members in each_world():
 # %% [markdown]
 # ## Forgetting and transfer of returns
 #
-# Shares of the return that counts as 100 %, definitions in `lib/core/metrics.py`. *Forgetting* is how
-# far returns fell between a task's own end and the end of the run. *Forward transfer* compares the
-# area under the learning curve with that of `scratch` runs and needs some of the same preset: 0 is
+# Shares of the return that counts as 100 %, definitions in `lib/core/metrics.py`. *Forgetting* is
+# how far returns fell between a task's own end and the end of the run. *Forward transfer* compares
+# the area under the learning curve with that of `scratch` runs of the same preset, if any: 0 is
 # no faster than starting from nothing.
 
 # %%
@@ -439,7 +439,7 @@ for _, figures, members in each_world():
         charts.save(ax, figures / f"accuracy_maps_{start // 4 + 1}.png")
 
 # %% [markdown]
-# ## What the models imagine of the first task, afterwards
+# ## What the final models imagine of the first task
 #
 # The agent that had just learnt the first task acts. From one moment on, the final world model of
 # each group's first run is told the actions but not what came of them; the blue ghost is where it

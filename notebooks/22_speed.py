@@ -57,9 +57,10 @@ except UserError as error:
 # - *plain*: one state planned after another, one seed after another, every time step by itself, one
 #   small operation after the other. It is written to be read and to be right; the tests hold the
 #   fast form to it (`tests/oracle/`).
-# - *fast*: what a run uses (`lib/algos/tdmpc/team.py`, `lib/algos/dreamer/team.py`). Where a size ends in
-#   *-lower*, its searches run in half precision and its products in TF32; where it ends in *-tf32*
-#   or *-bf16*, so do its products alone; everything else is float32 on both sides.
+# - *fast*: what a run uses (`lib/engine/seed_batch.py` and the `computation.py` of each family).
+#   Where a size ends in *-lower*, its searches run in half precision and its products in TF32;
+#   where it ends in *-tf32* or *-bf16*, so do its products alone; everything else is float32 on
+#   both sides.
 #
 # A ratio above 1 is in favour of the fast form, whether the unit is a rate or a time. Where
 # environments are stepped, plain is Minigrid or dm_control itself.
@@ -73,12 +74,12 @@ for one in found:
 #
 # The networks are small. A width of 512 is little for a GPU, and a width of 96 little for one core:
 # the arithmetic is soon done, and much of the plain form's time goes into starting it and into
-# walking over memory between two products. Every step below does more per start, or starts less.
+# passing over memory between two products. Every step below does more per start, or starts less.
 #
 # - **Heads in one batch over time.** Only the dynamics need the step before. Reward, critics and
 #   policy read detached latents, so all H steps of a window, or of a candidate plan, are one batch
-#   after the unroll: `trajectory_value` in [planner.py](../lib/algos/tdmpc/planner.py), `td_loss` in
-#   [update.py](../lib/algos/tdmpc/update.py).
+#   after the unroll: `trajectory_value` in [planner.py](../lib/algos/tdmpc/planner.py), `td_loss`
+#   in [update.py](../lib/algos/tdmpc/update.py).
 # - **Beginnings imagined once.** With three actions there are only 81 ways to begin a sequence by
 #   four of them, and hundreds of candidates in every iteration. What follows from each beginning is
 #   computed once and looked up: `prefixes` in [planner.py](../lib/algos/tdmpc/planner.py).
@@ -86,17 +87,18 @@ for one in found:
 #   nothing of seeds; its rows are states: [acting.py](../lib/algos/tdmpc/acting.py).
 # - **CUDA graphs.** Tensors stay where they are and random numbers are drawn into place beforehand,
 #   so a whole plan, or a whole update with its sampling, optimisers and priorities, is recorded
-#   once and then launched as one piece. The host reads nothing back: [graphs.py](../lib/engine/cuda_graphs.py).
+#   once and then launched as a whole. The host reads nothing back:
+#   [cuda_graphs.py](../lib/engine/cuda_graphs.py).
 # - **The seeds axis.** Runs that differ in their seed alone are stacked: one batched product for
-#   all of them, clipped and stepped lane by lane. The losses stay written for one seed:
-#   [lanes.py](../lib/engine/seeds.py).
-# - **Compiled pieces.** A CPU has no launches to save, but walks over memory once per operation.
-#   PyTorch's compiler joins those walks. It takes a while, so it is asked only where a run is long
-#   enough to win that back: [compiling.py](../lib/engine/compiling.py).
+#   all of them, clipped and stepped seed by seed. The losses stay written for one seed:
+#   [seeds.py](../lib/engine/seeds.py).
+# - **Compiled functions.** A CPU has no launches to save, but reads and writes memory once per
+#   operation. PyTorch's compiler joins those passes. It takes a while, so it is asked only where a
+#   run is long enough to win that back: [compiling.py](../lib/engine/compiling.py).
 # - **Memory that is kept.** The C library gives large blocks back to the system and asks for them
 #   anew, and the kernel clears every page of them each time. Told to keep what it has, it saves a
-#   sixth of a small network's update: `keep_memory` in [machine.py](../lib/engine/machine.py). Here that
-#   serves both forms, as they share a process.
+#   sixth of a small network's update: `keep_memory` in [machine.py](../lib/engine/machine.py). Here
+#   that serves both forms, as they share a process.
 # - **Threads.** A compiled update of a small network can use a second core, the plain form's small
 #   operations gain little by it. But threads wait for each other, and a busy neighbour makes two of
 #   them far slower than one, so a run leaves half of the cores alone unless `engine.threads` says

@@ -82,7 +82,7 @@ class World:
     def optimum(self, task_index: int) -> float:
         return float(STEPS)
 
-    def new_memory(self) -> dict[str, Tensor]:
+    def new_held_out(self) -> dict[str, Tensor]:
         return {}
 
     def record(self, *_: Any) -> None: ...

@@ -1,4 +1,4 @@
-"""Bench files: what `make bench` measured on one machine, read back and sorted for drawing.
+"""Reads what `make bench` measured on one machine, and sorts it for drawing.
 
 A file names hardware, commit and versions and holds rows; every row has the fields of `Row` and no
 others. A row's name is `WHAT, DETAIL, SIZE`, where the size is a preset of a family,
@@ -59,7 +59,7 @@ MACHINES = ("nvidia", "geforce", "tesla")  # words of a device's name that tell 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `None` stands where a number makes no sense."""
+    """Holds one comparison; `None` stands where a number makes no sense."""
 
     name: str
     unit: str
@@ -70,11 +70,11 @@ class Row:
 
     @property
     def group(self) -> str:
-        """What the row is about: a value of `GROUPS`, or environments."""
+        """Returns what the row is about: a value of `GROUPS`, or environments."""
         return GROUPS.get(self.name.split(",")[0], ENVIRONMENTS)
 
     def cells(self) -> list[str]:
-        """Name, unit, both forms, ratio and share of the peak, for a table."""
+        """Returns name, unit, both forms, ratio and share of the peak, for a table."""
         share = "–" if self.share_of_peak is None else f"{self.share_of_peak:.1%}"
         numbers = (self.reference, self.fast, self.ratio)
         return [self.name, self.unit, *(cell(value) for value in numbers), share]
@@ -82,7 +82,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Aim:
-    """What is asked of one number of a row."""
+    """Holds what is asked of one number of a row."""
 
     row: str
     field: str  # "fast" or "ratio"
@@ -92,11 +92,11 @@ class Aim:
     words: str
 
     def asked(self) -> str:
-        """The limit in words: at least 1,500."""
+        """Returns the limit in words: at least 1,500."""
         return f"at {'least' if self.at_least else 'most'} {self.limit:,g}"
 
     def met(self, value: float) -> bool:
-        """Whether a measured value is within the limit."""
+        """Tells whether a measured value is within the limit."""
         return value >= self.limit if self.at_least else value <= self.limit
 
 
@@ -115,7 +115,7 @@ AIMS = (
         "5 seeds at once",
     ),
     Aim("ready, first task, cheetah-full", "fast", 15, False, "cuda", "seconds until ready"),
-    # Without evaluation, like the 83 hours of the plain form that the issue starts from.
+    # Without evaluation, as the 83 hours that the plain form took were measured.
     Aim(f"hours, 3 tasks {BARE}, cheetah-full", "fast", 1.5, False, "cuda", "hours, cheetah"),
     Aim(f"hours, 4 tasks {BARE}, grid-full", "fast", 0.5, False, "cuda", "hours, MiniGrid"),
     Aim("end to end, whole run, grid-quick", "ratio", 5, True, "cpu", "times the plain path"),
@@ -138,7 +138,7 @@ AIMS = (
 
 @dataclass(frozen=True)
 class Bench:
-    """One file."""
+    """Holds one file."""
 
     path: Path
     told: dict[str, Any]  # everything in the file but the rows
@@ -146,32 +146,32 @@ class Bench:
 
     @property
     def device(self) -> str:
-        """Kind of device that was measured: "cuda" or "cpu"."""
+        """Returns the kind of device that was measured: "cuda" or "cpu"."""
         return self.told.get("device") or ("cuda" if self.told["hardware"].get("gpu") else "cpu")
 
     @property
     def machine(self) -> str:
-        """The device's name."""
+        """Returns the device's name."""
         hardware = self.told["hardware"]
         return str(hardware.get("gpu") if self.device == "cuda" else hardware.get("cpu"))
 
     def group(self, name: str) -> list[Row]:
-        """Rows about one thing, in the file's order."""
+        """Returns rows about one thing, in the file's order."""
         return [row for row in self.rows if row.group == name]
 
     def without(self, name: str) -> str:
-        """What to tell a reader who looks for a group of rows that is not there."""
+        """Returns what to tell a reader who looks for a group of rows that is not there."""
         return (
             f"{shown(self.path)} has no rows about {name}; measure them with: "
             f"make bench ARGS='--only {PARTS[name]}'"
         )
 
     def row(self, name: str) -> Row | None:
-        """The row of that name, or None."""
+        """Returns the row of that name, or None."""
         return next((row for row in self.rows if row.name == name), None)
 
     def aims(self) -> list[tuple[Aim, float]]:
-        """What is asked of this kind of device and what was measured, where it was."""
+        """Returns what is asked of this kind of device and what was measured, where it was."""
         asked = [aim for aim in AIMS if aim.device == self.device]
         lower = [
             replace(aim, row=aim.row + LOWER, words=f"{aim.words}, lower precision")
@@ -186,7 +186,7 @@ class Bench:
         return found
 
     def card(self) -> list[tuple[str, str]]:
-        """What was measured on and with, as lines of a table."""
+        """Returns what was measured on and with, as lines of a table."""
         hardware, peak = self.told["hardware"], self.told.get("peak") or {}
         peaks = [f"{number:,.0f} ({kind})" for kind, number in peak.items()]
         return [
@@ -202,7 +202,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Growth:
-    """How long one call takes as one setting grows. All of equal length, in milliseconds."""
+    """Holds how long one call takes as one setting grows; of equal length, in milliseconds."""
 
     what: str  # "plan" or "update"
     letter: str  # "E", "S", "horizon" or "width"
@@ -213,7 +213,7 @@ class Growth:
 
 
 def growths(rows: Iterable[Row]) -> list[Growth]:
-    """Rows such as `plan, E = 16, grid-quick` gathered into curves, x increasing."""
+    """Returns rows such as `plan, E = 16, grid-quick` gathered into curves, x increasing."""
     found: dict[tuple[str, str, str], list[tuple[float, Row]]] = {}
     for row in rows:
         parts = re.fullmatch(r"(plan|update), (\w+) = ([\d.]+), (.+)", row.name)
@@ -231,7 +231,7 @@ def growths(rows: Iterable[Row]) -> list[Growth]:
 
 
 def payback(found: Bench) -> tuple[float, float] | None:
-    """Seconds that preparing the fast form costs, and first-task updates that win them back.
+    """Returns seconds that preparing the fast form costs, and updates that win them back.
 
     Both for the preset that was started with nothing compiled before; None where a row is missing
     or an update gains nothing.
@@ -250,19 +250,19 @@ def payback(found: Bench) -> tuple[float, float] | None:
 
 
 def number(value: float | None) -> float:
-    """The value, NaN for None."""
+    """Returns the value, NaN for None."""
     return math.nan if value is None else float(value)
 
 
 def cell(value: float | None) -> str:
-    """A number for a table with as many digits as it deserves, or a dash."""
+    """Returns a number for a table with as many digits as it deserves, or a dash."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def better(unit: str, reference: float | None, fast: float | None) -> float | None:
-    """How many times better `fast` is; None where either is missing or nothing."""
+    """Returns how many times better `fast` is; None where either is missing or nothing."""
     if not reference or not fast:
         return None
     return reference / fast if unit in SMALLER_IS_BETTER else fast / reference
@@ -272,7 +272,7 @@ def better(unit: str, reference: float | None, fast: float | None) -> float | No
 
 
 def find(path: str | Path = "") -> list[Bench]:
-    """The file at `path`; without one the latest of this machine, else all that are published.
+    """Returns the file at `path`, else the latest of this machine, else all that are published.
 
     Raises:
         UserError: there is no such file, or it has another layout.
@@ -291,7 +291,7 @@ def find(path: str | Path = "") -> list[Bench]:
 
 
 def read(path: str | Path) -> Bench:
-    """One file.
+    """Returns one file.
 
     Raises:
         UserError: there is no such file, or it has another layout.
@@ -322,12 +322,12 @@ def _row(found: Any, index: int, path: Path) -> Row:
 
 
 def to_dict(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Rows as a file holds them."""
+    """Returns rows as a file holds them."""
     return [asdict(row) for row in rows]
 
 
 def slug(device: str, name: str) -> str:
-    """A short name for a published file: h200 for "NVIDIA H200, 140 GiB", cpu for any processor."""
+    """Returns a short name: h200 for "NVIDIA H200, 140 GiB", cpu for any processor."""
     if device == "cpu":
         return "cpu"
     words = re.findall(r"[a-z0-9]+", name.split(",")[0].lower())

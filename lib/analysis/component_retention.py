@@ -1,4 +1,4 @@
-"""What each part of an agent still knows of tasks learnt earlier: world model, generator, policy.
+"""Says what each part of an agent still knows of earlier tasks: world model, generator, policy.
 
 Every component is one function of a finished run. [k, j] of its matrix says what it knows, after
 task k, of task j.
@@ -16,7 +16,7 @@ from lib.core.metrics import Array, Estimate
 
 @dataclass(frozen=True)
 class Component:
-    """A part of an agent, and one number for what it knows of a task."""
+    """Names a part of an agent, with one number for what it knows of a task."""
 
     name: str
     axis: str  # what the number is, as the label of an axis
@@ -24,7 +24,7 @@ class Component:
     log: bool = False  # spans decades: averages of the logarithm
 
     def old_tasks(self, group: Group) -> Array:
-        """(seeds, tasks - 1): the mean over all tasks learnt before, after tasks 2, 3, ...
+        """Returns (seeds, tasks - 1): the mean over all tasks learnt before, after tasks 2, 3, ...
 
         NaN where it is known of none of them.
         """
@@ -38,17 +38,17 @@ class Component:
         return out[:, 1:]
 
     def estimate(self, scores: Array) -> Estimate:
-        """Interquartile mean over seeds with its interval."""
+        """Returns the interquartile mean over seeds with its interval."""
         return metrics.interval(scores, log=self.log)
 
     def cell(self, scores: Array) -> str:
-        """The same as a cell of a table, a dash where it is unknown."""
+        """Returns the same as a cell of a table, a dash where it is unknown."""
         known = np.size(scores) and np.isfinite(scores).all()
         return self.estimate(scores).text() if known else "–"
 
 
 def of(run: Run) -> tuple[Component, ...]:
-    """The components of an agent, by what its run has measured."""
+    """Returns the components of an agent, by what its run has measured."""
     found = []
     if run.measures:
         measure = run.measures[0]
@@ -68,7 +68,7 @@ def of(run: Run) -> tuple[Component, ...]:
 
 
 def dreamt(run: Run) -> Array:
-    """[k, j]: share of the pairs met in task j that the generator dreams of after task k.
+    """Returns [k, j]: share of the pairs met in task j that the generator dreams of after task k.
 
     NaN without a generator, or where nobody can say which dreams are right.
     """
@@ -81,5 +81,5 @@ def dreamt(run: Run) -> Array:
 
 
 def returns_kept(run: Run) -> Array:
-    """[k, j]: return on task j after task k, as a share of that at the task's own end."""
+    """Returns [k, j]: return on task j after task k, as a share of that at the task's own end."""
     return metrics.since_own_end(run.performance())

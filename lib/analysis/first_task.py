@@ -40,7 +40,7 @@ def first_task(run: Run, seed: int = 0) -> tuple[Domain, Episodes, list[np.ndarr
         The world, one episode, and its T+1 poses.
     """
     cfg, poses = registry.from_dict(run.summary["config"]), []
-    domain, draws = worlds.build(cfg.env, cfg.tasks, CPU), generator(seed, "afterwards")
+    domain, draws = worlds.build(cfg.env, cfg.tasks, CPU), generator(seed, "first-task")
     agent = agent_after(run, 0)
     episode = play(
         *(agent, domain.make(0), 1, draws), explore=False, act_generator=draws, poses=poses

@@ -1,4 +1,4 @@
-"""What the numbers of a run mean, and how they are said: exact worlds, and simulated bodies.
+"""Defines what a run's numbers mean and how they are said, for exact worlds and for bodies.
 
 A grid is known exactly: the best possible return is computed, and a prediction is right or wrong.
 A simulated body is not: an episode's rewards can add up to at most so much, and predictions only
@@ -17,7 +17,7 @@ from lib.core.metrics import Array, Estimate
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The return that counts as 100 %."""
+    """Names the return that counts as 100 %."""
 
     name: str  # of its line in a figure, and in a sentence after "the"
     share: str  # what a return divided by it is called
@@ -30,7 +30,7 @@ YARDSTICKS = {
 
 
 def yardstick(optimum_is: str) -> Yardstick:
-    """What `optimum` in a summary stands for, by the summary's `optimum_is`.
+    """Returns what `optimum` in a summary stands for, by the summary's `optimum_is`.
 
     Raises:
         UserError: a name that is not in `YARDSTICKS`.
@@ -42,7 +42,7 @@ def yardstick(optimum_is: str) -> Yardstick:
 
 @dataclass(frozen=True)
 class Measure:
-    """One way to say how well a world model predicts one step.
+    """Describes one way to say how well a world model predicts one step.
 
     What is *left* of a task's knowledge compares the number at a later moment with the number when
     that task ended: as a share kept, a factor of growth, or a difference.
@@ -63,36 +63,36 @@ class Measure:
 
     @property
     def axis(self) -> str:
-        """Label of an axis."""
+        """Returns the label of an axis."""
         return f"{self.name} [{self.unit}]" if self.unit else self.name
 
     def value(self, number: float) -> str:
-        """A number as a cell of a table, a dash where it is unknown."""
+        """Returns a number as a cell of a table, a dash where it is unknown."""
         return "–" if number != number else format(number, self.form)
 
     def remains(self, number: float) -> str:
-        """What is left as a cell of a table, a dash where it is unknown."""
+        """Returns what is left as a cell of a table, a dash where it is unknown."""
         return "–" if number != number else format(number, self.left_form)
 
     def left_of(self, values: Array) -> Array:
-        """What is left of each task, (..., tasks, tasks), see `metrics.since_own_end`."""
+        """Returns what is left of each task, (..., tasks, tasks), see `metrics.since_own_end`."""
         return metrics.since_own_end(values, self.ratio)
 
     def estimate(self, scores: Array) -> Estimate:
-        """Interquartile mean and interval over seeds of values, or of what is left."""
+        """Returns the interquartile mean and interval over seeds of values, or of what is left."""
         return metrics.interval(scores, log=self.log)
 
     def cell(self, scores: Array) -> str:
-        """The same as a cell of a table, a dash where a number is unknown."""
+        """Returns the same as a cell of a table, a dash where a number is unknown."""
         known = np.size(scores) and np.isfinite(scores).all()
         return self.estimate(scores).text(self.form) if known else "–"
 
     def sentence(self, task: str, left: float, tasks: int) -> str:
-        """What is left of a task after so many tasks."""
+        """Returns what is left of a task after so many tasks."""
         return self.verdict.format(task=task, left=self.remains(left), tasks=f"{tasks} tasks")
 
     def ranked(self, estimates: dict[str, Estimate]) -> list[str]:
-        """Labels, the best first."""
+        """Returns labels, the best first."""
         return sorted(
             estimates, key=lambda label: estimates[label].point, reverse=self.higher_is_better
         )
@@ -115,7 +115,7 @@ ACCURACY = Measure(
 
 
 def _error_of(quantity: str, name: str, unit: str, subject: str) -> Measure:
-    """A squared error, or another that spans decades, on what was held out of a task."""
+    """Returns a squared error, or another that spans decades, on what was held out of a task."""
     return Measure(
         quantity=quantity,
         name=name,
@@ -174,7 +174,7 @@ MEASURES = (ACCURACY, CELLS, PIXELS, ERROR, UNEXPLAINED, SCORE, SURPRISE, REWARD
 
 
 def measures_in(names: Iterable[str]) -> tuple[Measure, ...]:
-    """The measures that an audit holds, the one to draw first.
+    """Returns the measures that an audit holds, the one to draw first.
 
     Where predictions are right or wrong, accuracy says it all; the errors that such an audit
     holds too are left out. An audit that holds nothing is an empty audit of a grid.

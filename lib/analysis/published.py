@@ -1,4 +1,4 @@
-"""Learning curves that other people published, thinned to a few milestones with their sources.
+"""Reads learning curves that other people published, thinned to a few milestones with sources.
 
 The tasks are those of the cheetah and the walker whose rewards are the same as here, so a return
 means the same. Names are the same too; mind that cheetah-run-back (upright, on the back foot) is
@@ -23,7 +23,7 @@ MILESTONES = OUTPUTS / "published" / "milestones.csv"
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One method on one task: mean return at a few env steps, increasing from 0."""
+    """Holds one method on one task: mean return at a few env steps, increasing from 0."""
 
     method: str
     task: str
@@ -34,13 +34,13 @@ class Curve:
     source: str  # repository, commit and file
 
     def at(self, env_steps: float) -> float:
-        """Mean return at any env step, on a straight line between milestones; NaN beyond them."""
+        """Returns the mean at any env step, on a straight line between milestones; NaN beyond."""
         if not self.env_steps[0] <= env_steps <= self.env_steps[-1]:
             return float("nan")
         return float(np.interp(env_steps, self.env_steps, self.mean))
 
     def cell(self, env_steps: float) -> str:
-        """The same for a table: `824 ± 99` at a milestone, `~600` between two, or a dash."""
+        """Returns the same for a table: `824 ± 99` at a milestone, `~600` between, or a dash."""
         for index in np.flatnonzero(self.env_steps == env_steps):
             return f"{self.mean[index]:.0f} ± {self.std[index]:.0f}"
         mean = self.at(env_steps)
@@ -48,7 +48,7 @@ class Curve:
 
 
 def curves(task: str, path: Path = MILESTONES) -> tuple[Curve, ...]:
-    """What is published about a task, in the file's order; empty where nothing is.
+    """Returns what is published about a task, in the file's order; empty where nothing is.
 
     Args:
         task: full name, such as cheetah-run.
@@ -70,9 +70,11 @@ def _curve(rows: list[dict[str, str]]) -> Curve:
 
 
 def sources(found: tuple[Curve, ...]) -> str:
-    """Where curves come from, as one line: each repository and commit once, with its folders."""
-    places: dict[str, dict[str, None]] = {}
+    """Returns where curves come from: each repository and commit once, with its folders."""
+    folders_of: dict[str, dict[str, None]] = {}
     for curve in found:
         repository, _, file = curve.source.partition(" ")
-        places.setdefault(repository, {})[file.rpartition("/")[0]] = None
-    return "; ".join(f"{place} {', '.join(folders)}" for place, folders in places.items())
+        folders_of.setdefault(repository, {})[file.rpartition("/")[0]] = None
+    return "; ".join(
+        f"{repository} {', '.join(folders)}" for repository, folders in folders_of.items()
+    )

@@ -42,7 +42,7 @@ SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of on
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One finished run. Arrays have one row or column per task, in the order learnt."""
+    """Holds one finished run; arrays have one row or column per task, in the order learnt."""
 
     folder: Path
     name: str
@@ -60,7 +60,7 @@ class Run:
     summary: dict[str, Any] = field(repr=False)
 
     def audit_arrays(self, after: int) -> dict[str, np.ndarray]:
-        """The audit's arrays after task `after` (0 is the first); empty when none was written."""
+        """Returns the audit's arrays after task `after` (0 is the first), or nothing."""
         path = self.folder / "audits" / f"task-{after + 1}.npz"
         if not path.is_file():
             return {}
@@ -80,11 +80,11 @@ class Run:
 
     @property
     def measures(self) -> tuple[Measure, ...]:
-        """How this run's audits say what the world model knows, the one to draw first."""
+        """Returns how this run's audits say what the world model knows, the one to draw first."""
         return measures.measures_in(name for row in self.audit for name in row)
 
     def met(self, quantity: str = "") -> Array:
-        """(tasks, tasks) [k, j]: the audit after task k on the transitions of task j.
+        """Returns (tasks, tasks) [k, j]: the audit after task k on the transitions of task j.
 
         Args:
             quantity: last part of the metric's name; that of the run's first measure if not given.
@@ -99,7 +99,7 @@ class Run:
         return out
 
     def rooms(self) -> list[str]:
-        """The groups of all transitions that the audit reports, such as room-1, ..., doors."""
+        """Returns the groups of transitions that the audit reports, such as room-1, doors."""
         found = {
             name.split("/")[1]
             for row in self.audit
@@ -109,17 +109,17 @@ class Run:
         return sorted(name for name in found if not name.startswith("met-") and name != "all")
 
     def by_room(self, quantity: str = "accuracy") -> Array:
-        """(tasks, rooms) [k, r]: the audit after task k over all transitions of a room."""
+        """Returns (tasks, rooms) [k, r]: the audit after task k over all transitions of a room."""
         rooms = self.rooms()
         rows = [[_number(row.get(f"audit/{r}/{quantity}")) for r in rooms] for row in self.audit]
         return np.array(rows, float).reshape(len(self.audit), len(rooms))
 
     def performance(self) -> Array:
-        """The return matrix as shares of the return that counts as 100 %."""
+        """Returns the return matrix as shares of the return that counts as 100 %."""
         return metrics.normalise(self.return_matrix, self.optimum)
 
     def areas(self) -> Array:
-        """(tasks,) area under each task's learning curve, 1 for 100 % from the first step."""
+        """Returns (tasks,) areas under the learning curves, 1 for 100 % from the first step."""
         out = np.full(len(self.tasks), np.nan)
         for index, task in enumerate(self.tasks):
             steps, returns = self.curves.get(task, ((), ()))
@@ -154,7 +154,7 @@ def load_run(folder: str | Path) -> Run:
 
 
 def complete_runs(outputs: str | Path) -> tuple[list[Run], list[str]]:
-    """Every finished run directly below `outputs`, and one line for each folder left out."""
+    """Returns every finished run directly below `outputs`, and a line for each folder left out."""
     runs, left_out = [], []
     for folder in sorted(Path(outputs).iterdir()) if Path(outputs).is_dir() else []:
         if not folder.is_dir() or not any((folder / mark).is_file() for mark in summaries.MARKS):
@@ -195,7 +195,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
 
 
 def _origin(path: Path) -> str:
-    """What a run builds on, sources without their seeds: `world-model of drago`, ..."""
+    """Returns what a run builds on, sources without their seeds: `world-model of drago`, ..."""
     config = folders.read_mapping(path) or {}
     parts = []
     if config.get("load_mode"):
@@ -206,7 +206,7 @@ def _origin(path: Path) -> str:
 
 
 def _source(place: object) -> str:
-    """Name of the run that a folder or checkpoint belongs to, without its seed."""
+    """Returns the name of the run that a folder or checkpoint belongs to, without its seed."""
     source = Path(str(place))
     source = source.parent.parent if source.suffix == ".safetensors" else source
     return re.sub(r"-s[0-9]+$", "", source.name)
@@ -232,7 +232,7 @@ def _numbers(values: Iterable[float | None]) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Runs that differ only in their seed."""
+    """Holds runs that differ only in their seed."""
 
     label: str  # short name for legends, unique among the groups made together
     runs: tuple[Run, ...]  # by seed
@@ -243,22 +243,22 @@ class Group:
         return self.runs[0]
 
     def stack(self, quantity: str, *arguments: str) -> Array:
-        """(seeds, ...): `return_matrix`, `final_return`, or a method such as `met`, `areas`."""
+        """Stacks (seeds, ...): `return_matrix`, `final_return`, or a method's, such as `met`."""
         values = [getattr(run, quantity) for run in self.runs]
         return np.stack([value(*arguments) if callable(value) else value for value in values])
 
     @property
     def env_steps(self) -> int:
-        """Env steps of a run, reviewer included; decisions are fewer under action repeat."""
+        """Returns a run's env steps, reviewer included; decisions are fewer under action repeat."""
         return int(self.first.summary.get("env_steps", 0))
 
     @property
     def decisions(self) -> int:
-        """Decisions of a run: actions chosen, each held for one or more env steps."""
+        """Returns decisions of a run: actions chosen, each held for one or more env steps."""
         return int(self.first.summary.get("decisions", self.env_steps))
 
     def curve(self, task: str) -> tuple[Array, Array]:
-        """Env steps (points,) and returns (seeds, points) on a grid that all the runs cover."""
+        """Returns env steps (points,) and returns (seeds, points) where all the runs have them."""
         curves = [run.curves[task] for run in self.runs if len(run.curves.get(task, ((),))[0])]
         if not curves:
             return np.zeros(0), np.zeros((len(self.runs), 0))
@@ -315,7 +315,7 @@ def _labels(firsts: list[Run]) -> list[str]:
 
 
 def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
-    """(seeds, tasks) forward transfer against `scratch` runs of the same preset and tasks.
+    """Returns (seeds, tasks) forward transfer against `scratch` runs of the same preset and tasks.
 
     The reference area of a task is the mean over the scratch runs' seeds. None without such runs.
     """
@@ -344,7 +344,7 @@ def markdown_table(
 
 
 def table_cell(scores: Array, form: str = ".2f") -> str:
-    """Interquartile mean and interval over seeds, or a dash where a number is unknown."""
+    """Returns the interquartile mean and its interval, or a dash where a number is unknown."""
     scores = np.asarray(scores, float)
     return metrics.interval(scores).text(form) if _known(scores) else "–"
 
@@ -352,7 +352,7 @@ def table_cell(scores: Array, form: str = ".2f") -> str:
 def comparison(
     groups: Sequence[Group], shared: Mapping[str, Array] | None = None
 ) -> dict[str, Any]:
-    """Everything that a comparison rests on, as plain data worth keeping without the runs.
+    """Returns everything that a comparison rests on, as plain data worth keeping without the runs.
 
     Per group: label, method, preset, tasks, the return that counts as 100 % and whether it is the
     exact optimum, the command that repeats it, interquartile means with 95 % intervals over seeds,
@@ -404,12 +404,12 @@ def _compared(group: Group, shared: Array | None) -> dict[str, Any]:
 
 
 def _shares(group: Group) -> Array:
-    """(tasks, seeds) returns at each task's own end, divided by what counts as 100 %."""
+    """Returns (tasks, seeds) returns at each task's own end, divided by what counts as 100 %."""
     return (group.stack("final_return") / group.first.optimum).T
 
 
 def _knowledge(group: Group, measure: Measure) -> Iterable[tuple[str, Array]]:
-    """What the world model knows of the first task after each task, (seeds,) with a name."""
+    """Yields what the world model knows of the first task after each task: name and (seeds,)."""
     tasks, met = group.first.tasks, group.stack("met", measure.quantity)
     short = measure.name.removeprefix("right-cell ")
     for k, task in enumerate(tasks):

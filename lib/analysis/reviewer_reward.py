@@ -1,4 +1,4 @@
-"""What a reviewer is paid for, over every transition that a grid has: of models, or of a run.
+"""Computes what a reviewer is paid for every transition of a grid, of models or of a run.
 
 Letters: S states, A actions. A grid has S / 4 cells with four headings each.
 """
@@ -30,7 +30,7 @@ ROLES = ("learner", "reviewer")
 
 @dataclass(frozen=True, eq=False)
 class Review:
-    """An old model and a current one at one moment, and what follows for the reviewer."""
+    """Holds an old and a current model's errors at one moment, and what they pay a reviewer."""
 
     name: str  # the moment, for example "room-2, at its end"
     cells: np.ndarray  # (S / 4, 2) x and y
@@ -40,7 +40,7 @@ class Review:
     visits: Mapping[str, np.ndarray] = field(default_factory=dict)  # role -> (S / 4,) times
 
     def parts(self, threshold: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """What is gained for what was known and lost for what still is, each (S, A)."""
+        """Returns what is gained for what was known and lost for what still is, each (S, A)."""
         found = losses.review_parts(
             torch.as_tensor(self.old),
             torch.as_tensor(self.now),
@@ -52,12 +52,12 @@ class Review:
         return found[0].numpy(), found[1].numpy()
 
     def reward(self, threshold: float | None = None) -> np.ndarray:
-        """(S, A): the difference of the two."""
+        """Returns (S, A): the difference of the two."""
         known, cost = self.parts(threshold)
         return known - cost
 
     def paid(self, threshold: float | None = None) -> np.ndarray:
-        """(S / 4,) bool: cells whose transitions pay more than nothing on average."""
+        """Returns (S / 4,) bool: cells whose transitions pay more than nothing on average."""
         return maps.per_cell(self.reward(threshold)) > 0
 
 
@@ -81,7 +81,7 @@ def compare(
 
 
 def visits_of(table: GridTable, obs: Tensor) -> np.ndarray:
-    """(..., L) to (S / 4,): how often each cell was seen."""
+    """Returns (..., L) to (S / 4,): how often each cell was seen."""
     cell = table.nearest(obs).flatten() // HEADINGS
     return torch.bincount(cell, minlength=table.states // HEADINGS).cpu().numpy()
 
@@ -100,7 +100,7 @@ def model_of(folder: str | Path, learnt: int) -> tuple[Predict, ReviewRule]:
 
 
 def episodes_of(folder: str | Path) -> tuple[int, dict[str, Tensor]]:
-    """What the last checkpoint of a run still holds in replay, oldest episode first.
+    """Returns what the last checkpoint of a run still holds in replay, oldest episode first.
 
     Returns:
         Which task it is of, 0 for the first, and role -> (episodes, T + 1, L); nothing where the
@@ -119,7 +119,7 @@ def episodes_of(folder: str | Path) -> tuple[int, dict[str, Tensor]]:
 
 
 def of_run(folder: str | Path, after: str = "") -> list[Review]:
-    """Every reviewed task of a finished run, as it began and as it ended.
+    """Returns every reviewed task of a finished run, as it began and as it ended.
 
     As a task begins, the current model is the old one. Who was where is known of the last task
     alone, whose replay is still there.
@@ -171,7 +171,7 @@ def _path(folder: Path, task: int) -> Path:
 
 
 def _visits(folder: Path, task: int, table: GridTable) -> dict[str, np.ndarray]:
-    """Of a task whose replay the last checkpoint still holds: where each role's episodes went."""
+    """Returns where each role's episodes went, of a task that the last checkpoint still holds."""
     if not (folder / "checkpoints" / "last.safetensors").is_file():
         return {}
     held, episodes = episodes_of(folder)

@@ -54,7 +54,7 @@ def shared_errors(runs: Sequence[Run]) -> Array | None:
 
 
 def errors_by_group(groups: Sequence[Group]) -> Mapping[str, Array]:
-    """Returns the same for each group, label to (seeds, tasks, tasks); empty where nothing was held out."""
+    """Returns the same by label of a group, (seeds, tasks, tasks) each; empty without answers."""
     runs = [run for group in groups for run in group.runs]
     errors = shared_errors(runs)
     if errors is None:

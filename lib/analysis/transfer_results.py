@@ -1,4 +1,4 @@
-"""What came of a comparison on new tasks: its finished runs as groups, tables and numbers."""
+"""Reads a comparison on new tasks: its finished runs as groups, tables and numbers."""
 
 from collections.abc import Callable, Mapping
 
@@ -20,7 +20,7 @@ from lib.runner import checkpoint, warm_start
 
 
 def load(study: Study) -> dict[str, list[Group]]:
-    """Finished trials: for each task a group of runs for each start, labelled with it.
+    """Returns finished trials: for each task a group of runs for each start, labelled with it.
 
     Raises:
         UserError: there is none.
@@ -40,7 +40,7 @@ def load(study: Study) -> dict[str, list[Group]]:
 def table(
     study: Study, found: Mapping[str, list[Group]], number: Callable[[Run], float]
 ) -> dict[str, metrics.Array]:
-    """A number of every trial: start -> (seeds, tasks), NaN where a trial is not finished.
+    """Returns a number of every trial: start -> (seeds, tasks), NaN where a trial is not finished.
 
     Args:
         found: what `load` returned.
@@ -56,14 +56,14 @@ def table(
 
 
 def over_seeds(values: metrics.Array) -> metrics.Array:
-    """(tasks,) means of (seeds, tasks) over the seeds that are finished; NaN where none is."""
+    """Returns (tasks,) means of (seeds, tasks) over finished seeds; NaN where none is."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=0)
     return np.divide(total, known.sum(0), out=np.full(len(total), np.nan), where=known.any(0))
 
 
 def gains(areas: Mapping[str, metrics.Array]) -> dict[str, metrics.Array]:
-    """Forward transfer of every start but scratch, against the mean area of scratch.
+    """Returns the forward transfer of every start but scratch, against the mean area of scratch.
 
     Args:
         areas: start -> (seeds, tasks), as `table` returns it for `area`.
@@ -77,22 +77,22 @@ def gains(areas: Mapping[str, metrics.Array]) -> dict[str, metrics.Array]:
 
 
 def first_return(run: Run) -> float:
-    """Return of the first evaluation, before any update."""
+    """Returns return of the first evaluation, before any update."""
     return float(run.curves[run.tasks[0]][1][0])
 
 
 def last_return(run: Run) -> float:
-    """Return of the last evaluation."""
+    """Returns return of the last evaluation."""
     return float(run.final_return[0])
 
 
 def area(run: Run) -> float:
-    """Area under the learning curve, 1 for the return that counts as 100 % from the start."""
+    """Returns the area under the learning curve, 1 for what counts as 100 % from the start."""
     return float(run.areas()[0])
 
 
 def few_shot(run: Run, episodes: int) -> float:
-    """Return after so many episodes of the new task, on a straight line between evaluations.
+    """Returns the return after so many episodes, on a straight line between evaluations.
 
     NaN if the run is shorter.
     """
@@ -102,14 +102,14 @@ def few_shot(run: Run, episodes: int) -> float:
 
 
 def best_trial(study: Study, task: str, seed: int) -> Trial | None:
-    """The finished trial of a task and seed that ended with the highest return."""
+    """Returns the finished trial of a task and seed that ended with the highest return."""
     trials = [t for t in study.trials if (t.task, t.seed) == (task, seed) and is_finished(t.folder)]
     final = {t.start: summaries.summary(t.folder)["final_return"][task] for t in trials}
     return max(trials, key=lambda trial: final[trial.start], default=None)
 
 
 def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
-    """What a world model says about the transitions of a finished trial, never having seen them.
+    """Returns what a world model says about a finished trial's transitions, which it never saw.
 
     Args:
         trial: whose transitions; in a grid all that it met, else those of its last evaluation.

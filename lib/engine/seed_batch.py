@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lib.core.spaces import ActionSpace
-from lib.core.trees import leaf_map
+from lib.core.trees import leaf_map, stack_copies
 from lib.engine.cuda_graphs import Graphs
 
 
@@ -120,7 +120,7 @@ class OneByOne:
     def act(
         self,
         obs: Tensor,
-        memory: Sequence[Any] | None = None,
+        memory: Any = None,
         *,
         generators: Sequence[torch.Generator] | None = None,
         heads: Sequence[Any] | None = None,
@@ -128,13 +128,14 @@ class OneByOne:
     ) -> tuple[Tensor, Any]:
         """Actions (S, E, A) for observations (S, E, *shape); see `SeedBatch.act`."""
         count = len(self.agents)
-        memories, draws, theirs = (part or [None] * count for part in (memory, generators, heads))
-        found = [
-            agent.act(obs[s], memories[s], generator=draws[s], heads=theirs[s], **options)
-            for s, agent in enumerate(self.agents)
-        ]
-        kept = [after for _, after in found]
-        return torch.stack([action for action, _ in found]), None if kept[0] is None else kept
+        draws, theirs = (part or [None] * count for part in (generators, heads))
+        actions, kept = [], []
+        for s, agent in enumerate(self.agents):
+            mine = leaf_map(lambda x, s=s: x[s], memory)
+            found = agent.act(obs[s], mine, generator=draws[s], heads=theirs[s], **options)
+            actions.append(found[0])
+            kept.append(found[1])
+        return torch.stack(actions), None if kept[0] is None else stack_copies(kept)
 
     def update(self, n: int) -> None:
         """Makes n updates of every agent."""

@@ -105,7 +105,8 @@ class Domain(Protocol):
     """The world that a sequence of tasks shares: same states, actions and dynamics.
 
     A world whose episodes may end early also has `obs_space: ObsSpace`, makes an `EndingEnv`,
-    keeps a dictionary of tensors as memory, and takes `reward` and `length` in `hold_out`.
+    keeps what it holds out as a dictionary of tensors, and takes `reward` and `length` in
+    `hold_out`.
     """
 
     obs_dim: int
@@ -132,17 +133,17 @@ class Domain(Protocol):
         """Poses (T+1, .) that look like observations (T+1, L), the first one as given."""
         ...
 
-    def new_memory(self) -> Tensor:
+    def new_held_out(self) -> Tensor:
         """An empty record of the transitions that audits ask about, task by task."""
         ...
 
-    def record(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def record(self, held_out: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Mark what obs (E, T, L) and action (E, T, A) met, in place, reading nothing back."""
         ...
 
     def hold_out(
         self,
-        memory: Tensor,
+        held_out: Tensor,
         task_index: int,
         obs: Tensor,
         action: Tensor,
@@ -154,7 +155,7 @@ class Domain(Protocol):
 
     def audit(
         self,
-        memory: Tensor,
+        held_out: Tensor,
         predict: Predict,
         sample: Sample | None = None,
         intrinsic: Intrinsic | None = None,

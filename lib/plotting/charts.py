@@ -1,4 +1,4 @@
-"""Figures: arrays in, matplotlib axes out.
+"""Draws figures: arrays in, matplotlib axes out.
 
 Every function draws on the axes it is given, or on new ones, and returns them. No global style
 is changed. Colours are Okabe and Ito's, which colour-blind readers tell apart; a method has the
@@ -45,7 +45,7 @@ METHOD_STYLE = {
 
 
 def style(label: str, position: int = 0) -> dict[str, str]:
-    """Line colour, dash and marker: the method's own, or the cycle's for any other label."""
+    """Returns colour, dash and marker: the method's own, or the cycle's for any other label."""
     name = label.split(" ")[0]
     if name in METHOD_STYLE and name == label:
         color, dash, marker = METHOD_STYLE[name]
@@ -55,7 +55,7 @@ def style(label: str, position: int = 0) -> dict[str, str]:
 
 
 def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
-    """The axes given, or the only axes of a new figure of that size [inches]."""
+    """Returns the axes given, or the only axes of a new figure of that size [inches]."""
     return plt.subplots(figsize=figsize, layout="constrained")[1] if ax is None else ax
 
 
@@ -95,14 +95,14 @@ def legend_apart(ax: Axes, where: Legend = "beside") -> None:
 
 
 def _wrapped(names: Sequence[str]) -> list[str]:
-    """Names for the ticks of an axis, the long ones on several lines."""
+    """Returns names for the ticks of an axis, the long ones on several lines."""
     return [fill(name, 10) for name in names]
 
 
 def _bundle(
     ax: Axes, x: ArrayLike, seeds: ArrayLike, label: str, position: int, log: bool = False
 ) -> None:
-    """Interquartile mean with its interval; with too few seeds, the seeds themselves."""
+    """Draws the interquartile mean with its interval; with too few seeds, the seeds themselves."""
     x, seeds = np.asarray(x, float), np.atleast_2d(np.asarray(seeds, float))
     look = style(label, position)
     point, low, high = metrics.interval_curve(seeds, log=log)
@@ -122,7 +122,7 @@ def learning_curves(
     ax: Axes | None = None,
     optimum_name: str = "exact optimum",
 ) -> Axes:
-    """Evaluation return against environment steps, with the optimum as the 100 % line.
+    """Draws the evaluation return against environment steps, with the optimum as the 100 % line.
 
     Args:
         curves: label -> env steps (points,) and returns (seeds, points). Three seeds or more
@@ -152,7 +152,7 @@ def beside_published(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Our learning curves over published ones, however much longer those are.
+    """Draws our learning curves over published ones, however much longer those are.
 
     Environment steps are on a logarithmic axis, so that a short curve of ours stays readable and
     equal steps stay above each other. What was measured at step 0 has no place on it.
@@ -189,7 +189,7 @@ def retention_curves(
     log: bool = False,
     legend: Legend = "beside",
 ) -> Axes:
-    """What the world model knows after each further task.
+    """Draws what the world model knows after each further task.
 
     Args:
         curves: label -> (seeds, boundaries), the first boundary being the end of task `first`.
@@ -257,7 +257,7 @@ def composition(
     boundaries: Sequence[float] = (),
     ax: Axes | None = None,
 ) -> Axes:
-    """Stacked shares of a memory over the run, one band per task.
+    """Draws stacked shares of a replay over the run, one band per task.
 
     Args:
         steps: (N,) env steps of the whole run.
@@ -289,7 +289,7 @@ def return_matrix(
     colorbar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Heat-map of a (tasks, tasks) matrix: rows after a task, columns on a task, in [0, 1]."""
+    """Draws a (tasks, tasks) matrix in [0, 1] as a heat map: rows after a task, columns on one."""
     matrix = np.asarray(matrix, float)
     ax = new_axes(ax, (1.3 + 0.95 * len(tasks), 0.9 + 0.75 * len(tasks)))
     image = ax.imshow(np.ma.masked_invalid(matrix), cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -319,7 +319,7 @@ def return_bars(
     ax: Axes | None = None,
     optimum_name: str = "exact optimum",
 ) -> Axes:
-    """Return on each task when its own training ended, beside the return that counts as 100 %.
+    """Draws each task's return when its own training ended, beside what counts as 100 %.
 
     Args:
         returns: label -> (seeds, tasks) [task units].
@@ -361,7 +361,7 @@ def share_bars(
     title: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Bars of shares (0 to 1), one cluster per group and one colour per label."""
+    """Draws bars of shares (0 to 1), one cluster per group and one colour per label."""
     ax = new_axes(ax, (1.5 + 0.9 * len(groups), 3.2))
     width = 0.8 / max(1, len(shares))
     for position, (label, values) in enumerate(shares.items()):
@@ -381,7 +381,7 @@ def film_rows(
     xlabel: str = "",
     height: float = 1.0,
 ) -> np.ndarray:
-    """Films below each other, one column per moment, such as what was and what was imagined.
+    """Draws films below each other, one column per moment, such as what was and what was imagined.
 
     Args:
         rows: name -> (T, height, width, 3) pictures, alike in T.

@@ -1,4 +1,4 @@
-"""Maps of the grid: arrays in, matplotlib axes out, in the manner of `lib.plotting.charts`.
+"""Draws maps of the grid: arrays in, matplotlib axes out, in the manner of `lib.plotting.charts`.
 
 A grid has `cells` (cells, 2), the x and y of every free cell, and 4 * cells states: state
 4 * cell + heading. Colours are cividis, a purple-orange scale around 0, or Okabe and Ito's.
@@ -20,18 +20,18 @@ WALL, BLOCK = "#4A4A4A", "#DDDDDD"
 
 
 def per_cell(values: ArrayLike) -> NDArray[np.floating]:
-    """Mean over the four headings and all actions: (cells * 4, A) to (cells,)."""
+    """Returns the mean over the four headings and all actions: (cells * 4, A) to (cells,)."""
     values = np.asarray(values, float)
     return values.reshape(len(values) // 4, -1).mean(1)
 
 
 def positions(obs: ArrayLike, size: int) -> NDArray[np.floating]:
-    """Observations (..., 3) in [-1, 1) to x and y in cells (..., 2); predictions may be between."""
+    """Turns observations (..., 3) in [-1, 1) into x and y in cells (..., 2), or between cells."""
     return (np.asarray(obs, float)[..., :2] + 1) * size / 2
 
 
 def grid_background(cells: ArrayLike, ax: Axes | None = None) -> Axes:
-    """Walls dark, blocks grey, free cells white; x to the right, y downwards.
+    """Draws walls dark, blocks grey and free cells white; x to the right, y downwards.
 
     Args:
         cells: (cells, 2) x, y of every free cell. What is not free is a wall on the border and
@@ -70,7 +70,7 @@ def grid_map(
     colorbar: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """One number per free cell, drawn on the grid.
+    """Draws one number per free cell on the grid.
 
     Args:
         cells: (cells, 2) x, y.
@@ -103,7 +103,7 @@ def boundary_maps(
     low: float | None = None,
     high: float | None = None,
 ) -> list[Axes]:
-    """One grid map per task boundary, side by side on one colour scale.
+    """Draws one grid map per task boundary, side by side on one colour scale.
 
     Args:
         values: per boundary (cells * 4, A), for example the world model's squared error.
@@ -131,7 +131,7 @@ def boundary_maps(
 def reward_map(
     cells: ArrayLike, reward: ArrayLike, title: str = "", ax: Axes | None = None
 ) -> Axes:
-    """The reviewer's reward per cell on a scale that is white at 0 and ends at -1 and 1."""
+    """Draws the reviewer's reward per cell on a scale that is white at 0 and ends at -1 and 1."""
     label = "reviewer's reward per transition"
     return grid_map(cells, reward, label, title, norm=Normalize(-1, 1), cmap="PuOr_r", ax=ax)
 
@@ -142,13 +142,13 @@ COVERAGE = ("neither", "met, not dreamt", "dreamt, not met", "met and dreamt")
 
 
 def kind_map(cells: ArrayLike, kinds: ArrayLike, title: str, ax: Axes, **options: Any) -> Axes:
-    """Numbers (cells,) of 0 to 3 in the colours of `KINDS`."""
+    """Draws numbers (cells,) of 0 to 3 in the colours of `KINDS`."""
     look = {"norm": Normalize(-0.5, 3.5), "cmap": ListedColormap(KINDS), "colorbar": False}
     return grid_map(cells, kinds, "", title, ax=ax, **look, **options)
 
 
 def kind_patches(words: Sequence[str]) -> list[Patch]:
-    """What a legend of `KINDS` shows beside four texts."""
+    """Returns what a legend of `KINDS` shows beside four texts."""
     pairs = zip(KINDS, words, strict=True)
     return [Patch(facecolor=color, edgecolor="0.6", label=text) for color, text in pairs]
 
@@ -161,7 +161,7 @@ def coverage_map(
     ax: Axes | None = None,
     legend: bool = True,
 ) -> Axes:
-    """Which cells the agent met and which the generator dreams of.
+    """Draws which cells the agent met and which the generator dreams of.
 
     Args:
         met: (cells * 4, A) True where the agent took the action in the state.
@@ -191,7 +191,7 @@ def trajectories(
     legend: bool = True,
     ax: Axes | None = None,
 ) -> Axes:
-    """Paths on the grid: what happened (solid) and what the model imagined (dashed).
+    """Draws paths on the grid: what happened (solid) and what the model imagined (dashed).
 
     Args:
         real, imagined: sequences of (T + 1, 2) x, y positions in cells; imagined ones may fall

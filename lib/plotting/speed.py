@@ -1,4 +1,4 @@
-"""Figures of speed: arrays in, matplotlib axes out, in the manner of `lib.plotting.charts`.
+"""Draws figures of speed: arrays in, matplotlib axes out, in the manner of `lib.plotting.charts`.
 
 All axes of amounts are logarithmic. What everything is compared with is grey.
 """
@@ -20,7 +20,7 @@ def ratio_bars(
     xlabel: str = "times as fast as the plain form",
     ax: Axes | None = None,
 ) -> Axes:
-    """How many times better each of several things is, on a logarithmic axis from 1.
+    """Draws how many times better each of several things is, on a logarithmic axis from 1.
 
     Args:
         names: (bars,), the first on top.
@@ -54,7 +54,7 @@ def pair_bars(
     aims: Mapping[int, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Values of a few labels side by side for every name, on a logarithmic axis.
+    """Draws values of a few labels side by side for every name, on a logarithmic axis.
 
     Args:
         names: (rows,), the first on top.
@@ -86,7 +86,7 @@ def pair_bars(
 
 
 def _rows(ax: Axes, names: Sequence[str], title: str, xlabel: str) -> None:
-    """A logarithmic axis below, names on the left from top to bottom."""
+    """Draws a logarithmic axis below, names on the left from top to bottom."""
     ax.set_xscale("log")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
@@ -95,7 +95,7 @@ def _rows(ax: Axes, names: Sequence[str], title: str, xlabel: str) -> None:
 
 
 def _plainly(value: float, position: int = 0) -> str:
-    """A tick of a logarithmic axis: 0.01, 20, 1,000."""
+    """Returns a tick of a logarithmic axis: 0.01, 20, 1,000."""
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 
 
@@ -107,7 +107,7 @@ def growth_curves(
     legend: Legend = "beside",
     ax: Axes | None = None,
 ) -> Axes:
-    """Cost against one setting, both logarithmic, so that proportional growth has slope 1.
+    """Draws cost against one setting, both logarithmic, so that proportional growth has slope 1.
 
     Args:
         curves: label -> values of the setting (points,) and costs (points,), increasing; NaN
@@ -135,7 +135,7 @@ def growth_curves(
 
 
 def _form_color(position: int, many: int) -> str:
-    """Grey for the first of several, what the others are compared with."""
+    """Returns grey for the first of several, what the others are compared with."""
     return GREY if position == 0 and many > 1 else CYCLE[max(0, position - 1)]
 
 
@@ -150,5 +150,5 @@ def _framed(ax: Axes, title: str, xlabel: str, ylabel: str, grid: str) -> None:
 
 
 def _short(ratio: float) -> str:
-    """A ratio in as many digits as help."""
+    """Returns a ratio in as many digits as help."""
     return f"{ratio:.2g}" if ratio < 1 else f"{ratio:,.1f}" if ratio < 100 else f"{ratio:,.0f}"

@@ -1,4 +1,4 @@
-"""Films: pictures in, an mp4 out that notebooks and browsers play.
+"""Writes films: pictures in, an mp4 out that notebooks and browsers play.
 
 Letters: T decisions of an episode, so T+1 pictures.
 """
@@ -36,7 +36,7 @@ NO_ROOM = {
 
 
 def captions(task: str, rewards: Sequence[float], every: int = 1, note: str = "") -> list[str]:
-    """A line for each picture of an episode: the task, the time, and the return so far.
+    """Returns a line for each picture of an episode: the task, the time, and the return so far.
 
     Args:
         task: its name.
@@ -95,7 +95,7 @@ def write_mp4(
 
 
 def embed(path: str | Path, width: int | None = None) -> "Video":
-    """A film inside a notebook: shown with controls, and kept in the notebook's own file.
+    """Embeds a film in a notebook: shown with controls, and kept in the notebook's own file.
 
     Args:
         path: an mp4. A film of an episode has 100 to 500 kB, and a notebook grows by 4/3 of that.
@@ -119,7 +119,7 @@ def embed(path: str | Path, width: int | None = None) -> "Video":
 
 
 def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same pictures; an unfit one is refused."""
+    """Passes the same pictures on, and refuses an unfit one."""
     shape = None
     for number, frame in enumerate(frames):
         frame = np.asarray(frame)
@@ -142,7 +142,7 @@ def _checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def _captioned(pictures: Iterator[np.ndarray], texts: list[str]) -> Iterator[np.ndarray]:
-    """Pictures with their text in a bar above."""
+    """Puts text in a bar above every picture."""
     font, rows = None, max((text.count("\n") for text in texts), default=0) + 1
     for number, (picture, text) in enumerate(zip_longest(pictures, texts)):
         if picture is None or text is None:
@@ -153,7 +153,7 @@ def _captioned(pictures: Iterator[np.ndarray], texts: list[str]) -> Iterator[np.
 
 
 def _font(texts: list[str], width: int) -> "FreeTypeFont":
-    """The largest font in which every line fits; the smallest if none does."""
+    """Returns the largest font in which every line fits; the smallest if none does."""
     import matplotlib
     from PIL import ImageFont
 
@@ -167,7 +167,7 @@ def _font(texts: list[str], width: int) -> "FreeTypeFont":
 
 
 def _bar(text: str, rows: int, width: int, font: "FreeTypeFont") -> np.ndarray:
-    """(an even height, width, 3) uint8 with rows of text, cut off where they do not fit."""
+    """Returns (an even height, width, 3) uint8 with rows of text, cut off where they do not fit."""
     from PIL import Image, ImageDraw
 
     pitch = font.size + LEADING
@@ -182,7 +182,7 @@ def _bar(text: str, rows: int, width: int, font: "FreeTypeFont") -> np.ndarray:
 
 
 def _cut(line: str, room: int, font: "FreeTypeFont") -> str:
-    """The line, or as much of its beginning as fits."""
+    """Returns the line, or as much of its beginning as fits."""
     if font.getlength(line) <= room:
         return line
     while line and font.getlength(line + "…") > room:
@@ -191,7 +191,7 @@ def _cut(line: str, room: int, font: "FreeTypeFont") -> str:
 
 
 def _encoder() -> str:
-    """The ffmpeg program that imageio-ffmpeg brings along."""
+    """Returns the ffmpeg program that imageio-ffmpeg brings along."""
     try:
         import imageio_ffmpeg
 

@@ -108,10 +108,20 @@ def damaged(path: str | Path, complaint: str) -> UserError:
     )
 
 
+def _task(value: Any, name: str) -> Complaint:
+    return TEXT(value, name) and mapping(ANYTHING)(value, name)
+
+
+CONFIG = record(
+    {"tasks": each(_task)},
+    {"name": TEXT, "family": TEXT, "method_name": TEXT, "preset": TEXT, "seed": WHOLE},
+)
+"""What every run's configuration holds; its family checks the rest of it."""
+
 META = record(
     {},
     {
-        "config": mapping(ANYTHING),
+        "config": CONFIG,
         "env_steps": WHOLE,
         "position": each(WHOLE, 3),
         "metrics_bytes": WHOLE,

@@ -10,8 +10,8 @@ from lib.envs.api import Domain, Predict, Scene
 from lib.replay.buffer import Episodes
 from lib.runner import open_loop
 
-PIECE = 25  # decisions that the model imagines before it starts from the truth again
-NOTE = f"blue: imagined by the world model, {PIECE} decisions at a time"
+SEGMENT = 25  # decisions that the model imagines before it starts from the truth again
+NOTE = f"blue: imagined by the world model, {SEGMENT} decisions at a time"
 
 
 class Film:
@@ -67,11 +67,11 @@ class Film:
             )
             if predict is None:
                 return
-            pieces = open_loop.restarted(predict, obs, action, PIECE)
+            segments = open_loop.restarted(predict, obs, action, SEGMENT)
             ghosts = [
                 ghost
-                for start, piece in enumerate(pieces)
-                for ghost in domain.pose_of(piece, poses[start * PIECE])[1:]
+                for start, segment in enumerate(segments)
+                for ghost in domain.pose_of(segment, poses[start * SEGMENT])[1:]
             ]
             video.write_mp4(
                 folder / f"{label}-imagined.mp4",

@@ -66,7 +66,7 @@ class Run:
         self.rotation = Rotation(self.folder.checkpoints)
         self.state = RunState(next_save=cfg.budget.checkpoint_every)
         self.report = Report(self.folder, cfg, domain, self.unit)
-        self.held_out = domain.new_memory()  # for audits: what the agent never trains on
+        self.held_out = domain.new_held_out()  # for audits: what the agent never trains on
         self.unfinished: Any = None  # saved episodes under way, of agents that learn meanwhile
         self.heads: list[dict[str, Any]] = []  # of every finished task, to act it again
         self.opened = time.monotonic()

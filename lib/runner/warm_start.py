@@ -19,7 +19,7 @@ from lib.core.seeding import Streams
 from lib.engine.seed_batch import forget
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
-from lib.runner import checkpoint
+from lib.runner import checkpoint, expected
 from lib.runner.run_folder import RunFolder, differences
 
 MEANING = ("domain", "observation", "action_repeat", "size")  # of what a world model predicts
@@ -129,8 +129,11 @@ def load(agent: Agent, path: Path, with_heads: bool) -> tuple[dict[str, Any], Ru
     state, meta = checkpoint.load(path)
     if "config" in meta:  # what is no agent's at all is refused below
         check_same_world(agent.cfg, written_by(meta, path), path, MEANING)
+    expected.check(state, expected.mapping(expected.ANYTHING), "state", path)
     state = state.get("agent", state)  # a periodic checkpoint holds the whole run
     wanted = transfer_of(agent).template(with_heads)
+    parts = expected.mapping(expected.ANYTHING)
+    expected.check(state, expected.record({}, dict.fromkeys(wanted, parts)), "agent", path)
     found = {
         part: {name: state.get(part, {}).get(name, {}) for name in names}
         for part, names in wanted.items()

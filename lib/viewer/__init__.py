@@ -7,8 +7,8 @@ viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
 from lib.viewer.base import SPEEDS, Dial, View, in_words
 from lib.viewer.browser import Browser, browse
 from lib.viewer.film import Scrubber, scrub
-from lib.viewer.memories import Memory, memory
 from lib.viewer.planner import Planning, Recorder, planning
+from lib.viewer.retention import Retention, retention
 from lib.viewer.reviewer import Reviewing, review
 from lib.viewer.rollouts import rollout
 from lib.viewer.searching import planning_of, plans, watch
@@ -17,18 +17,18 @@ __all__ = [
     "SPEEDS",
     "Browser",
     "Dial",
-    "Memory",
     "Planning",
     "Recorder",
+    "Retention",
     "Reviewing",
     "Scrubber",
     "View",
     "browse",
     "in_words",
-    "memory",
     "planning",
     "planning_of",
     "plans",
+    "retention",
     "review",
     "rollout",
     "scrub",

@@ -1,4 +1,4 @@
-"""What every view has in common: pictures along one or two dials, and controls to turn them.
+"""Defines what all views share: pictures along one or two dials, and controls to turn them.
 
 A view says what its dials are, draws the picture of a position and puts it into words. Controls,
 a still figure where nobody is there to touch them, and a form for pages without a kernel follow.
@@ -37,7 +37,7 @@ COLOURS = 128  # of pictures that are written into pages
 
 @dataclass(frozen=True)
 class Dial:
-    """Something that a view can be turned along."""
+    """Describes something that a view can be turned along."""
 
     name: str  # what it counts, for example "step"
     labels: tuple[str, ...]  # what every position is called, one at least
@@ -48,30 +48,30 @@ class Dial:
 
 
 class Shown(ABC):
-    """Something to touch on a page, and a still figure where nobody is there to touch it."""
+    """Is something to touch on a page, with a still figure where nobody is there to touch it."""
 
     def __init__(self) -> None:
         self._widget: Any = None
 
     @abstractmethod
     def static(self) -> np.ndarray:
-        """A new figure of matplotlib's for paper, with all that can be shown at once: its axes."""
+        """Draws a new figure for paper, with all that can be shown at once; returns its axes."""
 
     @abstractmethod
     def words(self) -> str:
-        """What is shown at first."""
+        """Returns what is shown at first."""
 
     @abstractmethod
     def _controls(self) -> Any:
-        """A new widget."""
+        """Returns a new widget."""
 
     def film(self) -> dict[str, Any] | None:
-        """What a page without a kernel needs to be touched, too; None: it shows the still."""
+        """Returns what a page without a kernel needs to be touched; None: it shows the still."""
         return None
 
     @property
     def widget(self) -> Any:
-        """What there is to touch; the same every time."""
+        """Returns what there is to touch; the same every time."""
         if self._widget is None:
             self._widget = self._controls()
         return self._widget
@@ -95,7 +95,7 @@ class Shown(ABC):
 
 
 class View(Shown):
-    """Pictures along one or two dials; the first of them can be played like a film."""
+    """Shows pictures along one or two dials; the first of them can be played like a film."""
 
     def __init__(self, *dials: Dial):
         super().__init__()
@@ -106,42 +106,42 @@ class View(Shown):
 
     @abstractmethod
     def draw(self, *at: int) -> bytes:
-        """The picture at a position, one number a dial, as PNG; all of one size."""
+        """Returns the picture at a position, one number a dial, as PNG; all of one size."""
 
     @abstractmethod
     def caption(self, *at: int) -> str:
-        """What that picture shows, in words."""
+        """Returns what that picture shows, in words."""
 
     # --- what follows --------------------------------------------------------------------
 
     def picture(self, *at: int) -> bytes:
-        """`draw`, once for every position."""
+        """Returns what `draw` gives, and calls it once for every position."""
         if at not in self._drawn:
             self._drawn[at] = self.draw(*at)
         return self._drawn[at]
 
     @property
     def start(self) -> tuple[int, ...]:
-        """The position shown first."""
+        """Returns the position shown first."""
         return tuple(dial.start for dial in self.dials)
 
     def words(self) -> str:
-        """The caption of the position shown first."""
+        """Returns the caption of the position shown first."""
         return self.caption(*self.start)
 
     def film(self) -> dict[str, Any]:
-        """All pictures and words, for a page without a kernel: JSON, see `lib.viewer.player`.
+        """Returns all pictures and words for a page without a kernel, see `lib.viewer.player`.
 
         Positions are counted as in nested loops, the last dial fastest.
         """
-        places = list(itertools.product(*(range(len(dial)) for dial in self.dials)))
+        positions = list(itertools.product(*(range(len(dial)) for dial in self.dials)))
         return {
             "dials": [
                 {"name": dial.name, "labels": list(dial.labels), "start": dial.start}
                 for dial in self.dials
             ],
-            "captions": [self.caption(*at) for at in places],
-            "pictures": [base64.b64encode(_small(self.picture(*at))).decode() for at in places],
+            "captions": [self.caption(*at) for at in positions],
+            "pictures": [base64.b64encode(_small(self.picture(*at))).decode() for at in positions],
         }
 
     # --- controls ------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class View(Shown):
 
 
 def in_words(make: Callable[..., T]) -> Callable[..., T | None]:
-    """For the last line of a cell: what does not fit is said there in one line."""
+    """Wraps what stands in a cell's last line: what does not fit is said there in one line."""
 
     @functools.wraps(make)
     def made(*args: Any, **kwargs: Any) -> T | None:
@@ -181,14 +181,14 @@ def in_words(make: Callable[..., T]) -> Callable[..., T | None]:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """(height, width, 3 or 4) uint8 as PNG, quickly."""
+    """Encodes (height, width, 3 or 4) uint8 as PNG, quickly."""
     held = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels[..., :3])).save(held, "PNG", compress_level=3)
     return held.getvalue()
 
 
 def _small(picture: bytes) -> bytes:
-    """The same PNG with a palette, about a third of its bytes."""
+    """Returns the same PNG with a palette, about a third of its bytes."""
     held = io.BytesIO()
     image = Image.open(io.BytesIO(picture)).convert("RGB")
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(held, "PNG", optimize=True)
@@ -204,7 +204,7 @@ def _keep(film: Mapping[str, Any], folder: Path) -> str:
 
 
 def _png_of(static: Callable[[], np.ndarray]) -> str:
-    """A still figure as base64 text, closed again."""
+    """Returns a still figure as base64 text, closed again."""
     import matplotlib.pyplot as plt
 
     figure: Figure = np.ravel(static())[0].figure
@@ -215,7 +215,7 @@ def _png_of(static: Callable[[], np.ndarray]) -> str:
 
 
 def _slider(dial: Dial) -> Any:
-    """Positions of a dial, called by their labels where these are not plain counting."""
+    """Returns positions of a dial, called by their labels where these are not plain counting."""
     import ipywidgets as widgets
 
     counted = list(dial.labels) == [str(i) for i in range(len(dial))]
@@ -233,7 +233,7 @@ def _slider(dial: Dial) -> Any:
 
 
 def _transport(slider: Any) -> list[Any]:
-    """Play, single steps, a slider and its speed."""
+    """Returns buttons to play and to step, a slider and its speed."""
     import ipywidgets as widgets
 
     play = widgets.Play(

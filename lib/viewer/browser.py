@@ -1,4 +1,4 @@
-"""Runs side by side, while they go on: curves of what was logged, read from their folders.
+"""Shows runs side by side, while they go on: curves of what they logged, from their folders.
 
     viewer.browse("outputs")
 
@@ -31,7 +31,7 @@ EVERY = 2000  # milliseconds between two looks at runs that go on
 
 
 class Log:
-    """A run's metrics.jsonl, as far as it was written when it was last read."""
+    """Follows a run's metrics.jsonl, as far as it was written when it was last read."""
 
     def __init__(self, folder: Path):
         self.folder, self.offset = folder, 0
@@ -76,7 +76,7 @@ class Log:
 
 
 class Browser(Shown):
-    """Runs to pick from, a metric to draw, and a button that plays what is added.
+    """Shows curves of runs to pick from, and redraws what is added while they go on.
 
     Args:
         outputs: folder of run folders.
@@ -112,22 +112,22 @@ class Browser(Shown):
         return sum(log.read() for log in self.logs.values())
 
     def metrics(self) -> list[str]:
-        """Everything that a run has logged, the return first."""
+        """Returns everything that a run has logged, the return first."""
         names = {name for log in self.logs.values() for name in log.rows}
         return sorted(names, key=lambda name: (name != RETURN, name))
 
     def status(self) -> str:
-        """A line for every run."""
+        """Returns a line for every run."""
         return "\n".join(
             f"{name}: {folders.status(log.folder)}" for name, log in sorted(self.logs.items())
         )
 
     def words(self) -> str:
-        """Which runs there are and what is drawn."""
+        """Returns which runs there are and what is drawn."""
         return f"{len(self.logs)} runs in {self.outputs.name}, {self.metric}"
 
     def static(self) -> np.ndarray:
-        """The curves of all runs picked."""
+        """Draws the curves of all runs picked."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         _, ax = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
@@ -135,7 +135,7 @@ class Browser(Shown):
         return np.array([ax])
 
     def picture(self) -> bytes:
-        """The same as PNG."""
+        """Returns the same as PNG."""
         figure = Figure(figsize=(7.2, 3.8), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         self._draw(figure.subplots())
@@ -207,12 +207,12 @@ class Browser(Shown):
 
 @in_words
 def browse(outputs: str | Path = "outputs", runs: Sequence[str] = ()) -> Browser:
-    """A `Browser` for the last line of a cell."""
+    """Returns a `Browser` for the last line of a cell."""
     return Browser(outputs, runs)
 
 
 def _label(metric: str) -> str:
-    """Name and unit of a metric."""
+    """Returns the name and unit of a metric."""
     if metric == RETURN:
         return RETURN
     try:

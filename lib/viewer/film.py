@@ -1,4 +1,4 @@
-"""Films to step through: pictures side by side, and numbers below that move along.
+"""Shows films to step through: pictures side by side, and numbers below that move along.
 
     from lib import viewer
     viewer.scrub({"imagined": frames}, {"reward": reward, "value": value})
@@ -27,7 +27,7 @@ WIDTH, PICTURE, PANEL = 7.2, 2.4, 0.85  # inches: of all, of the largest picture
 
 
 class Scrubber(View):
-    """A film with controls.
+    """Shows a film with controls.
 
     Args:
         frames: name -> (T, height, width, 3) pictures, uint8 or between 0 and 1, shown side by
@@ -72,12 +72,12 @@ class Scrubber(View):
     # --- pictures ------------------------------------------------------------------------
 
     def draw(self, index: int) -> bytes:
-        """Picture `index` with everything on it, as PNG."""
+        """Returns picture `index` with everything on it, as PNG."""
         self._stage = self._stage or _Stage(self)
         return self._stage.draw(index)
 
     def caption(self, index: int) -> str:
-        """Everything that picture `index` shows, in words."""
+        """Returns everything that picture `index` shows, in words."""
         values = [
             f"{name} {row[index]:.3g}"
             for name, row in self.series.items()
@@ -89,7 +89,7 @@ class Scrubber(View):
     # --- a still figure ------------------------------------------------------------------
 
     def static(self) -> np.ndarray:
-        """Some pictures of every film, evenly spaced, and the whole series: axes, films first."""
+        """Draws some pictures of every film and the whole series; returns axes, films first."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         shown = max(1, min(self.shown, self.count))
@@ -132,12 +132,12 @@ def scrub(
     xlabel: str = "step",
     stills: int = 11,
 ) -> Scrubber:
-    """A `Scrubber` for the last line of a cell."""
+    """Returns a `Scrubber` for the last line of a cell."""
     return Scrubber(frames, series, captions, title=title, xlabel=xlabel, stills=stills)
 
 
 class _Stage:
-    """Everything that never changes, drawn once, and what moves onto a copy of it."""
+    """Draws once what never changes, and on a copy of it what moves."""
 
     def __init__(self, film: Scrubber):
         films, series = film.films, film.series
@@ -192,7 +192,7 @@ class _Stage:
 
 
 def _pictures(name: str, film: ArrayLike) -> np.ndarray:
-    """(T, height, width, 3) uint8, or UserError."""
+    """Returns (T, height, width, 3) uint8, or UserError."""
     film, label = np.asarray(film), f"film '{name}'" if name else "the film"
     if film.ndim != 4 or film.shape[-1] != 3 or not film.size:
         raise UserError(
@@ -215,7 +215,7 @@ def _pictures(name: str, film: ArrayLike) -> np.ndarray:
 
 
 def _numbers(name: str, row: ArrayLike) -> np.ndarray:
-    """(T,) floats, or UserError."""
+    """Returns (T,) floats, or UserError."""
     try:
         found = np.asarray(row, float)
     except (TypeError, ValueError):
@@ -235,7 +235,7 @@ def _panel(ax: Axes, row: np.ndarray, color: str) -> None:
 
 
 def _count_by(panels: Sequence[Axes], xlabel: str) -> None:
-    """Steps are named below the last panel alone."""
+    """Names the steps below the last panel alone."""
     for ax in panels:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.tick_params(labelbottom=ax is panels[-1])

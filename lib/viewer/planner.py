@@ -1,4 +1,4 @@
-"""A planner at work: what it tried at every step, iteration by iteration, and what it kept.
+"""Shows a planner at work: what it tried at every step, by iteration, and what it kept.
 
     tried = viewer.Recorder()
     plan = planner.categorical_plan(score, z, noise, cfg, trace=tried)
@@ -26,16 +26,16 @@ from lib.viewer.base import DPI, Dial, View, in_words, png
 
 MOST = 120  # candidates drawn of a search; more would hide each other
 AT_ONCE = 4  # iterations side by side on paper
-EDGE = 3  # percent of all places that may lie beyond each edge of the picture
+EDGE = 3  # percent of all points that may lie beyond each edge of the picture
 OTHERS = "0.75"  # candidates that were not kept: light grey
 
 
 class Search(NamedTuple):
-    """One decision."""
+    """Holds the search of one decision."""
 
     candidates: np.ndarray  # (I, N, h, A) action sequences
     scores: np.ndarray  # (I, N), larger is better
-    elites: np.ndarray  # (I, K) places of the best among the candidates, the best first
+    elites: np.ndarray  # (I, K) indices of the best among the candidates, the best first
 
 
 class Recorder:
@@ -56,12 +56,12 @@ class Recorder:
 
     @property
     def searches(self) -> list[Search]:
-        """One for every decision so far."""
+        """Returns one for every decision so far."""
         return [Search(*map(np.stack, zip(*seen, strict=True))) for seen in self._iterations]
 
 
 class Planning(View):
-    """Candidates and elites of every iteration at every step.
+    """Shows candidates and elites of every iteration at every step.
 
     Args:
         searches: T decisions.
@@ -74,7 +74,7 @@ class Planning(View):
         title: above everything.
 
     Raises:
-        UserError: nothing was searched, or not as many paths or places as decisions.
+        UserError: nothing was searched, or not as many paths or positions as decisions.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Planning(View):
         if not len(self.searches) == len(self.paths) == len(self.walked) - 1:
             raise UserError(
                 f"{len(self.searches)} searches, {len(self.paths)} sets of paths and "
-                f"{len(self.walked)} places walked; give a set for every search and a place more"
+                f"{len(self.walked)} positions; give a set for every search, and a position more"
             )
         for search, path in zip(self.searches, self.paths, strict=True):
             if path.shape[:2] != search.scores.shape or path.shape[-1] != 2 or path.ndim != 4:
@@ -117,7 +117,7 @@ class Planning(View):
         self.low, self.high = low - room, high + room
 
     def caption(self, step: int, iteration: int) -> str:
-        """What a picture shows, in words."""
+        """Returns what a picture shows, in words."""
         search = self.searches[step]
         scores, elites = search.scores[iteration], search.elites[iteration]
         return (
@@ -127,7 +127,7 @@ class Planning(View):
         )
 
     def draw(self, step: int, iteration: int) -> bytes:
-        """Paths on the left, the scores of all iterations on the right."""
+        """Draws paths on the left, the scores of all iterations on the right."""
         figure = Figure(figsize=(7.2, 3.6), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
@@ -140,7 +140,7 @@ class Planning(View):
         return png(np.asarray(canvas.buffer_rgba()))
 
     def static(self) -> np.ndarray:
-        """The first decision: some of its iterations side by side, and their scores."""
+        """Draws the first decision: some of its iterations side by side, and their scores."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         count = min(AT_ONCE, len(self.dials[1]))
@@ -183,7 +183,7 @@ class Planning(View):
             ax.text(x, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=5.5)
 
     def _scores(self, ax: Axes, step: int, now: int | None) -> None:
-        """Every candidate's score in every iteration; the one looked at is marked."""
+        """Draws every candidate's score in every iteration, and marks the one looked at."""
         search = self.searches[step]
         for i, (scores, elites) in enumerate(zip(search.scores, search.elites, strict=True)):
             spread = np.linspace(-0.28, 0.28, len(scores))
@@ -203,7 +203,7 @@ class Planning(View):
 
 @in_words
 def planning(*args: Any, **kwargs: Any) -> Planning:
-    """A `Planning` for the last line of a cell."""
+    """Returns a `Planning` for the last line of a cell."""
     return Planning(*args, **kwargs)
 
 

@@ -1,4 +1,4 @@
-"""A view for a page without a kernel: all its pictures, and a small script that turns its dials.
+"""Puts a view on a page without a kernel: all its pictures, and a script that turns its dials.
 
 The page asks for nothing from anywhere. Buttons and sliders are the browser's own, so that Tab
 and the arrow keys work; what a picture shows is said in words below it, and to screen readers.
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 def html(film: Mapping[str, Any]) -> str:
-    """A piece of HTML that shows a film; several of them may stand on one page.
+    """Returns a piece of HTML that shows a film; several of them may stand on one page.
 
     Args:
         film: what `View.film` gives, or the same read from JSON.

@@ -1,4 +1,4 @@
-"""A reviewer's reward over the grid: its two terms, whom it pays where, and who was there.
+"""Shows a reviewer's reward over the grid: its two terms, whom it pays where, who was there.
 
     viewer.review("outputs/drago-grid-quick-s0", after="room-2")
 
@@ -29,7 +29,7 @@ KINDS = ("neither", "paid, never visited", "visited, not paid", "paid and visite
 
 
 class Reviewing(View):
-    """Gain, cost and their difference; visits of learner and reviewer; who was paid where.
+    """Shows gain, cost and their difference, both roles' visits, and who was paid where.
 
     Args:
         found: the moments to look at, of one grid.
@@ -69,7 +69,7 @@ class Reviewing(View):
         self._stage: _Stage | None = None
 
     def caption(self, threshold: int, moment: int) -> str:
-        """What a picture shows, in words."""
+        """Returns what a picture shows, in words."""
         one, tau = self.found[moment], self.thresholds[threshold]
         paid, seen = one.paid(tau), one.visits.get("reviewer")
         words = f"{one.name}, threshold {tau:.1f}"
@@ -80,13 +80,13 @@ class Reviewing(View):
         return f"{words}, {(paid & (seen > 0)).sum()} of them visited by the reviewer"
 
     def draw(self, threshold: int, moment: int) -> bytes:
-        """Six maps."""
+        """Draws six maps."""
         self._stage = self._stage or _Stage(self)
         values = _values(self.found[moment], self.thresholds[threshold])
         return self._stage.draw(values, self.headline(threshold, moment))
 
     def static(self) -> np.ndarray:
-        """The six maps at the run's own threshold, and the reward at three others."""
+        """Draws the six maps at the run's own threshold, and the reward at three others."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         at = self.start
@@ -105,13 +105,13 @@ class Reviewing(View):
         return axes
 
     def headline(self, threshold: int, moment: int) -> str:
-        """What stands above the maps."""
+        """Returns what stands above the maps."""
         own = " (the run's own)" if threshold == self.own else ""
         words = f"{self.found[moment].name}; threshold {self.thresholds[threshold]:.1f}{own}"
         return f"{self.title}: {words}" if self.title else words
 
     def maps(self, axes: list[Axes], one: Review, tau: float) -> None:
-        """Gain, cost, reward; the learner's visits, the reviewer's, and a summary."""
+        """Draws gain, cost, reward, the learner's visits, the reviewer's, and a summary."""
         share, seen = Normalize(0, 1), LogNorm(LEAST, 1)
         gain, cost, reward, learner, reviewer, kinds = _values(one, tau)
         cells, marks = one.cells, self.marks
@@ -131,7 +131,7 @@ class Reviewing(View):
 
 
 class _Stage:
-    """What never changes, drawn once, and the colours of a moment laid over it."""
+    """Draws once what never changes, and lays the colours of a moment over it."""
 
     def __init__(self, view: Reviewing):
         figure = Figure(figsize=(8.6, 5.4), dpi=DPI, layout="constrained")
@@ -168,7 +168,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _values(one: Review, tau: float) -> list[np.ndarray]:
-    """Six numbers per cell, in the order of the maps; NaN where nothing is known of visits."""
+    """Returns six numbers per cell, in the order of the maps; NaN where visits are unknown."""
     gain, cost = (maps.per_cell(part) for part in one.parts(tau))
     unknown = np.full(len(one.cells), np.nan)
     shares = []
@@ -200,7 +200,7 @@ def review(
     marks: Mapping[str, Sequence[int]] | None = None,
     title: str = "",
 ) -> Reviewing:
-    """The reviewer of a finished run, or of models compared in a chapter; see `Reviewing`.
+    """Shows the reviewer of a finished run, or of models compared in a chapter; see `Reviewing`.
 
     Args:
         source: a run's folder, or `lib.analysis.reviewer_reward.compare` of some moments.

@@ -39,7 +39,7 @@ NO_PICTURES = "This agent draws no pictures of what it expects; shown is what re
 
 
 class Imagined(NamedTuple):
-    """What an agent's world model makes of an episode."""
+    """Holds what an agent's world model makes of an episode."""
 
     poses: np.ndarray | None  # (T+1, Q) that it expected, the first one real
     pictures: np.ndarray | None  # (T+1, height, width, 3) where it expects these themselves
@@ -49,7 +49,7 @@ class Imagined(NamedTuple):
 
 
 class Player(NamedTuple):
-    """An agent from a run folder, with the world model of a moment of that run."""
+    """Holds an agent from a run folder, with the world model of a moment of that run."""
 
     agent: Agent
     cfg: RunConfig

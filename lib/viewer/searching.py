@@ -1,4 +1,4 @@
-"""An agent's searches in an episode: played anew, or by an agent from a run folder.
+"""Shows an agent's searches in an episode: played anew, or by an agent from a run folder.
 
     viewer.plans("outputs/drago-grid-quick-s0", task="room-1")
 
@@ -28,7 +28,7 @@ MOST_STEPS = 100  # decisions watched; each one keeps all that was tried
 
 
 class Watched(NamedTuple):
-    """An episode, and what was tried before every decision of it."""
+    """Holds an episode, and what was tried before every decision of it."""
 
     obs: Tensor  # (T + 1, L)
     reward: Tensor  # (T,)
@@ -64,7 +64,7 @@ def watch(
 def planning_of(watched: Watched, agent: Agent, domain: Domain, task: int = 0) -> Planning:
     """Returns the searches of an episode, with what the agent expects of every candidate.
 
-    On the grid these are places. A body has too many numbers for a picture: there it is the return
+    On the grid these are cells. A body has too many numbers for a picture: there it is the return
     that is expected, decision by decision, on top of what was earned so far.
 
     Args:
@@ -110,7 +110,7 @@ def _imagined(agent: Agent, obs: Tensor, search: Search) -> tuple[np.ndarray, np
 
 @in_words
 def plans(folder: str | Path, task: str = "", seed: int = 0, steps: int = MOST_STEPS) -> Planning:
-    """The searches of a run's agent in an episode of a task that it learnt.
+    """Shows the searches of a run's agent in an episode of a task that it learnt.
 
     Args:
         folder: of a run that has finished a task.

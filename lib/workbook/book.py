@@ -1,4 +1,4 @@
-"""Notebooks as build products: build the chapters, compare the pairs.
+"""Builds the chapters' notebooks from their sources, and compares the pairs.
 
 The percent `.py` is the source of every notebook. `build` writes the committed `.ipynb`, executed
 unless it is a template; `check` says where a pair has come apart. Building twice gives the same
@@ -70,7 +70,7 @@ def build(
 
 
 def tidy(node: "NotebookNode") -> "NotebookNode":
-    """A copy whose bytes depend on the sources and outputs alone: no versions, times or chance."""
+    """Returns a copy whose bytes depend on sources and outputs alone: no versions, no times."""
     import nbformat
 
     cells = []
@@ -95,7 +95,7 @@ def tidy(node: "NotebookNode") -> "NotebookNode":
 
 
 def check(names: Iterable[str] = (), folder: Path = NOTEBOOKS) -> list[str]:
-    """One line for every way in which a pair has come apart; an empty list is good news."""
+    """Returns one line for every way in which a pair has come apart; an empty list is good news."""
     problems = []
     for source in _sources(names, folder):
         target = source.with_suffix(".ipynb")
@@ -149,7 +149,7 @@ def _differences(source: Path, target: Path) -> Iterable[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """`python -m lib.workbook.book build|check|site [CHAPTER ...]`."""
+    """Runs `python -m lib.workbook.book build|check|site [CHAPTER ...]`."""
     parser = argparse.ArgumentParser(
         prog="python -m lib.workbook.book", description=__doc__.split("\n")[0]
     )
@@ -172,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _render() -> None:
-    """The site, and a word on what it lacks."""
+    """Writes the site, and says what it lacks."""
     from lib.workbook import site
 
     pages = site.render()

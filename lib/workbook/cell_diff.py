@@ -1,4 +1,4 @@
-"""What came out differently when a notebook was built again, cell by cell, and why."""
+"""Says what came out differently when a notebook was built again, cell by cell, and why."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import unified_diff
@@ -12,7 +12,7 @@ UNTOUCHED = "no source above it changed, so the library, its packages or the mac
 
 
 def changes(old: "NotebookNode", new: "NotebookNode") -> list[str]:
-    """One line for every cell that differs; empty where the two are alike.
+    """Returns one line for every cell that differs; empty where the two are alike.
 
     A result that differs below a changed source follows from that; one that differs without it
     was computed differently.
@@ -38,7 +38,7 @@ def changes(old: "NotebookNode", new: "NotebookNode") -> list[str]:
 
 
 def _results(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
-    """What differs in a cell's results; empty where nothing does."""
+    """Returns what differs in a cell's results; empty where nothing does."""
     if before == after:
         return ""
     if len(before) != len(after):
@@ -61,14 +61,14 @@ def _result(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _texts(result: Mapping[str, Any]) -> dict[str, str]:
-    """Kind -> text of a result."""
+    """Returns the texts of a result, by kind."""
     data = result.get("data", {})
     texts = {kind: str(text) for kind, text in data.items() if kind.startswith("text/")}
     return texts | {"printed": result.get("text", ""), "error": result.get("evalue", "")}
 
 
 def _line(old: str, new: str) -> str:
-    """The first line in which two texts differ."""
+    """Returns the first line in which two texts differ."""
     lines = list(unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm=""))[2:]
     gone, come = (_first(line[1:] for line in lines if line.startswith(mark)) for mark in "-+")
     return f"{come!r}, was {gone!r}"

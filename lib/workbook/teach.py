@@ -1,4 +1,4 @@
-"""For chapters: show the library's own source on the page, and check a reader's answer."""
+"""Shows the library's own source in chapters, and checks a reader's answer."""
 
 import inspect
 import textwrap
@@ -14,7 +14,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-6}  # float32 sums taken in another order stil
 
 @dataclass(frozen=True)
 class Case:
-    """Arguments of one call. Floating-point tensors also have their gradients compared."""
+    """Holds arguments of one call; floating-point tensors also have their gradients compared."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer that readers often give, and the hint that leads out of it."""
+    """Describes a wrong answer that readers often give, and the hint that leads out of it."""
 
     wrong: Callable[..., Any]
     hint: str
@@ -30,7 +30,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Exercise:
-    """A function that readers write themselves; the library's own is the answer."""
+    """Describes a function that readers write themselves; the library's own is the answer."""
 
     reference: Callable[..., Any]
     cases: Callable[[torch.Generator], Sequence[Case]]  # random and edge inputs
@@ -39,7 +39,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`right` is None while nothing has been written yet."""
+    """Holds what a check found; `right` is None while nothing has been written yet."""
 
     right: bool | None
     text: str
@@ -54,7 +54,7 @@ def show(*objects: Any) -> None:
 
 
 def solution(*objects: Any) -> None:
-    """The library's answer to an exercise, folded up until a reader opens it."""
+    """Shows the library's answer to an exercise, folded up until a reader opens it."""
     from IPython.display import Markdown, display
 
     for item in objects:
@@ -64,7 +64,7 @@ def solution(*objects: Any) -> None:
 
 
 def source(item: Any) -> str:
-    """Source of a function, method or class, without indentation, under the place it is from."""
+    """Returns the source of a function, method or class, unindented, below where it is from."""
     item = inspect.unwrap(item)
     place = inspect.getmodule(item).__name__.replace(".", "/")
     return f"# {place}.py\n{textwrap.dedent(inspect.getsource(item)).rstrip()}"
@@ -100,7 +100,7 @@ def verdict(
     cases: Sequence[Case],
     mistakes: Sequence[Mistake] = (),
 ) -> Verdict:
-    """What `check` prints."""
+    """Returns what `check` prints."""
     name = reference.__name__
     if mine is None:
         return _not_attempted(name)
@@ -179,7 +179,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 def _compare(found: _Outcome, wanted: _Outcome, case: Case) -> str:
-    """What is wrong with an outcome, in one sentence; empty when nothing is."""
+    """Returns what is wrong with an outcome, in one sentence; empty when nothing is."""
     if found.changed and not wanted.changed:
         return "It changes its input in place; work on a new tensor."
     if len(found.leaves) != len(wanted.leaves):
@@ -209,7 +209,7 @@ def _compare(found: _Outcome, wanted: _Outcome, case: Case) -> str:
 def _known_mistake(
     mine: Callable[..., Any], cases: Sequence[Case], mistakes: Sequence[Mistake]
 ) -> str:
-    """The hint of the listed mistake that agrees with the answer in every case."""
+    """Returns the hint of the listed mistake that agrees with the answer in every case."""
     for mistake in mistakes:
         try:
             same = all(

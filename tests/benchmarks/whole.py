@@ -217,6 +217,6 @@ def _extra(engine: Engine) -> tuple[float, float]:
     learner = engine.pair(size, 1)[0]
     draws = torch.Generator(engine.device).manual_seed(0)
     began = time.perf_counter()
-    learner.agents[0].audit(learner.domain, learner.domain.new_memory(), draws)
+    learner.agents[0].audit(learner.domain, learner.domain.new_held_out(), draws)
     audits = tasks * (time.perf_counter() - began)
     return audits, audits + prepared

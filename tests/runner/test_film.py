@@ -75,7 +75,7 @@ def test_every_pose_becomes_a_frame_under_a_caption(tmp_path, written):
 
 
 def test_the_ghost_starts_from_the_truth_again_and_again(tmp_path, written, monkeypatch):
-    monkeypatch.setattr(film, "PIECE", 2)
+    monkeypatch.setattr(film, "SEGMENT", 2)
     Film("every").shoot(tmp_path, domain(), 0, "label", POSES, PLAYED, predict)
     name, greys, captions = written[1]
     # 0 -> 10 -> 20, and from the real 2 again -> 12

@@ -3,16 +3,22 @@
 import json
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 
+from lib.core import config
 from lib.core.errors import RunInterrupted, UserError
 from lib.core.seeding import generator
 from lib.envs import worlds
+from lib.envs.gym.custom import own_domain
 from lib.experiments import params, run_config
 from lib.runner import checkpoint, evaluate, training, warm_start
 from lib.runner.evaluate import play
 from lib.runner.record import read_metrics
+from lib.runner.run import Run
+from tests import dreamer_tiny
 from tests.tiny import control, same
 
 ACTING = {"budget__pre_rollout": 5}  # decisions
@@ -292,3 +298,91 @@ def test_few_shots_are_twenty_episodes(domain, size):
     assert cfg.budget.env_steps_per_task == 20 * cfg.env.episode_length
     assert cfg.budget.env_steps_per_task % cfg.budget.eval_every == 0
     assert cfg.learning.seed_steps == 0
+
+
+# Worlds whose episodes may end ------------------------------------------------------------------
+
+
+def test_a_dreamer_acts_first_in_every_kind_of_world(tmp_path):
+    source = dreamer_tiny.tiny("dreamer", tasks=["empty-5x5"], budget__env_steps_per_task=44)
+    train(source, tmp_path / "source")
+    cfg = config.merge(source, {"seed": 1, "budget": {"pre_rollout": 4}})
+    for name, place in (("led", "source"), ("cut", "source"), ("alone", "")):
+        how = {"pre_rollout": str(tmp_path / place)} if place else {}
+        if name == "cut":
+            stop_after(3, tmp_path / name, lambda how=how: train(cfg, tmp_path / "cut", **how))
+        train(cfg, tmp_path / name, **how)
+    led, cut, alone = (tmp_path / name / "metrics.jsonl" for name in ("led", "cut", "alone"))
+    assert led.read_bytes() == cut.read_bytes() != alone.read_bytes()
+    told = json.loads((tmp_path / "led" / "summary.json").read_text())
+    assert told["env_steps"] == 44, "the other agent's steps do not count"
+
+
+def stop_after(saves: int, out: Path, call) -> None:
+    """Stops a run at the given one of its saves."""
+    real, seen = Run.save, []
+
+    def save(self):
+        real(self)
+        seen.append(1)
+        if len(seen) == saves:
+            (out / "stop").touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "save", save)
+        with pytest.raises(RunInterrupted):
+            call()
+
+
+class Counter(gymnasium.Env):
+    """Shows how many steps an episode has had, and ends after `seed % 3 + 2` of them."""
+
+    observation_space = gymnasium.spaces.Box(0, 100, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.end, self.count = seed % 3 + 2, 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.count += 1
+        return np.full(1, self.count, np.float32), 0.0, self.count == self.end, False, {}
+
+
+class Idle:
+    """Acts first, and remembers for how many decisions."""
+
+    def __init__(self, checks: bool = True):
+        self.checks = checks
+
+    def act(self, obs, memory, generator):
+        memory = torch.zeros(len(obs), 1) if memory is None else memory
+        if self.checks:
+            assert torch.equal(memory, obs), "what it remembers begins anew with every episode"
+        return torch.eye(2)[torch.zeros(len(obs), dtype=torch.long)], memory + 1
+
+
+@pytest.mark.parametrize("decisions", [1, 2, 3, 7])
+def test_an_episode_that_ends_under_the_other_agent_begins_anew(decisions):
+    env = own_domain(Counter, 20).make(0)
+    led = warm_start.PreRollout(env, Idle(), decisions)
+    obs = led.reset(32, generator(0, "env"))
+    assert not led.ended.any() and led.obs_space is env.obs_space
+    if decisions == 1:
+        assert (obs == 1).all()
+    if decisions == 3:  # ends after 2, then one more; after 3, just begun; after 4, still on
+        ends = torch.tensor([(int(seed) % 3) + 2 for seed in env.state_dict()["seed"]])
+        assert set(obs.flatten().tolist()) == {0, 1, 3} and (obs[:, 0] < ends).all()
+
+
+def test_episodes_that_go_on_wait_while_the_other_agent_acts_in_new_ones():
+    env = own_domain(Counter, 20).make(0)
+    led = warm_start.PreRollout(env, Idle(checks=False), 1)  # some have had more steps
+    led.reset(9, generator(1, "env"))
+    obs, _ = led.step(torch.eye(2)[torch.zeros(9, dtype=torch.long)])
+    over = led.ended
+    assert 0 < over.sum() < 9
+    after = led.restart(over, generator(2, "env"))
+    assert (after[over] == 1).all() and torch.equal(after[~over], obs[~over])
+    assert not led.ended.any()

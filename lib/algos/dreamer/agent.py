@@ -86,7 +86,7 @@ class DreamerAgent(Batched):
             self.trained[name] = FlatAdam.over(
                 row, self.networks.rates[name], update.epsilon, update.decay, update.clip
             )
-            if name in self.networks.critics:
+            if name in self.networks.copied:
                 self.slow[name] = row.clone()
         self.carried = self.networks.initial(cfg.update.batch, self.device)
         replay = cfg.replay
@@ -207,11 +207,11 @@ class DreamerAgent(Batched):
         return dict(sorted(named.items()))
 
     def audit(
-        self, domain: Domain, memory: dict[str, Tensor], generator: torch.Generator
+        self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What the world model makes of every task's held-out episodes."""
         names = [task.name for task in domain.tasks[: self.task + 1]]
-        return audit.audit(self.module("model"), memory, names, generator)
+        return audit.audit(self.module("model"), held_out, names, generator)
 
     def capabilities(self) -> Capabilities:
         """Imagines observations where its objective can; one policy acts in all tasks."""

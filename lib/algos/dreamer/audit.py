@@ -71,14 +71,14 @@ def open_loop(
 @torch.no_grad()
 def audit(
     model: WorldModel,
-    memory: Mapping[str, Tensor],
+    held_out: Mapping[str, Tensor],
     names: Sequence[str],
     generator: torch.Generator,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Examines a model on what was held out of every task so far.
 
     Args:
-        memory: obs (tasks, K, T+1, *shape), action, reward, length: of a domain.
+        held_out: obs (tasks, K, T+1, *shape), action, reward, length: of a domain.
         names: of the tasks learnt so far.
 
     Returns:
@@ -88,16 +88,16 @@ def audit(
     """
     metrics: dict[str, float] = {}
     measured = model.objective.error_name
-    steps = memory["action"].shape[2]
+    steps = held_out["action"].shape[2]
     far = np.full((len(names), steps + 1), np.nan, np.float32)
     for index, name in enumerate(names):
-        length = memory["length"][index]  # (K,)
+        length = held_out["length"][index]  # (K,)
         longest = int(length.max())
         if not longest:
             continue
-        obs = memory["obs"][index, :, : longest + 1].transpose(0, 1)
-        action = memory["action"][index, :, :longest].transpose(0, 1)
-        reward = memory["reward"][index, :, :longest].transpose(0, 1)
+        obs = held_out["obs"][index, :, : longest + 1].transpose(0, 1)
+        action = held_out["action"][index, :, :longest].transpose(0, 1)
+        reward = held_out["reward"][index, :, :longest].transpose(0, 1)
         state, posterior, prior = observe(model, obs, action, generator)
         record = torch.arange(longest + 1, device=obs.device).unsqueeze(1)  # (T+1, 1)
         counts = (record >= 1) & (record <= length)  # records that something led to

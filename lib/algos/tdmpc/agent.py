@@ -89,6 +89,7 @@ class ContinualAgent(Batched):
         self.protections: list[Protection] = [p for p in self.known if p.on]
         self.reviewer: Actor | None = None  # of the current task, see `reviews`
         self.inherits = False  # whether the dynamics come from earlier tasks
+        self.horizon = cfg.planner.horizon[0]  # of the current task
 
     # --- tasks ---------------------------------------------------------------------------
 
@@ -263,12 +264,12 @@ class ContinualAgent(Batched):
         return torch.cat((obs[:seen], imagined[1:]))
 
     def audit(
-        self, domain: Domain, memory: Any, generator: torch.Generator
+        self, domain: Domain, held_out: Any, generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """What the world finds out about the world model: flat metrics, and arrays."""
         can = self.capabilities()
         sample = can.generate and functools.partial(can.generate, generator=generator)
-        return domain.audit(memory, can.predict, sample, can.review)
+        return domain.audit(held_out, can.predict, sample, can.review)
 
     # --- saving --------------------------------------------------------------------------
 

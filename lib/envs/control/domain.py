@@ -24,13 +24,13 @@ SMALLEST_VARIANCE = 1e-12  # of a body that stands perfectly still
 class ControlDomain:
     """Control tasks on one body: a `Domain`.
 
-    Memory is (tasks, 4000, 2L + A) float32: observation, action and next observation of
+    What is held out is (tasks, 4000, 2L + A) float32: observation, action and next observation of
     transitions that no learner was trained on; rows that are empty hold NaN.
 
     Args:
         env: `domain`, `action_repeat` and `episode_length` in env steps, a multiple of the former.
         tasks: of that domain, see `tasks.resolve`.
-        device: of observations, rewards and the memory.
+        device: of observations, rewards and what is held out.
         threads: see `ControlBatch`.
 
     Raises:
@@ -87,17 +87,17 @@ class ControlDomain:
         pose[0] = first
         return pose
 
-    def new_memory(self) -> Tensor:
+    def new_held_out(self) -> Tensor:
         """(tasks, 4000, 2L + A) float32, nothing held out yet."""
         width = 2 * self.obs_dim + self.actions.size
         return torch.full((len(self.tasks), HELD_OUT, width), torch.nan, device=self.device)
 
-    def record(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def record(self, held_out: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Nothing: what was trained on would be no test of the model."""
 
     def hold_out(
         self,
-        memory: Tensor,
+        held_out: Tensor,
         task_index: int,
         obs: Tensor,
         action: Tensor,
@@ -107,7 +107,7 @@ class ControlDomain:
         """Keep transitions of evaluation episodes, in place of those kept before.
 
         Args:
-            memory: from `new_memory`, changed in place.
+            held_out: from `new_held_out`, changed in place.
             task_index: the task that was evaluated.
             obs: (E, T + 1, L) observations of E episodes, the first and the last included.
             action: (E, T, A) what was done between them.
@@ -119,13 +119,13 @@ class ControlDomain:
         rows = torch.cat([part.flatten(0, 1) for part in parts], dim=-1)
         kept = min(len(rows), HELD_OUT)
         chosen = torch.arange(kept, device=rows.device) * len(rows) // max(kept, 1)
-        memory[task_index] = torch.nan
-        memory[task_index, :kept] = rows[chosen].to(memory)
+        held_out[task_index] = torch.nan
+        held_out[task_index, :kept] = rows[chosen].to(held_out)
 
     @torch.no_grad()
     def audit(
         self,
-        memory: Tensor,
+        held_out: Tensor,
         predict: Predict,
         sample: Sample | None = None,
         intrinsic: Intrinsic | None = None,
@@ -133,7 +133,7 @@ class ControlDomain:
         """Ask a world model for the held-out transitions of every task that has some.
 
         Args:
-            memory: from `new_memory`.
+            held_out: from `new_held_out`.
             predict: the world model.
             sample, intrinsic: not asked; dreams and rewards of states that cannot be listed
                 have no truth to be compared with.
@@ -153,7 +153,7 @@ class ControlDomain:
         width, metrics = self.obs_dim, {}
         errors = np.full((len(self.tasks), width), np.nan, dtype=np.float32)
         for index, task in enumerate(self.tasks):
-            rows = memory[index]
+            rows = held_out[index]
             rows = rows[rows.isfinite().all(-1)]
             if not len(rows):
                 continue
@@ -171,7 +171,7 @@ class ControlDomain:
                 f"audit/met-{task.name}/count": float(len(rows)),
             }
             errors[index] = each.cpu().numpy()
-        return metrics, {"error": errors, "held_out": memory.float().cpu().numpy()}
+        return metrics, {"error": errors, "held_out": held_out.float().cpu().numpy()}
 
 
 def decisions(env_steps: int, action_repeat: int) -> int:

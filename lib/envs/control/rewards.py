@@ -1,12 +1,12 @@
 """What each task pays per env step, from 0 to 1, as functions of the body's motion.
 
-Every reward takes a `Motion` over states of any leading shape (...) and returns (...) float64.
+Every reward takes a `Motion` over states of any leading shape (...) and returns (...) float64; the
+same functions pay dm_control's environments, whose physics answers the same questions.
 Heights are of body-frame origins [m], speeds of the centre of mass [m/s]. Stock tasks are
 dm_control's; the others are those that TD-MPC2 and DRAGO train on.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -193,34 +193,3 @@ def walker_flip(motion: Motion, speed: float) -> np.ndarray:
     """Feet in the air while moving at a speed; a backflip if it is negative."""
     move = beyond(motion.speed(), speed, abs(speed) / 2, 0.5)
     return walker_headstand(motion) * (5 * move + 1) / 6
-
-
-CHEETAH: dict[str, Reward] = {
-    "run": partial(cheetah_run, speed=10.0),
-    "run-backwards": partial(cheetah_run, speed=-8.0),
-    "jump": cheetah_jump,
-    "jump-and-run": partial(cheetah_jump_and_run, speed=7.5),
-    "jump-and-run-backwards": partial(cheetah_jump_and_run, speed=-7.5),
-    "run-front": partial(cheetah_run_upended, foot="bfoot"),
-    "run-back": partial(cheetah_run_upended, foot="ffoot"),
-    "stand-front": partial(cheetah_stand, foot="bfoot"),
-    "stand-back": partial(cheetah_stand, foot="ffoot"),
-    "lie-down": cheetah_lie_down,
-    "legs-up": cheetah_legs_up,
-    "flip": partial(cheetah_flip, speed=10.0),
-    "flip-backwards": partial(cheetah_flip, speed=-8.0),
-}
-
-WALKER: dict[str, Reward] = {
-    "stand": walker_stand,
-    "walk": partial(walker_move, speed=1.0),
-    "run": partial(walker_move, speed=8.0),
-    "walk-backwards": partial(walker_move, speed=-1.0),
-    "run-backwards": partial(walker_move, speed=-8.0),
-    "arabesque": walker_arabesque,
-    "lie-down": walker_lie_down,
-    "legs-up": walker_legs_up,
-    "headstand": walker_headstand,
-    "flip": partial(walker_flip, speed=6.0),
-    "backflip": partial(walker_flip, speed=-6.0),
-}

@@ -42,8 +42,7 @@ def load(
         UserError: an unknown task, or dm_control is not installed.
     """
     task = TASKS[_known(task_name)]
-    short = task.name.removeprefix(f"{task.domain}-")
-    return _reference().environment(task.domain, short, seed, time_limit)
+    return _reference().environment(task, seed, time_limit)
 
 
 def register_gymnasium() -> tuple[str, ...]:

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from lib.core.errors import UserError, unknown
-from lib.envs.control.rewards import CHEETAH, WALKER, Reward
+from lib.envs.control import rewards
+from lib.envs.control.bodies import DOMAINS
+from lib.envs.control.rewards import Reward
 
 
 @dataclass(frozen=True)
@@ -17,12 +20,35 @@ class ControlTask:
     after: str = ""  # full name of the task whose agent acts before every episode
 
 
-REWARDS = {"cheetah": CHEETAH, "walker": WALKER}
-
+# A new task is one function in `rewards`, and one row here.
 TASKS = {
     f"{domain}-{short}": ControlTask(f"{domain}-{short}", domain, reward)
-    for domain, rewards in REWARDS.items()
-    for short, reward in rewards.items()
+    for domain, short, reward in (
+        ("cheetah", "run", partial(rewards.cheetah_run, speed=10.0)),
+        ("cheetah", "run-backwards", partial(rewards.cheetah_run, speed=-8.0)),
+        ("cheetah", "jump", rewards.cheetah_jump),
+        ("cheetah", "jump-and-run", partial(rewards.cheetah_jump_and_run, speed=7.5)),
+        ("cheetah", "jump-and-run-backwards", partial(rewards.cheetah_jump_and_run, speed=-7.5)),
+        ("cheetah", "run-front", partial(rewards.cheetah_run_upended, foot="bfoot")),
+        ("cheetah", "run-back", partial(rewards.cheetah_run_upended, foot="ffoot")),
+        ("cheetah", "stand-front", partial(rewards.cheetah_stand, foot="bfoot")),
+        ("cheetah", "stand-back", partial(rewards.cheetah_stand, foot="ffoot")),
+        ("cheetah", "lie-down", rewards.cheetah_lie_down),
+        ("cheetah", "legs-up", rewards.cheetah_legs_up),
+        ("cheetah", "flip", partial(rewards.cheetah_flip, speed=10.0)),
+        ("cheetah", "flip-backwards", partial(rewards.cheetah_flip, speed=-8.0)),
+        ("walker", "stand", rewards.walker_stand),
+        ("walker", "walk", partial(rewards.walker_move, speed=1.0)),
+        ("walker", "run", partial(rewards.walker_move, speed=8.0)),
+        ("walker", "walk-backwards", partial(rewards.walker_move, speed=-1.0)),
+        ("walker", "run-backwards", partial(rewards.walker_move, speed=-8.0)),
+        ("walker", "arabesque", rewards.walker_arabesque),
+        ("walker", "lie-down", rewards.walker_lie_down),
+        ("walker", "legs-up", rewards.walker_legs_up),
+        ("walker", "headstand", rewards.walker_headstand),
+        ("walker", "flip", partial(rewards.walker_flip, speed=6.0)),
+        ("walker", "backflip", partial(rewards.walker_flip, speed=-6.0)),
+    )
 }
 
 # Names in use elsewhere; "back" is how the published figures call going backwards.
@@ -45,11 +71,11 @@ def resolve(domain: str, entries: Iterable[str | ControlTask]) -> tuple[ControlT
         UserError: an unknown domain or task, a task of the other domain, a name given twice, no
             entries.
     """
-    if domain not in REWARDS:
-        raise unknown("control domain", domain, REWARDS)
+    if domain not in DOMAINS:
+        raise unknown("control domain", domain, DOMAINS)
     tasks = tuple(_record(domain, entry) for entry in entries)
     if not tasks:
-        example = f"{domain}-{next(iter(REWARDS[domain]))}"
+        example = next(name for name, task in TASKS.items() if task.domain == domain)
         raise UserError(f"no tasks given; name at least one, for example {example}")
     seen = set()
     for task in tasks:

@@ -112,7 +112,7 @@ def dream_metrics(
 def audit(
     table: GridTable,
     task_names: Sequence[str],
-    memory: Tensor,
+    held_out: Tensor,
     predict: Predict,
     sample: Sample | None = None,
     intrinsic: Intrinsic | None = None,
@@ -122,7 +122,7 @@ def audit(
     Args:
         table: the world.
         task_names: K names.
-        memory: (K, S * A) bool, transitions met in each task.
+        held_out: (K, S * A) bool, transitions met in each task.
         predict: the world model.
         sample: the generator of experience, if there is one.
         intrinsic: the reviewer's reward, if there is one.
@@ -131,7 +131,7 @@ def audit(
         Flat metrics, and arrays: error (S, A), right (S, A), met (K, S, A), cells (S/4, 2), and
         dream_count (S, A) and intrinsic (S, A) where asked for.
     """
-    met = memory.view(len(task_names), -1, ACTIONS).cpu().numpy()
+    met = held_out.view(len(task_names), -1, ACTIONS).cpu().numpy()
     error, right = (part.cpu().numpy() for part in prediction_errors(table, predict))
     sets = groups(table.room.cpu().numpy(), met, task_names)
     metrics = prediction_metrics(error, right, sets)

@@ -85,7 +85,7 @@ def _cell(name: str, pair: object) -> Cell:
 class GridDomain:
     """A sequence of grid tasks on one table: a `Domain`.
 
-    Memory is (tasks, S * A) bool on the device, true where a transition was met in a task.
+    What is held out is (tasks, S * A) bool on the device, true where a task met a transition.
     """
 
     obs_dim = OBS_DIM
@@ -142,19 +142,19 @@ class GridDomain:
         """(T+1, L): an observation is a pose."""
         return obs.cpu().numpy()
 
-    def new_memory(self) -> Tensor:
+    def new_held_out(self) -> Tensor:
         """(tasks, S * A) bool, nothing met yet."""
         shape = (len(self.tasks), self.table.states * ACTIONS)
         return torch.zeros(shape, dtype=torch.bool, device=self.table.obs.device)
 
-    def record(self, memory: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def record(self, held_out: Tensor, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Mark in place what the agent met: obs (E, T, L) left by action (E, T, A)."""
         transition = self.table.nearest(obs) * ACTIONS + action.argmax(-1)
-        memory[task_index].index_fill_(0, transition.flatten(), True)
+        held_out[task_index].index_fill_(0, transition.flatten(), True)
 
     def hold_out(
         self,
-        memory: Tensor,
+        held_out: Tensor,
         task_index: int,
         obs: Tensor,
         action: Tensor,
@@ -165,14 +165,14 @@ class GridDomain:
 
     def audit(
         self,
-        memory: Tensor,
+        held_out: Tensor,
         predict: Predict,
         sample: Sample | None = None,
         intrinsic: Intrinsic | None = None,
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Examine a world model over every transition; see `lib.envs.grid.audit`."""
         names = [task.name for task in self.tasks]
-        return audit.audit(self.table, names, memory, predict, sample, intrinsic)
+        return audit.audit(self.table, names, held_out, predict, sample, intrinsic)
 
 
 def build(

@@ -25,15 +25,15 @@ DOMAINS = ("minigrid", "minihack", "gymnasium", "own")
 class GymDomain:
     """Gymnasium environments with the same observations and actions: a `Domain`.
 
-    Memory is a dictionary of evaluation episodes that no learner was trained on, K = 4 per task:
-    obs (tasks, K, T + 1, *shape), action (tasks, K, T, A), reward (tasks, K, T) and length
-    (tasks, K) long, 0 where nothing is held out.
+    What is held out is a dictionary of evaluation episodes that no learner was trained on, K = 4
+    per task: obs (tasks, K, T + 1, *shape), action (tasks, K, T, A), reward (tasks, K, T) and
+    length (tasks, K) long, 0 where nothing is held out.
 
     Args:
         tasks: names tell results apart.
         recipes: one per task.
         episode_length: decisions after which an episode is cut.
-        device: of observations, rewards and the memory.
+        device: of observations, rewards and what is held out.
         best: the return that counts as 100 %; None if unknown.
         picture: stored observations to (..., 64, 64, 3) uint8, where they can be drawn.
 
@@ -96,7 +96,7 @@ class GymDomain:
         pose[0] = first
         return pose
 
-    def new_memory(self) -> dict[str, Tensor]:
+    def new_held_out(self) -> dict[str, Tensor]:
         """Nothing held out yet."""
         rows, steps = (len(self.tasks), HELD_OUT), self.episode_length
         shape, stored = self.obs_space.shape, self.obs_space.dtype
@@ -107,12 +107,12 @@ class GymDomain:
             "length": torch.zeros(rows, dtype=torch.long, device=self.device),
         }
 
-    def record(self, memory: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
+    def record(self, held_out: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Nothing: what was trained on would be no test of the model."""
 
     def hold_out(
         self,
-        memory: dict[str, Tensor],
+        held_out: dict[str, Tensor],
         task_index: int,
         obs: Tensor,
         action: Tensor,
@@ -122,7 +122,7 @@ class GymDomain:
         """Keep the first four evaluation episodes, in place of those kept before.
 
         Args:
-            memory: from `new_memory`, changed in place.
+            held_out: from `new_held_out`, changed in place.
             task_index: the task that was evaluated.
             obs: (E, T + 1, *shape), the first and the last observation included.
             action: (E, T, A) what was done between them.
@@ -130,14 +130,14 @@ class GymDomain:
             length: (E,) decisions of each episode; left out, all T.
         """
         kept, steps = min(len(obs), HELD_OUT), action.shape[1]
-        for part in memory.values():
+        for part in held_out.values():
             part[task_index] = 0
-        memory["obs"][task_index, :kept, : steps + 1] = obs[:kept].to(memory["obs"])
-        memory["action"][task_index, :kept, :steps] = action[:kept].to(memory["action"])
+        held_out["obs"][task_index, :kept, : steps + 1] = obs[:kept].to(held_out["obs"])
+        held_out["action"][task_index, :kept, :steps] = action[:kept].to(held_out["action"])
         if reward is not None:
-            memory["reward"][task_index, :kept, :steps] = reward[:kept].to(memory["reward"])
-        memory["length"][task_index, :kept] = (
-            steps if length is None else length[:kept].to(memory["length"])
+            held_out["reward"][task_index, :kept, :steps] = reward[:kept].to(held_out["reward"])
+        held_out["length"][task_index, :kept] = (
+            steps if length is None else length[:kept].to(held_out["length"])
         )
 
 

@@ -1,4 +1,4 @@
-"""What readers are asked to write themselves: inputs to compare on, and the usual mistakes.
+"""Collects what readers are asked to write: inputs to compare on, and the usual mistakes.
 
 The answer of every exercise is the library's own function, so no solution is kept twice.
 """
@@ -19,7 +19,7 @@ EXERCISES: tuple[Exercise, ...] = sum((subject.EXERCISES for subject in SUBJECTS
 
 
 def exercise_for(reference: Callable[..., Any]) -> Exercise:
-    """The exercise whose answer is this function.
+    """Returns the exercise whose answer is this function.
 
     Raises:
         UserError: there is none.

@@ -1,4 +1,4 @@
-"""Recurrent world models and imagination: chapters 02 and 03."""
+"""Exercises recurrent world models and imagination: chapters 02 and 03."""
 
 from collections.abc import Callable
 from typing import Any
@@ -63,7 +63,7 @@ def _lambda_return_cases(generator: Generator) -> list[Case]:
 
 
 def _returns_from(last: Callable[[Tensor], Tensor], d_of_r: bool, swap: bool) -> Callable[..., Any]:
-    """A lambda return that begins with `last` of the values, may discount rewards or swap lam."""
+    """Returns a lambda return that begins with `last` of the values, or has another mistake."""
 
     def wrong(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
         lam = 1 - lam if swap else lam

@@ -1,4 +1,4 @@
-"""Generative replay: chapter 06."""
+"""Exercises generative replay: chapter 06."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ def _vae_cases(generator: Generator) -> list[Case]:
 
 
 def _vae_with(kl: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Any]:
-    """The generator's loss with another divergence."""
+    """Returns the generator's loss with another divergence."""
 
     def wrong(x: Tensor, again: Tensor, mean: Tensor, log_var: Tensor, beta: float) -> Any:
         loss = (x - again).square().mean()

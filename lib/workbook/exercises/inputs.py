@@ -1,4 +1,4 @@
-"""Random inputs that exercises share."""
+"""Makes random inputs that exercises share."""
 
 import torch
 from torch import Generator, Tensor
@@ -7,5 +7,5 @@ H, B = 5, 3  # steps and windows
 
 
 def normal(generator: Generator, *shape: int) -> Tensor:
-    """Standard normal numbers."""
+    """Returns standard normal numbers."""
     return torch.randn(shape, generator=generator)

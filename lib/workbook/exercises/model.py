@@ -1,4 +1,4 @@
-"""World models and values: chapters 00 and 04."""
+"""Exercises world models and values: chapters 00 and 04."""
 
 import torch
 from torch import Generator

@@ -1,4 +1,4 @@
-"""Planning: chapter 04."""
+"""Exercises planning: chapter 04."""
 
 import torch
 from torch import Generator, Tensor

@@ -1,4 +1,4 @@
-"""What a replay keeps and draws: chapter 05."""
+"""Exercises what a replay keeps and draws: chapter 05."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lib.workbook.teach import Case, Exercise, Mistake
 
 
 def leaving(key: list[float], size: list[int], capacity: int) -> list[int]:
-    """Positions of those that leave a reservoir, in that order, until the rest fits.
+    """Returns positions of those that leave a reservoir, in that order, until the rest fits.
 
     Args:
         key: drawn at arrival, oldest first. size: what each takes. capacity: what sizes may sum to.
@@ -23,7 +23,7 @@ def leaving(key: list[float], size: list[int], capacity: int) -> list[int]:
 
 
 def recent_position(coin: float, u: float, stored: int, share: float) -> int:
-    """Position, oldest first, of the episode that a draw with `sampling="recent"` leads to."""
+    """Returns the position, oldest first, of the episode that `sampling="recent"` draws."""
     table = Table()
     table.order = np.arange(stored)
     sampler = Sampler("recent", share, slack=1, row_start="zero")
@@ -42,7 +42,7 @@ def _leaving_cases(generator: Generator) -> list[Case]:
 
 
 def _leave_by(order: Callable[[list[float]], list[int]], fits: Callable[[int, int], bool]) -> Any:
-    """A rule that lets go in some order until what is left fits, as `fits` sees it."""
+    """Returns a rule that lets go in some order until what is left fits, as `fits` sees it."""
 
     def wrong(key: list[float], size: list[int], capacity: int) -> list[int]:
         left, gone = sum(size), []
@@ -77,7 +77,7 @@ def _recent_cases(generator: Generator) -> list[Case]:
 
 
 def _position_by(bend: Callable[[float], float], turned: bool = False) -> Callable[..., int]:
-    """A draw whose uniform number is bent in another way, or by the other draws."""
+    """Returns a draw whose uniform number is bent in another way, or by the other draws."""
 
     def wrong(coin: float, u: float, stored: int, share: float) -> int:
         return int(stored * (bend(u) if (coin < share) != turned else u))

@@ -1,4 +1,4 @@
-"""The reviewer's reward: chapter 07."""
+"""Exercises the reviewer's reward: chapter 07."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def _review_with_one_slope(
 
 
 def planned_reward(reward: Tensor, visits: Tensor) -> Tensor:
-    """What the reviewer counts in its plans for rewards earned in states seen N times before."""
+    """Returns what a reviewer's plans count for rewards earned in states seen N times before."""
     return rated(reward, visits, visit_bonus)
 
 

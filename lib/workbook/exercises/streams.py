@@ -1,4 +1,4 @@
-"""Tasks, streams and what is read off them: chapter 01."""
+"""Exercises tasks, streams and what is read off them: chapter 01."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""JupyterLab with the workbook in it: `make lab`, or `python -m lib.workbook.lab [CHAPTER] [OPTION ...]`.
+"""Opens JupyterLab with the workbook in it: `make lab`, or `python -m lib.workbook.lab [CHAPTER]`.
 
 Whatever Jupyter is set up to do elsewhere on the machine, here notebooks run in this interpreter,
 in the repository's root, and a chapter's `.py` opens as the notebook that it is. The settings are
@@ -50,7 +50,7 @@ class Workbook(LabApp):
 
 
 def welcome(url: str, port: int, opened: bool) -> str:
-    """What a reader has to know, with or without a browser on this machine."""
+    """Returns what a reader has to know, with or without a browser on this machine."""
     where = "The workbook opens in your browser; if not, it is at"
     if not opened:
         where = "The workbook is ready. No browser was opened; the address is"
@@ -61,7 +61,7 @@ def welcome(url: str, port: int, opened: bool) -> str:
 
 
 def arguments(chapter: str = START, root: Path = ROOT) -> list[str]:
-    """JupyterLab's command line.
+    """Returns JupyterLab's command line.
 
     Raises:
         UserError: no such chapter.
@@ -87,7 +87,7 @@ def arguments(chapter: str = START, root: Path = ROOT) -> list[str]:
 
 
 def has_screen() -> bool:
-    """Whether there is a window to open a browser in; browsers of terminals do not count."""
+    """Tells whether there is a window to open a browser in; browsers of terminals do not count."""
     windows = sys.platform in ("darwin", "win32")
     if not (windows or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         return False
@@ -99,7 +99,7 @@ def has_screen() -> bool:
 
 
 def environment() -> dict[str, str]:
-    """Where Jupyter looks first: for kernels into this interpreter's folder, for settings here."""
+    """Returns where Jupyter looks first: for kernels beside this interpreter, for settings here."""
     first = {
         "JUPYTER_PATH": Path(sys.prefix) / "share" / "jupyter",
         "JUPYTER_CONFIG_PATH": SETTINGS,
@@ -111,7 +111,7 @@ def environment() -> dict[str, str]:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """A first word that is no option names a chapter; all else is JupyterLab's."""
+    """Opens the lab; a first word that is no option names a chapter, all else is JupyterLab's."""
     given = list(sys.argv[1:] if given is None else given)
     chapter = given.pop(0) if given and not given[0].startswith("-") else START
     try:

@@ -1,4 +1,4 @@
-"""The workbook as pages that need neither a server nor a network: `python -m lib.workbook.book site`."""
+"""Writes the workbook as pages that need no server and no network: `lib.workbook.book site`."""
 
 from lib.workbook.site.build import BOOK, render
 

@@ -1,4 +1,4 @@
-"""Every chapter framed as a page, an index of them, and a search that works from a folder."""
+"""Frames every chapter as a page, with an index and a search that works from a folder."""
 
 import html
 import json
@@ -107,7 +107,7 @@ results here. Executed copies lie in <code>outputs/</code>.</p>
 
 
 def _contents(sections: Sequence[Section]) -> str:
-    """Table of contents: open beside the text, folded above it where there is little room."""
+    """Returns a table of contents: open beside the text, folded above it on small screens."""
     entries = [
         f'<li class="level-{section.level}"><a href="#{section.anchor}">'
         f"{html.escape(section.title)}</a></li>"
@@ -145,7 +145,7 @@ def _index(pages: Sequence[Page], title: str, welcome: str) -> str:
 
 
 def _welcome(readme: Path, out: Path, pages: dict[Path, Path]) -> tuple[str, str, dict[str, bytes]]:
-    """Title and opening of the README, up to its first section, and the pictures in it."""
+    """Returns title and opening of the README, up to its first section, and its pictures."""
     if not readme.is_file():
         return "Workbook", "<h1>Workbook</h1>\n", {}
     opening = readme.read_text().split("\n## ")[0]
@@ -166,7 +166,7 @@ def _welcome(readme: Path, out: Path, pages: dict[Path, Path]) -> tuple[str, str
 
 
 def _findable(pages: Sequence[Page]) -> list[list[str]]:
-    """Address, chapter, section and words of everything that can be found."""
+    """Returns address, chapter, section and words of everything that can be found."""
     return [
         [
             page.href + (f"#{section.anchor}" if section.anchor and section.level > 1 else ""),
@@ -181,7 +181,7 @@ def _findable(pages: Sequence[Page]) -> list[list[str]]:
 
 
 def _remove_others(out: Path, pages: set[str], figures: set[str]) -> None:
-    """What an earlier site left in the same folder."""
+    """Removes what an earlier site left in the same folder."""
     for path in out.glob("*.html"):
         if path.name not in pages:
             path.unlink()

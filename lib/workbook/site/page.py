@@ -1,4 +1,4 @@
-"""One built notebook as the body of a page, its sections, and what can be found in them."""
+"""Turns a built notebook into the body of a page, its sections, and what can be found in them."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ FETCHED = re.compile(r"""(?:\bsrc=|<link[^>]*\bhref=|url\()\s*["']?(?:https?:)?/
 
 @dataclass
 class Section:
-    """A stretch below one heading."""
+    """Holds a stretch below one heading."""
 
     level: int
     anchor: str
@@ -29,7 +29,7 @@ class Section:
 
 @dataclass
 class Page:
-    """A chapter, ready to be framed."""
+    """Holds a chapter, ready to be framed."""
 
     name: str  # file name without its ending
     title: str
@@ -46,7 +46,7 @@ class Page:
 
 
 def read(source: Path, page: Path, pages: dict[Path, Path], films: Path) -> Page:
-    """A built notebook as a page.
+    """Returns a built notebook as a page.
 
     Args:
         source: the .ipynb.
@@ -101,7 +101,7 @@ class _Writer:
                 self._output(number, output)
 
     def _text(self, source: str) -> None:
-        """Words of the chapter; every heading among them opens a section."""
+        """Adds words of the chapter; every heading among them opens a section."""
         before = len(self.renderer.headings)
         made = markdown(source, self.renderer)
         self.parts.append(made)
@@ -127,7 +127,7 @@ class _Writer:
             self._shown(number, output["data"], output.get("metadata", {}))
 
     def _shown(self, number: int, data: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        """The richest form of a result that needs no kernel."""
+        """Returns the richest form of a result that needs no kernel."""
         if "image/png" in data:
             said = str(data.get("text/plain", ""))
             if not said.startswith("<"):  # a view's caption; figures only say their size
@@ -170,5 +170,5 @@ class _Writer:
 
 
 def _size(png: bytes) -> tuple[int, int]:
-    """Width and height, which stand at a fixed place in every PNG."""
+    """Returns the width and height, which stand at a fixed place in every PNG."""
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")

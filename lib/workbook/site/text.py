@@ -1,4 +1,4 @@
-"""Words, formulas and code as HTML: what a browser shows without fetching anything.
+"""Renders words, formulas and code as HTML that a browser shows without fetching anything.
 
 Formulas become MathML, which browsers draw themselves; code is coloured by classes that
 `style.css` knows.
@@ -30,7 +30,7 @@ ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class Renderer(HTMLRenderer):
-    """Markdown of one notebook.
+    """Renders the Markdown of one notebook.
 
     Args:
         source: the file that it stands in; links are relative to its folder.
@@ -85,7 +85,7 @@ class Renderer(HTMLRenderer):
         return UserError(f"{self.source.name}: cannot set ${body.strip()}$: {reason}")
 
     def _address(self, url: str) -> str:
-        """Where a link of the notebook leads to from the page."""
+        """Returns where a link of the notebook leads to from the page."""
         if ELSEWHERE.match(url):
             return url
         path, mark, anchor = url.partition("#")
@@ -95,7 +95,7 @@ class Renderer(HTMLRenderer):
 
 
 def _letter(match: re.Match[str]) -> str:
-    """A letter of another alphabet as a character of its own: browsers ignore `mathvariant`."""
+    """Returns a letter of another alphabet as its own character: browsers ignore `mathvariant`."""
     kind, letter = match[1].upper(), match[2]
     name = f"{kind} {'CAPITAL' if letter.isupper() else 'SMALL'} {letter.upper()}"
     for whole in (f"MATHEMATICAL {name}", name):  # a few are older and called without it
@@ -109,7 +109,7 @@ def markdown(text: str, renderer: Renderer) -> str:
 
 
 def code_block(code: str, language: str, label: str = "Code") -> str:
-    """Coloured code; a language that nobody knows stays plain."""
+    """Returns coloured code; a language that nobody knows stays plain."""
     try:
         lexer = get_lexer_by_name(language)
     except ClassNotFound:
@@ -119,17 +119,17 @@ def code_block(code: str, language: str, label: str = "Code") -> str:
 
 
 def plain_block(text: str, label: str, kind: str = "printed") -> str:
-    """What a cell printed."""
+    """Returns what a cell printed."""
     return scrolled(f"<pre>{html.escape(ESCAPES.sub('', text).rstrip())}</pre>", label, kind)
 
 
 def scrolled(inner: str, label: str, kind: str = "") -> str:
-    """Something that may be wider than the page; it can be scrolled with the keyboard too."""
+    """Wraps what may be wider than the page, so that it can be scrolled, with keys too."""
     classes = f"wide {kind}".strip()
     return f'<div class="{classes}" tabindex="0" role="group" aria-label="{label}">{inner}</div>\n'
 
 
 def plain_text(markup: str) -> str:
-    """HTML without its tags, on one line."""
+    """Returns HTML without its tags, on one line."""
     markup = re.sub(r'<a class="anchor".*?</a>', " ", markup)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", markup)).split())

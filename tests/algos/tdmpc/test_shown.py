@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tests.tiny import in_task, tiny
+from tests.tiny import in_task, new_agent, tiny
 
 N, H, T = 5, 3, 7
 
@@ -40,3 +40,8 @@ def test_the_review_rule_has_the_next_tasks_threshold(agent):
     rule = agent.capabilities().review_rule
     assert rule.used and rule.threshold == 7.5 and rule.cost == agent.cfg.reviewer.cost
     assert not in_task(tiny("tdmpc")).capabilities().review_rule.used
+
+
+def test_an_agent_can_be_asked_before_its_first_task():
+    can = new_agent(tiny("drago")).capabilities()
+    assert can.look_ahead == tiny("drago").planner.horizon[0] and can.transfer

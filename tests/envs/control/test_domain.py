@@ -73,11 +73,11 @@ def test_poses_found_from_observations_follow_the_body(name, repeat):
 
 def test_nothing_is_held_out_at_first_and_training_adds_nothing():
     ours = domain()
-    memory = ours.new_memory()
-    assert memory.shape == (2, HELD_OUT, 2 * L + A) and memory.dtype == torch.float32
-    ours.record(memory, 0, torch.zeros(2, 3, L), torch.zeros(2, 3, A))
-    assert memory.isnan().all()
-    metrics, arrays = ours.audit(memory, lambda obs, action: obs)
+    held_out = ours.new_held_out()
+    assert held_out.shape == (2, HELD_OUT, 2 * L + A) and held_out.dtype == torch.float32
+    ours.record(held_out, 0, torch.zeros(2, 3, L), torch.zeros(2, 3, A))
+    assert held_out.isnan().all()
+    metrics, arrays = ours.audit(held_out, lambda obs, action: obs)
     assert metrics == {} and np.isnan(arrays["error"]).all()
 
 
@@ -91,34 +91,34 @@ def numbered(episodes: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_evenly_spaced_transitions_are_held_out_in_place(no_host_reads):
     ours = domain()
-    memory = ours.new_memory()
+    held_out = ours.new_held_out()
     obs, action = numbered(32, 250)  # 8000 transitions: every second one stays
     with no_host_reads():
-        ours.hold_out(memory, 1, obs, action)
-    assert memory[0].isnan().all()
+        ours.hold_out(held_out, 1, obs, action)
+    assert held_out[0].isnan().all()
     expected = torch.arange(0, 8000, 2).float()
     for columns, values in ((0, expected), (L, -expected), (L + A, expected + 1)):
-        torch.testing.assert_close(memory[1, :, columns], values)
+        torch.testing.assert_close(held_out[1, :, columns], values)
 
 
 def test_fewer_transitions_than_there_is_room_for_are_all_kept_and_replace_older_ones():
     ours = domain()
-    memory = ours.new_memory()
-    ours.hold_out(memory, 0, *numbered(32, 250))
-    ours.hold_out(memory, 0, *numbered(2, 3))
-    torch.testing.assert_close(memory[0, :6, 0], torch.arange(6).float())
-    assert memory[0, 6:].isnan().all()
+    held_out = ours.new_held_out()
+    ours.hold_out(held_out, 0, *numbered(32, 250))
+    ours.hold_out(held_out, 0, *numbered(2, 3))
+    torch.testing.assert_close(held_out[0, :6, 0], torch.arange(6).float())
+    assert held_out[0, 6:].isnan().all()
 
 
 def test_the_audit_by_hand():
     # Two transitions; only the first two numbers ever change: by 1 and 3, and by 0 and 2. The
     # model foretells no change, so its squared errors are 1, 9 and 0, 4.
     ours = domain()
-    memory = ours.new_memory()
+    held_out = ours.new_held_out()
     obs, after = torch.zeros(2, 1, L), torch.zeros(2, 1, L)
     after[:, 0, :2] = torch.tensor([[1.0, 0.0], [3.0, 2.0]])
-    ours.hold_out(memory, 1, torch.cat((obs, after), 1), torch.zeros(2, 1, A))
-    metrics, arrays = ours.audit(memory, lambda obs, action: obs)
+    ours.hold_out(held_out, 1, torch.cat((obs, after), 1), torch.zeros(2, 1, A))
+    metrics, arrays = ours.audit(held_out, lambda obs, action: obs)
     assert metrics == pytest.approx(
         {
             "audit/met-cheetah-jump/mse": 14 / 2 / L,
@@ -130,22 +130,22 @@ def test_the_audit_by_hand():
     )
     assert np.isnan(arrays["error"][0]).all()
     np.testing.assert_allclose(arrays["error"][1], [5, 2, *[0] * 15])
-    assert arrays["held_out"].shape == memory.shape and arrays["held_out"].dtype == np.float32
+    assert arrays["held_out"].shape == held_out.shape and arrays["held_out"].dtype == np.float32
 
 
 def test_a_perfect_model_explains_everything_and_the_mean_change_nothing():
     ours = domain()
-    memory = ours.new_memory()
+    held_out = ours.new_held_out()
     draws = torch.Generator().manual_seed(0)
     obs = torch.randn(3, 8, L, generator=draws)
-    ours.hold_out(memory, 0, obs, torch.zeros(3, 7, A))
-    held = memory[0, :21]
+    ours.hold_out(held_out, 0, obs, torch.zeros(3, 7, A))
+    held = held_out[0, :21]
     truth, change = held[:, L + A :], held[:, L + A :] - held[:, :L]
-    perfect, _ = ours.audit(memory, lambda obs, action: truth)
+    perfect, _ = ours.audit(held_out, lambda obs, action: truth)
     assert perfect["audit/met-cheetah-run/mse"] == 0
     assert perfect["audit/met-cheetah-run/unexplained"] == 0
     assert perfect["audit/met-cheetah-run/neg_log_mse"] == pytest.approx(-np.log(1e-12))
-    mean, _ = ours.audit(memory, lambda obs, action: obs + change.mean(0))
+    mean, _ = ours.audit(held_out, lambda obs, action: obs + change.mean(0))
     assert mean["audit/met-cheetah-run/unexplained"] == pytest.approx(1, abs=1e-5)
 
 
@@ -157,13 +157,13 @@ def test_what_is_held_out_follows_the_true_dynamics():
     for _ in range(7):
         action.append(env.actions.random(3, draws))
         obs.append(env.step(action[-1])[0])
-    memory = ours.new_memory()
-    ours.hold_out(memory, 0, torch.stack(obs, 1), torch.stack(action, 1))
+    held_out = ours.new_held_out()
+    ours.hold_out(held_out, 0, torch.stack(obs, 1), torch.stack(action, 1))
 
     def simulate(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
         env.set_state(env.body.pose_of(obs.numpy()[:, None])[:, 0], obs.numpy()[:, 8:])
         return env.step(action)[0]
 
-    metrics, _ = ours.audit(memory, simulate)
+    metrics, _ = ours.audit(held_out, simulate)
     assert metrics["audit/met-cheetah-run/count"] == 21
     assert metrics["audit/met-cheetah-run/unexplained"] < 1e-6

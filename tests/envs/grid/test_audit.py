@@ -32,7 +32,7 @@ def identity(obs, action):
 
 
 def test_a_perfect_model_is_right_everywhere(domain):
-    metrics, arrays = domain.audit(domain.new_memory(), perfect(domain.table))
+    metrics, arrays = domain.audit(domain.new_held_out(), perfect(domain.table))
     for group in ("all", "doors", *ROOM_NAMES):
         assert metrics[f"audit/{group}/accuracy"] == 1
         assert metrics[f"audit/{group}/mse"] == 0
@@ -43,7 +43,7 @@ def test_a_perfect_model_is_right_everywhere(domain):
 
 def test_predicting_no_change_is_right_only_where_forward_is_blocked(domain):
     table = domain.table
-    metrics, arrays = domain.audit(domain.new_memory(), identity)
+    metrics, arrays = domain.audit(domain.new_held_out(), identity)
     blocked = table.next_state[:, 2] == torch.arange(table.states)
     assert not arrays["right"][:, :2].any()  # every turn changes the heading
     assert np.array_equal(arrays["right"][:, 2], blocked.numpy())
@@ -56,7 +56,7 @@ def test_predicting_no_change_is_right_only_where_forward_is_blocked(domain):
 
 
 def test_a_model_that_is_not_finite_is_right_nowhere(domain):
-    metrics, _ = domain.audit(domain.new_memory(), lambda obs, action: obs * float("nan"))
+    metrics, _ = domain.audit(domain.new_held_out(), lambda obs, action: obs * float("nan"))
     assert metrics["audit/all/accuracy"] == 0
 
 
@@ -108,7 +108,7 @@ def test_dreams_are_counted_at_the_nearest_state_and_largest_action(small_table)
 
 
 def test_record_marks_exactly_the_transitions_met(domain, generator, no_host_reads):
-    batch, memory, episodes, steps = domain.make(1), domain.new_memory(), 5, 11
+    batch, held_out, episodes, steps = domain.make(1), domain.new_held_out(), 5, 11
     obs = torch.zeros(episodes, steps, 3)
     action = torch.zeros(episodes, steps, 3)
     expected = set()
@@ -119,14 +119,14 @@ def test_record_marks_exactly_the_transitions_met(domain, generator, no_host_rea
         expected |= set((batch.state * 3 + chosen).tolist())
         now, _ = batch.step(action[:, step])
     with no_host_reads():
-        domain.record(memory, 1, obs, action)
-    assert set(memory[1].nonzero().flatten().tolist()) == expected
-    assert not memory[[0, 2, 3]].any()
+        domain.record(held_out, 1, obs, action)
+    assert set(held_out[1].nonzero().flatten().tolist()) == expected
+    assert not held_out[[0, 2, 3]].any()
 
 
 def test_the_metric_names_are_the_documented_ones(domain, generator):
-    memory = domain.new_memory()
-    memory[0, :7] = True
+    held_out = domain.new_held_out()
+    held_out[0, :7] = True
 
     def sample(n: int) -> torch.Tensor:
         state = torch.randint(domain.table.states, (n,), generator=generator)
@@ -136,7 +136,7 @@ def test_the_metric_names_are_the_documented_ones(domain, generator):
     def intrinsic(obs, action, next_obs):
         return (next_obs - obs).abs().sum(-1)
 
-    metrics, arrays = domain.audit(memory, perfect(domain.table), sample, intrinsic)
+    metrics, arrays = domain.audit(held_out, perfect(domain.table), sample, intrinsic)
     sets = ("all", "doors", *ROOM_NAMES, "met-room-1")
     names = {f"audit/{name}/{part}" for name in sets for part in ("mse", "accuracy", "neg_log_mse")}
     names |= {"audit/met-room-1/count", "dream/valid", "dream/met", "dream/met-room-1/coverage"}
@@ -164,6 +164,6 @@ def test_the_metric_names_are_the_documented_ones(domain, generator):
 def test_the_audit_asks_for_no_gradients(domain):
     weight = torch.ones(3, requires_grad=True)
     domain.audit(
-        domain.new_memory(), lambda obs, action: obs * weight, None, lambda o, a, n: o @ weight
+        domain.new_held_out(), lambda obs, action: obs * weight, None, lambda o, a, n: o @ weight
     )
     assert weight.grad is None

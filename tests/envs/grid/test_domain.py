@@ -76,7 +76,7 @@ def test_a_domain_carries_what_the_learner_asks_for(generator):
     assert (domain.obs_dim, domain.episode_length, domain.actions.size) == (3, 50, 3)
     assert domain.actions.discrete and domain.actions.warmup == (0.2, 0.2, 0.6)
     assert [task.name for task in domain.tasks] == list(CONTINUAL)
-    assert domain.new_memory().shape == (4, 404 * 3) and domain.new_memory().dtype == torch.bool
+    assert domain.new_held_out().shape == (4, 404 * 3) and domain.new_held_out().dtype == torch.bool
     batch = domain.make(2)
     assert batch.reset(7, generator).shape == (7, 3) and batch.episode_length == 50
 

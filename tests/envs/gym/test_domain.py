@@ -58,21 +58,21 @@ def test_poses_are_observations_laid_flat_the_first_as_given():
 
 def test_four_episodes_are_held_out_in_place_of_those_before():
     ours = domain()
-    memory = ours.new_memory()
-    assert memory["obs"].shape == (2, 4, T + 1, 7, 7, 3) and memory["obs"].dtype == torch.uint8
-    assert not memory["length"].any()
-    ours.record(memory, 0, torch.ones(2, 3, 147), torch.ones(2, 3, A))
+    held_out = ours.new_held_out()
+    assert held_out["obs"].shape == (2, 4, T + 1, 7, 7, 3) and held_out["obs"].dtype == torch.uint8
+    assert not held_out["length"].any()
+    ours.record(held_out, 0, torch.ones(2, 3, 147), torch.ones(2, 3, A))
     obs = torch.arange(1, 7, dtype=torch.uint8)[:, None, None, None, None].expand(6, 6, 7, 7, 3)
     action, reward = torch.full((6, 5, A), 0.5), torch.full((6, 5), 2.0)
-    ours.hold_out(memory, 1, obs, action, reward, torch.tensor([5, 4, 3, 2, 1, 5]))
-    assert memory["obs"][1, :, 5, 0, 0, 0].tolist() == [1, 2, 3, 4]
-    assert memory["length"].tolist() == [[0, 0, 0, 0], [5, 4, 3, 2]]
-    assert memory["reward"][1].sum() == 4 * 5 * 2 and memory["action"][1].sum() == 4 * 5 * A / 2
-    assert not any(part[0].any() for part in memory.values())
-    ours.hold_out(memory, 1, obs[4:], action[:2])
-    assert memory["length"][1].tolist() == [5, 5, 0, 0]
-    assert memory["obs"][1, :, 0, 0, 0, 0].tolist() == [5, 6, 0, 0]
-    assert not memory["reward"].any()
+    ours.hold_out(held_out, 1, obs, action, reward, torch.tensor([5, 4, 3, 2, 1, 5]))
+    assert held_out["obs"][1, :, 5, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert held_out["length"].tolist() == [[0, 0, 0, 0], [5, 4, 3, 2]]
+    assert held_out["reward"][1].sum() == 4 * 5 * 2 and held_out["action"][1].sum() == 4 * 5 * A / 2
+    assert not any(part[0].any() for part in held_out.values())
+    ours.hold_out(held_out, 1, obs[4:], action[:2])
+    assert held_out["length"][1].tolist() == [5, 5, 0, 0]
+    assert held_out["obs"][1, :, 0, 0, 0, 0].tolist() == [5, 6, 0, 0]
+    assert not held_out["reward"].any()
 
 
 def test_tasks_that_differ_in_what_is_done_are_refused_by_name():

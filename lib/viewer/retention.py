@@ -1,6 +1,6 @@
-"""What an agent still knows: its world model's errors place by place, and what its dreams cover.
+"""Shows what an agent still knows: where its world model errs, and what its dreams cover.
 
-    viewer.memory("outputs/drago-grid-quick-s0")
+    viewer.retention("outputs/drago-grid-quick-s0")
 
 Letters: K tasks, S states, A actions.
 """
@@ -27,8 +27,8 @@ MAPS = {"accuracy": "right-cell accuracy", "error": ERROR.axis, "dreams": "what 
 FLOOR = 1e-8  # of errors on a map: smaller ones look alike
 
 
-class Memory(View):
-    """Maps after every task, beside a table of what is known of each task's transitions.
+class Retention(View):
+    """Shows maps after every task beside a table of what is known of each task's transitions.
 
     Args:
         tasks: K names in the order learnt.
@@ -77,7 +77,7 @@ class Memory(View):
         super().__init__(*dials)
 
     def caption(self, after: int, shown: int = 0) -> str:
-        """What a picture shows, in words."""
+        """Returns what a picture shows, in words."""
         values = [
             f"{task} {self.measure.value(self.known[after, j])}"
             for j, task in enumerate(self.tasks[: after + 1])
@@ -86,7 +86,7 @@ class Memory(View):
         return f"{words}; map: {MAPS[list(self.maps)[shown]]}" if self.maps else words
 
     def draw(self, after: int, shown: int = 0) -> bytes:
-        """A map on the left, the table on the right."""
+        """Draws a map on the left, the table on the right."""
         figure = Figure(figsize=(7.6 if self.maps else 4.6, 3.9), dpi=DPI, layout="constrained")
         canvas = FigureCanvasAgg(figure)
         if self.maps:
@@ -101,7 +101,7 @@ class Memory(View):
         return png(np.asarray(canvas.buffer_rgba()))
 
     def static(self) -> np.ndarray:
-        """A row of maps for each kind, one map a task, and the table: all axes of the figure."""
+        """Draws a row of maps for each kind, one map a task, and the table; returns all axes."""
         import matplotlib.pyplot as plt  # leaves the figure to the notebook, which shows it
 
         count, kinds = len(self.tasks), [name for name in self.maps if name != "error"]
@@ -128,7 +128,7 @@ class Memory(View):
         return axes.ravel()
 
     def _map(self, ax: Axes, after: int, kind: str, alone: bool = True) -> None:
-        """A map; one of several in a figure leaves out what is said once for all of them."""
+        """Draws a map; one of several in a figure leaves out what is said once for all of them."""
         values, title = self.maps[kind][after], f"after {self.tasks[after]}"
         if kind == "dreams":
             known = self.met[: after + 1].any(0)
@@ -144,7 +144,7 @@ class Memory(View):
             maps.grid_map(self.cells, values, label, title, scale, colorbar=alone, ax=ax)
 
     def _table(self, ax: Axes, after: int | None) -> None:
-        """[k, j] as colours and numbers; the row looked at is framed."""
+        """Draws [k, j] as colours and numbers, and frames the row looked at."""
         count, shown = len(self.tasks), np.ma.masked_invalid(self.known)
         norm = Normalize(0, 1)
         if self.measure.log and shown.count():
@@ -169,8 +169,8 @@ class Memory(View):
             ax.add_patch(Rectangle((-0.5, after - 0.5), after + 1, 1, **frame))
 
 
-def of_run(folder: str | Path) -> Memory:
-    """The memory of a finished run, from what it measured after every task.
+def of_run(folder: str | Path) -> Retention:
+    """Returns the view of a finished run, from what it measured after every task.
 
     Raises:
         UserError: no finished run, or one without such measurements.
@@ -191,10 +191,10 @@ def of_run(folder: str | Path) -> Memory:
         if all("dream_count" in found for found in arrays):
             named["dreamt"] = np.stack([found["dream_count"] for found in arrays])
     title = f"{run.name}: what its world model knows"
-    return Memory(run.tasks, run.met(measure.quantity), measure, title=title, **named)
+    return Retention(run.tasks, run.met(measure.quantity), measure, title=title, **named)
 
 
 @in_words
-def memory(folder: str | Path) -> Memory:
-    """The memory of a finished run, for the last line of a cell."""
+def retention(folder: str | Path) -> Retention:
+    """Shows what a finished run's agent still knows, for the last line of a cell."""
     return of_run(folder)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from lib import viewer
 from lib.core.errors import UserError
-from lib.viewer.memories import Memory, of_run
+from lib.viewer.retention import Retention, of_run
 from tests.synthetic import BODY_TASKS, TASKS, make_body_run, make_run
 
 pytestmark = pytest.mark.usefixtures("figures")
@@ -48,8 +48,8 @@ def test_a_body_has_a_table_of_errors_and_no_map(tmp_path):
 def test_what_cannot_be_shown_is_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "nowhere", 3, None):
-        assert viewer.memory(folder) is None
+        assert viewer.retention(folder) is None
         said = capsys.readouterr().out
         assert said.startswith("Nothing to show: ") and said.count("\n") == 1
     with pytest.raises(UserError, match=r"'known' has shape \(1, 1\), wanted \(2, 2\): 2 tasks"):
-        Memory(["a", "b"], np.ones((1, 1)))
+        Retention(["a", "b"], np.ones((1, 1)))
