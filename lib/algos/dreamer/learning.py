@@ -59,9 +59,7 @@ class Learning:
         self.behaviour_step = self._step(self._behaviour_loss, "model", *pairs, *slow, *read)
         self.trained_together = pairs
         if exploration.network:
-            self.exploration_step = self._step(
-                self._exploration_loss, exploration.network, "model"
-            )
+            self.exploration_step = self._step(self._exploration_loss, exploration.network, "model")
 
     # --- what an update takes ----------------------------------------------------------------
 
@@ -154,9 +152,7 @@ class Learning:
                 reward = each.reward(model, mine, *(modules[name] for name in each.reads))
                 discount = behaviour.rollout_discounts(model, mine)
             critics = modules[each.critic], modules[f"slow_{each.critic}"]
-            loss, parts = behaviour.behaviour_loss(
-                actors[i], *critics, mine, reward, discount, cfg
-            )
+            loss, parts = behaviour.behaviour_loss(actors[i], *critics, mine, reward, discount, cfg)
             losses.append(loss)
             logged.append(parts)
         return torch.stack(losses).sum(), logged

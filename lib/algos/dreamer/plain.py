@@ -140,8 +140,8 @@ def behaviour_loss(
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Returns the actor's loss, eq. 6, the critic's, eq. 5, and scalars to log.
 
-    With v the slow critic, V_H = v(s_H) and V_k = r_k + gamma_k ((1 - lam) v(s_{k+1}) + lam V_{k+1})
-    (eq. 4), and w_k the product of gamma_0 .. gamma_{k-1}:
+    With v the slow critic, V_H = v(s_H), V_k = r_k + g_k ((1 - lam) v(s_{k+1}) + lam V_{k+1})
+    (eq. 4), g_k the discounts, and w_k the product of g_0 .. g_{k-1}:
 
     critic: mean of w_k (v_psi(s_k) - sg(V_k))^2 / 2;
     actor: mean of -w_k [ln pi(a_k | s_k) sg(V_{k+1} - v(s_k)) + eta H(pi(s_k))] for reinforce,
@@ -180,10 +180,15 @@ def behaviour_loss(
     told = {"entropy": entropies, "return": returns[:-1], "value": predicted}
     parts = {name: torch.stack(each).mean().detach() for name, each in told.items()}
     parts |= {"reward": reward.mean().detach(), "discount": discount.mean().detach()}
-    return actor_loss, critic_loss, parts | {
-        "actor": actor_loss.detach(),
-        "critic": critic_loss.detach(),
-    }
+    return (
+        actor_loss,
+        critic_loss,
+        parts
+        | {
+            "actor": actor_loss.detach(),
+            "critic": critic_loss.detach(),
+        },
+    )
 
 
 # Steps --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from lib.algos.dreamer.world_model import WorldModel
 from lib.core.spaces import ActionSpace
 from lib.replay.buffer import Episodes
 
+
 class Exploration:
     """A way to explore, of one agent. A subclass defines what it needs of this."""
 
