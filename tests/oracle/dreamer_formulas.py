@@ -16,6 +16,7 @@ from lib.algos.dreamer.exploration.plan2explore import Ensemble
 from lib.algos.dreamer.networks import NORM_EPS, ImageEncoder, SymbolEncoder
 from lib.algos.dreamer.rssm import Rssm, State
 from lib.algos.dreamer.settings import LatentConfig
+from lib.algos.dreamer.world_model import WorldModel
 from lib.core.spaces import ObsSpace
 
 # Distributions ------------------------------------------------------------------------------
