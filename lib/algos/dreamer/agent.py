@@ -288,9 +288,11 @@ class DreamerAgent(Batched):
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes another run's world model; everything else stays fresh."""
         self._load_rows(state)
+        if "model" in self.slow:  # an averaged copy starts where the model does
+            self.slow["model"].copy_(self.trained["model"].row)
 
     def load_behaviour(self, named: dict[str, dict[str, Tensor]]) -> None:
         """Takes the actors and critics of another run; slow critics start as copies."""
         self._load_rows(named)
-        for name, row in self.slow.items():
-            row.copy_(self.trained[name].row)
+        for name in self.networks.critics:
+            self.slow[name].copy_(self.trained[name].row)

@@ -11,6 +11,7 @@ from torch import Tensor
 from lib.algos.dreamer.exploration.api import Exploration
 from lib.algos.dreamer.settings import DreamerRun
 from lib.core.errors import UserError
+from lib.envs import worlds
 from lib.replay.buffer import Episodes
 
 CELLS = 4096  # more than any grid here has
@@ -48,7 +49,7 @@ class Visits(Exploration):
     @classmethod
     def check(cls, run: DreamerRun) -> None:
         """Raises UserError where a world has no cells."""
-        if run.env.domain != "minigrid":
+        if not worlds.of(run.env).has_cells:
             raise UserError(
                 f"explore.bonus 'visits' counts cells of minigrid, but env.domain is "
                 f"'{run.env.domain}'; use 'plan2explore' or 'none'"
