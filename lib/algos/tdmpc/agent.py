@@ -78,7 +78,7 @@ class ContinualAgent(Batched):
         self.episode_length, self.grid_size = episode_length, grid_size
         self.streams, self.device = streams, device
         self.running_means = RunningMeans()
-        self.task, self.horizon = -1, self._horizon(0)
+        self.task = -1
         self.tensor_version = 0  # rises whenever tensors are replaced
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
@@ -115,15 +115,11 @@ class ContinualAgent(Batched):
         cfg = self.cfg
         self.task, self.steps, self.updates, self.updates_due = index, 0, 0, 0.0
         self.tensor_version += 1
-        self.horizon = self._horizon(index)
+        horizons = cfg.planner.horizon
+        self.horizon = horizons[min(index, len(horizons) - 1)]
         self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
-
-    def _horizon(self, task: int) -> int:
-        """Latent steps that a task's plans and windows last."""
-        horizons = self.cfg.planner.horizon
-        return horizons[min(task, len(horizons) - 1)]
 
     @property
     def reviews(self) -> bool:
