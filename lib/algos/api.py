@@ -21,7 +21,7 @@ from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
 
 Collects = Literal["episodes", "steps", "dataset"]
-"""How experience reaches an agent: as whole episodes, as steps of episodes that go on, or from files.
+"""How experience reaches an agent: whole episodes, steps of episodes that go on, or from files.
 
 Of "dataset" a checkpoint leaves the experience out: `store` is called with the same episodes after
 every restart, `pending` is 0, and a task lasts `budget.updates_per_task`."""

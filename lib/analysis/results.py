@@ -205,9 +205,9 @@ def _origin(path: Path) -> str:
     return ", ".join(parts)
 
 
-def _source(place: object) -> str:
+def _source(path: object) -> str:
     """Returns the name of the run that a folder or checkpoint belongs to, without its seed."""
-    source = Path(str(place))
+    source = Path(str(path))
     source = source.parent.parent if source.suffix == ".safetensors" else source
     return re.sub(r"-s[0-9]+$", "", source.name)
 

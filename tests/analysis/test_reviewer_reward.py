@@ -7,7 +7,7 @@ import torch
 
 from lib import viewer
 from lib.algos.api import ReviewRule
-from lib.algos.tdmpc import update
+from lib.algos.tdmpc.reviewer import review_parts
 from lib.algos.tdmpc.settings import ReviewerConfig
 from lib.analysis import reviewer_reward
 from lib.core.errors import UserError
@@ -52,7 +52,7 @@ def test_rewards_are_those_of_the_library(table, norm):
     old, now = shifted(0.01)(table), shifted(0.1)(table)
     rule = replace(RULE, threshold=5.0, norm=norm, cost=0.3, sharpness=2.0)
     found = reviewer_reward.compare("a", table, old, now, rule)
-    wanted = update.review_parts(now, old, *table.transitions(), torch.tensor(5.0), settings)
+    wanted = review_parts(now, old, *table.transitions(), torch.tensor(5.0), settings)
     for mine, right in zip(found.parts(), wanted, strict=True):
         assert mine.shape == (table.states, 3)
         assert mine.ravel() == pytest.approx(right.numpy(), rel=1e-5)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.tdmpc import counts, precision, shown, update
+from lib.algos.tdmpc import counts, precision, reviewer, shown
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.computation import Computation
 from lib.algos.tdmpc.model import Dynamics, Heads
@@ -78,7 +78,7 @@ class ContinualAgent(Batched):
         self.episode_length, self.grid_size = episode_length, grid_size
         self.streams, self.device = streams, device
         self.running_means = RunningMeans()
-        self.task = -1
+        self.task, self.horizon = -1, self._horizon(0)
         self.tensor_version = 0  # rises whenever tensors are replaced
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
@@ -115,11 +115,15 @@ class ContinualAgent(Batched):
         cfg = self.cfg
         self.task, self.steps, self.updates, self.updates_due = index, 0, 0, 0.0
         self.tensor_version += 1
-        horizons = cfg.planner.horizon
-        self.horizon = horizons[min(index, len(horizons) - 1)]
+        self.horizon = self._horizon(index)
         self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
+
+    def _horizon(self, task: int) -> int:
+        """Latent steps that a task's plans and windows last."""
+        horizons = self.cfg.planner.horizon
+        return horizons[min(task, len(horizons) - 1)]
 
     @property
     def reviews(self) -> bool:
@@ -179,7 +183,7 @@ class ContinualAgent(Batched):
 
     @torch.no_grad()
     def _review_parts(self, obs: Tensor, action: Tensor, next_obs: Tensor) -> tuple[Tensor, Tensor]:
-        return update.review_parts(
+        return reviewer.review_parts(
             self.dynamics,
             self.old_dynamics,
             obs,

@@ -6,7 +6,7 @@ Shapes: H steps of a window, B windows, A action.
 from typing import Any, NamedTuple
 
 from lib.algos.tdmpc.model import policy_noise
-from lib.algos.tdmpc.settings import TdmpcRun
+from lib.algos.tdmpc.reviewer import review_rows
 from lib.core.noise import NoiseSpec
 
 
@@ -16,13 +16,6 @@ class GraphKey(NamedTuple):
     due: tuple[str, ...]  # the protections whose loss counts
     follows: bool  # the target critics move
     draws: tuple[NoiseSpec, ...]  # how each role's windows are drawn
-
-
-def review_rows(cfg: TdmpcRun) -> tuple[int, int]:
-    """Rows of a reviewer's update from its own replay, and from the learner's."""
-    both = 2 * cfg.learning.batch
-    mine = max(1, round(both * cfg.reviewer.ratio))
-    return mine, both - mine
 
 
 def next_key(agent: Any) -> GraphKey:

@@ -6,15 +6,16 @@ One update is a fixed sequence of operations that a CUDA graph can record: see
 Shapes: S seeds lead; H steps of a window, B windows, L observation, A action.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lib.algos.tdmpc.graph_key import GraphKey, noise_layout
+from lib.algos.tdmpc.protections.api import Protection
 from lib.algos.tdmpc.settings import TdmpcRun
-from lib.algos.tdmpc.update import Step
+from lib.algos.tdmpc.update import Data, Nets, model_step, policy_step, protection_given
 from lib.core.noise import NoiseBuffers
 from lib.core.trees import Tree
 from lib.engine.minimise import Minimise, Trained
@@ -22,6 +23,47 @@ from lib.engine.optim import Adam
 from lib.engine.running_means import observation
 from lib.engine.seeds import named, over_seeds, stack_as_views
 from lib.replay.buffer import Windows, draw_windows
+
+
+class Step(NamedTuple):
+    """A loss that is minimised in one gradient step."""
+
+    loss: Callable[[Nets, Data], tuple[Tensor, Any]]
+    networks: tuple[str, ...]  # what it asks for
+    trains: tuple[str, ...]  # groups of tensors that move, see `Learning.trained`
+    clip: float | None  # largest norm of the gradient
+
+
+def steps(
+    cfg: TdmpcRun, roles: Sequence[str], protections: Sequence[Protection], past: bool
+) -> dict[str, Step]:
+    """All steps of an update by name; past: whether there are old dynamics."""
+    clip, found = cfg.learning.grad_clip, {}
+    old = ("old_dynamics",) if past else ()
+    own = {p.name: tuple(f"{p.name}:{n}" for n in (*p.trained, *p.frozen)) for p in protections}
+    joint = [name for p in protections if p.joint and p.loss for name in own[p.name]]
+    for role in roles:
+        for name, moved in (("model", ("dynamics",)), ("heads", ())):
+            networks, groups = ("dynamics", "heads", *old, *joint), (f"{role}/heads", *moved)
+            loss = model_step(cfg, role, bool(moved), protections)
+            found[f"{role}/{name}"] = Step(loss, networks, groups, clip)
+        found[f"{role}/policy"] = Step(policy_step(cfg), ("heads",), (f"{role}/policy",), clip)
+    for p in protections:
+        networks, groups = ("dynamics", *old, *own[p.name]), [f"{p.name}:{n}" for n in p.trained]
+        if p.own_loss:
+            found[f"{p.name}/own"] = Step(_term(p, "own_loss"), networks, tuple(groups), clip)
+        if p.loss and not p.joint:
+            found[p.name] = Step(_term(p, "loss"), networks, ("dynamics",), None)
+    return found
+
+
+def _term(protection: Protection, name: str) -> Any:
+    """Returns a loss of a protection alone. Data: see `Learning.given`."""
+
+    def loss(nets: Nets, data: Data) -> tuple[Tensor, Data]:
+        return tuple(getattr(protection, name)(protection_given(protection, nets, data)))
+
+    return loss
 
 
 class _Role:

@@ -12,15 +12,16 @@ that a latent z is an observation or a prediction of one.
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.algos.tdmpc.graph_key import GraphKey, review_rows
+from lib.algos.tdmpc.graph_key import GraphKey
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.protections.api import Given, Protection
+from lib.algos.tdmpc.reviewer import review_rows
 from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig
 from lib.replay.buffer import EpisodeBuffer, Windows, join
+from lib.replay.buffer import draw_windows as buffer_draw
 
 if TYPE_CHECKING:
     from lib.algos.tdmpc.agent import ContinualAgent
@@ -29,34 +30,9 @@ Optimizers = dict[str, torch.optim.Adam]  # `dynamics`, `learner/heads`, `learne
 Noise = dict[str, Tensor]  # all random numbers of an update, see `graph_key.noise_layout`
 
 
-def draw_windows(buffer: EpisodeBuffer, uniform: Tensor, batch: int) -> Windows:
-    """Windows by priority, and the weights that make up for it.
-
-    Args:
-        uniform: as many draws as windows: with replacement. One per stored step: without, where
-            a step of weight w gets the key u**(1/w) and the largest keys win (Efraimidis and
-            Spirakis 2006).
-
-    Source: prioritised replay (Schaul et al. 2016), on the host as in TD-MPC's code.
-    """
-    mass = buffer.mass.flatten().double().cpu().numpy()
-    probs, u = mass / mass.sum(), uniform.double().cpu().numpy()
-    if len(u) == len(mass) != batch:
-        with np.errstate(divide="ignore"):
-            index = np.argsort(-np.log(np.clip(u, 1e-7, 1 - 1e-7)) / probs)[:batch]
-    else:
-        cumulative = probs.cumsum()
-        index = cumulative.searchsorted(u * cumulative[-1], side="right")
-    weight = (len(probs) * probs[index]) ** -buffer.beta
-    at, steps = torch.from_numpy(index).to(buffer.mass.device), range(buffer.horizon)
-    episode, step = at // buffer.length, at % buffer.length
-    return Windows(
-        torch.stack([buffer.obs[episode, step + k] for k in (*steps, buffer.horizon)]),
-        torch.stack([buffer.action[episode, step + k] for k in steps]),
-        torch.stack([buffer.reward[episode, step + k] for k in steps]),
-        torch.from_numpy(weight / weight.max()).to(buffer.reward),
-        at,
-    )
+def draw_windows(buffer: EpisodeBuffer, uniform: Tensor, rows: int) -> Windows:
+    """Windows by priority, and weights that make up for it (Schaul et al. 2016)."""
+    return buffer_draw(buffer.storage, uniform, rows, buffer.horizon, buffer.beta)
 
 
 class Seen(NamedTuple):

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.tdmpc.graph_key import GraphKey, review_rows
+from lib.algos.tdmpc.graph_key import GraphKey
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.protections.api import Given, Protection
-from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig, TdmpcRun
+from lib.algos.tdmpc.reviewer import review_batch, review_rows
+from lib.algos.tdmpc.settings import LearningConfig, TdmpcRun
 from lib.core import losses
-from lib.replay.buffer import Windows, join
+from lib.replay.buffer import Windows
 
 if TYPE_CHECKING:
     from lib.algos.tdmpc.learning import Learning
@@ -32,7 +33,7 @@ Data = dict[str, Any]  # tensors by name, and further dictionaries of them
 # The steps of an update, in order -------------------------------------------------------------
 
 
-def update(work: "Learning", key: GraphKey, noise: dict[str, Tensor]) -> None:
+def update(learning: "Learning", key: GraphKey, noise: dict[str, Tensor]) -> None:
     """Makes one update in place.
 
     1. The learner: model and heads, priorities, policy, target critics.
@@ -40,27 +41,27 @@ def update(work: "Learning", key: GraphKey, noise: dict[str, Tensor]) -> None:
        own windows and the learner's, trains them (DRAGO, section 4.2).
     3. What protections train for themselves, then their losses that have a step of their own.
     """
-    batch, (mine, rest) = work.cfg.learning.batch, review_rows(work.cfg)
-    role, windows = list(work.roles)[-1], [work.draw("learner", noise["own"], batch)]
+    batch, (mine, rest) = learning.cfg.learning.batch, review_rows(learning.cfg)
+    role, windows = list(learning.roles)[-1], [learning.draw("learner", noise["own"], batch)]
     if role == "reviewer":
-        learn(work, "learner", windows, key, noise, trains=False)
-        own, theirs = work.draw("reviewer", noise["mine"], mine), windows[0]
+        learn(learning, "learner", windows, key, noise, trains=False)
+        own, theirs = learning.draw("reviewer", noise["mine"], mine), windows[0]
         if "theirs" in noise:
-            theirs = work.draw("learner", noise["theirs"], rest)
+            theirs = learning.draw("learner", noise["theirs"], rest)
         windows = [own, theirs] if rest else [own]
-    pairs = learn(work, role, windows, key, noise, trains=True)
-    for p in work.protections:
+    pairs = learn(learning, role, windows, key, noise, trains=True)
+    for p in learning.protections:
         if p.learns:
-            _, logged = work.step(f"{p.name}/own", work.given(p, noise) | {"pairs": pairs})
-            work.log(logged)
-    for p in work.protections:
+            _, logged = learning.step(f"{p.name}/own", learning.given(p, noise) | {"pairs": pairs})
+            learning.log(logged)
+    for p in learning.protections:
         if p.name in key.due and not p.joint:
-            _, logged = work.step(p.name, work.given(p, noise))
-            work.log(logged)
+            _, logged = learning.step(p.name, learning.given(p, noise))
+            learning.log(logged)
 
 
 def learn(
-    work: "Learning",
+    learning: "Learning",
     role: str,
     windows: Sequence[Windows],
     key: GraphKey,
@@ -73,64 +74,32 @@ def learn(
         windows: the role's own first.
         trains: whether the dynamics are trained too, and with them what protects them.
     """
-    cfg = work.cfg.learning
+    cfg = learning.cfg.learning
     data: Data = {"windows": windows, "noise": noise[f"{role}/next"], "protections": {}}
     if role == "reviewer":
-        data["threshold"] = work.threshold
+        data["threshold"] = learning.threshold
     if trains:
-        joint = [p for p in work.protections if p.name in key.due and p.joint]
-        data["protections"] = {p.name: work.given(p, noise) for p in joint}
-    norm, kept = work.step(f"{role}/model" if trains else f"{role}/heads", data)
+        joint = [p for p in learning.protections if p.name in key.due and p.joint]
+        data["protections"] = {p.name: learning.given(p, noise) for p in joint}
+    norm, kept = learning.step(f"{role}/model" if trains else f"{role}/heads", data)
     if trains:
-        decay = work.cfg.reviewer.threshold_decay
-        work.next_threshold.lerp_(kept["parts"]["score"], 1 - decay)
-    work.set_priorities(role, windows[0], kept["priority"].pow(cfg.priority_alpha))
+        decay = learning.cfg.reviewer.threshold_decay
+        learning.next_threshold.lerp_(kept["parts"]["score"], 1 - decay)
+    learning.set_priorities(role, windows[0], kept["priority"].pow(cfg.priority_alpha))
     data = {"latents": kept["latents"], "noise": noise[f"{role}/policy"]}
-    _, told = work.step(f"{role}/policy", data)
+    _, told = learning.step(f"{role}/policy", data)
     if key.follows:
-        work.follow(role, cfg.ema)
+        learning.follow(role, cfg.ema)
     logged = {**kept["parts"], "grad_norm": norm, "policy": told}
-    work.log({f"{role}_update": logged, **kept["logged"]})
+    learning.log({f"{role}_update": logged, **kept["logged"]})
     return kept["pairs"]
 
 
 # Losses of one seed ---------------------------------------------------------------------------
 
 
-class Step(NamedTuple):
-    """A loss that is minimised in one gradient step."""
-
-    loss: Callable[[Nets, Data], tuple[Tensor, Any]]
-    networks: tuple[str, ...]  # what it asks for
-    trains: tuple[str, ...]  # groups of tensors that move, see `Learning.trained`
-    clip: float | None  # largest norm of the gradient
-
-
-def steps(
-    cfg: TdmpcRun, roles: Sequence[str], protections: Sequence[Protection], past: bool
-) -> dict[str, Step]:
-    """All steps of an update by name; past: whether there are old dynamics."""
-    clip, found = cfg.learning.grad_clip, {}
-    old = ("old_dynamics",) if past else ()
-    own = {p.name: tuple(f"{p.name}:{n}" for n in (*p.trained, *p.frozen)) for p in protections}
-    joint = [name for p in protections if p.joint and p.loss for name in own[p.name]]
-    for role in roles:
-        for name, moved in (("model", ("dynamics",)), ("heads", ())):
-            networks, groups = ("dynamics", "heads", *old, *joint), (f"{role}/heads", *moved)
-            loss = _model_loss(cfg, role, bool(moved), protections)
-            found[f"{role}/{name}"] = Step(loss, networks, groups, clip)
-        found[f"{role}/policy"] = Step(_policy_loss(cfg), ("heads",), (f"{role}/policy",), clip)
-    for p in protections:
-        networks, groups = ("dynamics", *old, *own[p.name]), [f"{p.name}:{n}" for n in p.trained]
-        if p.own_loss:
-            found[f"{p.name}/own"] = Step(_term(p, "own_loss"), networks, tuple(groups), clip)
-        if p.loss and not p.joint:
-            found[p.name] = Step(_term(p, "loss"), networks, ("dynamics",), None)
-    return found
-
-
-def _model_loss(cfg: TdmpcRun, role: str, trains: bool, protections: Sequence[Protection]) -> Any:
-    """Of reward, critics and (where `trains`) dynamics, with what protects the latter.
+def model_step(cfg: TdmpcRun, role: str, trains: bool, protections: Sequence[Protection]) -> Any:
+    """Returns the loss of reward, critics and (where `trains`) the protected dynamics.
 
     Data: `windows` (own, or the reviewer's and the learner's), `noise`, the reviewer's
     `threshold`, and what `protections` whose loss joins this one take, by name.
@@ -169,7 +138,7 @@ def _model_loss(cfg: TdmpcRun, role: str, trains: bool, protections: Sequence[Pr
         logged: Data = {}
         for p in protections:
             if p.name in data["protections"]:
-                term = p.loss(_given(p, nets, data["protections"][p.name]))
+                term = p.loss(protection_given(p, nets, data["protections"][p.name]))
                 value, logged = value + term.value, {**logged, **term.logged}
         return value, {
             "latents": result.latents[:, :rows],
@@ -182,8 +151,8 @@ def _model_loss(cfg: TdmpcRun, role: str, trains: bool, protections: Sequence[Pr
     return loss
 
 
-def _policy_loss(cfg: TdmpcRun) -> Any:
-    """Of the policy. Data: `latents`, `noise`."""
+def policy_step(cfg: TdmpcRun) -> Any:
+    """Returns the loss of the policy. Data: `latents`, `noise`."""
 
     def loss(nets: Nets, data: Data) -> tuple[Tensor, Tensor]:
         std = cfg.planner.min_std
@@ -195,16 +164,8 @@ def _policy_loss(cfg: TdmpcRun) -> Any:
     return loss
 
 
-def _term(protection: Protection, name: str) -> Any:
-    """Of a protection alone. Data: see `Learning.given`."""
-
-    def loss(nets: Nets, data: Data) -> tuple[Tensor, Data]:
-        return tuple(getattr(protection, name)(_given(protection, nets, data)))
-
-    return loss
-
-
-def _given(protection: Protection, nets: Nets, data: Data) -> Given:
+def protection_given(protection: Protection, nets: Nets, data: Data) -> Given:
+    """Sorts what a protection's loss asks for. Data: see `Learning.given`."""
     prefix = f"{protection.name}:"
     own = {n.removeprefix(prefix): net for n, net in nets.items() if n.startswith(prefix)}
     return Given(
@@ -292,45 +253,3 @@ def policy_loss(
     """
     action = heads.policy(latents, std, noise)
     return losses.policy_loss(heads.twin(heads.q, latents, action), cfg.rho)
-
-
-def review_parts(
-    dynamics: Dynamics,
-    old: Dynamics,
-    obs: Tensor,
-    action: Tensor,
-    next_obs: Tensor,
-    threshold: Tensor,
-    cfg: ReviewerConfig,
-) -> tuple[Tensor, Tensor]:
-    """The reviewer's two terms for real transitions: (..., L) to a pair of (...)."""
-    error = [losses.model_error(m(obs, action), next_obs, cfg.norm) for m in (old, dynamics)]
-    return losses.review_parts(
-        error[0], error[1], threshold, sharpness=cfg.sharpness, cost=cfg.cost, shape=cfg.shape
-    )
-
-
-def relabelled(
-    batch: Windows, dynamics: Dynamics, old: Dynamics, threshold: Tensor, cfg: ReviewerConfig
-) -> Windows:
-    """The same windows with the review reward in place of the task's."""
-    args = (batch.obs[:-1], batch.action, batch.obs[1:], threshold, cfg)
-    known, cost = review_parts(dynamics, old, *args)
-    return batch._replace(reward=known - cost)
-
-
-def review_batch(
-    dynamics: Dynamics,
-    old: Dynamics,
-    threshold: Tensor,
-    mine: Windows,
-    theirs: Windows | None = None,
-    *,
-    cfg: ReviewerConfig,
-) -> Windows:
-    """The reviewer's windows followed by the learner's, the latter with the review reward."""
-    if cfg.relabel:
-        mine = relabelled(mine, dynamics, old, threshold, cfg)
-    if theirs is None:
-        return mine
-    return join(mine, relabelled(theirs, dynamics, old, threshold, cfg))

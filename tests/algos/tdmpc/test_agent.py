@@ -9,7 +9,8 @@ import math
 import pytest
 import torch
 
-from lib.algos.tdmpc import planner, update
+from lib.algos.tdmpc import update
+from lib.algos.tdmpc import value as imagined
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.model import Dynamics
@@ -55,13 +56,13 @@ def stored(agent: ContinualAgent) -> TransitionMemory:
 def test_learner_and_reviewer_share_one_world_model_after_the_first_update(monkeypatch):
     agent = in_task(tiny(), 1)
     agent.update(1)
-    used, original = [], planner.trajectory_value
+    used, original = [], imagined.trajectory_value
 
     def noted(dynamics, heads, *args, **kwargs):
         used.append((places(dynamics), places(heads)))
         return original(dynamics, heads, *args, **kwargs)
 
-    monkeypatch.setattr(planner, "trajectory_value", noted)
+    monkeypatch.setattr(imagined, "trajectory_value", noted)
     for role in ("learner", "reviewer"):
         used.clear()
         agent.act(torch.zeros(2, 3), None, role=role)
@@ -473,7 +474,7 @@ def test_evaluation_and_the_learner_count_nothing():
 
 def test_the_bonus_is_used_in_the_reviewers_planning_alone(monkeypatch):
     agent = in_task(tiny(), 1)
-    calls, counts = spied(monkeypatch, planner, "trajectory_value"), agent.reviewer.counts
+    calls, counts = spied(monkeypatch, imagined, "trajectory_value"), agent.reviewer.counts
     agent.act(torch.zeros(2, 3), None, role="learner")
     agent.act(torch.zeros(2, 3), None, role="reviewer")
     learners, reviewers = [[calls[i][1]["bonus"] for i in turn] for turn in ((0, 1), (2, 3))]
@@ -734,6 +735,19 @@ def test_an_audit_sees_what_the_method_has(method, task, dreams, reviews):
     if reviews:
         assert can.review(obs, action, obs).shape == (5,)
     assert torch.equal(agent.streams.update.get_state(), before)
+
+
+@pytest.mark.parametrize("seen", [1, 3, 8])
+def test_imagination_goes_on_from_the_last_record_with_the_episodes_actions(seen):
+    agent = in_task(tiny(), 0)
+    agent.update(1)
+    episodes, draws = invented(agent, 1), torch.Generator()
+    obs, action = episodes.obs[0], episodes.action[0]  # 8 records, 7 decisions
+    told = agent.capabilities().imagine(obs, action, seen, draws)
+    slow = [*obs[:seen]]
+    for step in range(seen - 1, 7):
+        slow.append(agent.capabilities().predict(slow[-1], action[step]))
+    assert told.shape == obs.shape and torch.allclose(told, torch.stack(slow), atol=1e-6)
 
 
 def test_copied_heads_act_as_the_learner_did():

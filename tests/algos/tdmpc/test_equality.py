@@ -16,6 +16,8 @@ from lib.algos.tdmpc.presets import METHODS
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.engine.compiling import has_compiler
 from lib.engine.seed_batch import SeedBatch
+from lib.replay.buffer import draw_windows
+from tests.oracle import replay
 from tests.oracle.agent import PlainAgent
 from tests.oracle.ready import (
     KINDS,
@@ -134,6 +136,19 @@ def test_one_update_in_single_precision_is_close_to_the_plain_one(kind):
     plain.update(1)
     assert_alike(fast.report(), plain.report(), 1e-5)
     assert_alike(fast.state_dict(), plain.state_dict(), 1e-4)
+
+
+@pytest.mark.parametrize("name", ["replay full", "replay wraps around", "uniform replay"])
+def test_windows_are_drawn_as_by_the_published_replay(double, name):
+    method, changes = VARIATIONS[name]
+    agent = ready(ContinualAgent, settings(method, "discrete", **changes))
+    agent.update(3)
+    buffer, draws = agent.learner.buffer, torch.Generator().manual_seed(0)
+    for rows in (5, 11):
+        spec = buffer.draw(rows)
+        uniform = torch.rand(spec.shape, generator=draws)
+        mine = draw_windows(buffer.storage, uniform, rows, buffer.horizon, buffer.beta)
+        assert_alike(mine._asdict(), replay.draw_windows(buffer, uniform, rows)._asdict())
 
 
 # --- fast and plain: plans --------------------------------------------------------------------

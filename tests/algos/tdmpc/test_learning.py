@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lib.algos.tdmpc import update
-from lib.algos.tdmpc.graph_key import next_key, noise_layout, review_rows
+from lib.algos.tdmpc.graph_key import next_key, noise_layout
 from lib.algos.tdmpc.protections import pairs
+from lib.algos.tdmpc.reviewer import review_rows
 from lib.core import losses
 from lib.core.noise import NoiseSpec
 from lib.engine.seeds import gradients, norm_per_seed

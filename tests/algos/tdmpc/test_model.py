@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from lib.algos.tdmpc.model import Dynamics, Heads, policy_noise
+from tests.oracle import networks
+from tests.oracle.ready import precision
 from tests.tiny import BOX, PICKS
 
 B, H, L, A, WIDTH = 7, 5, 3, 2, 11
@@ -117,3 +119,28 @@ def test_a_continuous_policy_answers_its_squashed_mean_plus_noise(draws):
 
 def test_a_policy_is_asked_with_the_kind_of_numbers_that_its_actions_take():
     assert (policy_noise(PICKS), policy_noise(BOX)) == ("uniform", "normal")
+
+
+# --- as TD-MPC calls its networks ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize("bounded", [False, True])
+def test_the_networks_answer_as_those_of_the_published_code(discrete, bounded):
+    draws = torch.Generator().manual_seed(0)
+    with precision(torch.float64):
+        dynamics = Dynamics(5, 3, 11, draws, crelu=bounded, bounded=bounded)
+        heads = Heads(5, 3, 11, draws, discrete)
+        for p in heads.parameters():  # last layers start at zero
+            p.data.add_(torch.randn(p.shape, generator=draws))
+        z, action = torch.randn(7, 5, generator=draws), torch.randn(7, 3, generator=draws)
+        noise = torch.rand(7, 3, generator=draws)
+        critics = networks.critics(heads.q)
+        pairs = [
+            (dynamics(z, action), networks.next_latent(dynamics, z, action)),
+            (heads.reward(torch.cat((z, action), -1)), networks.reward(heads, z, action)),
+            (heads.policy(z, 0.1, noise), networks.policy(heads, z, 0.1, noise)),
+            *zip(heads.twin(heads.q, z, action), (q(z, action) for q in critics), strict=True),
+        ]
+    for mine, published in pairs:
+        assert torch.allclose(mine, published, atol=1e-12)

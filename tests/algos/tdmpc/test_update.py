@@ -10,7 +10,7 @@ import itertools
 import pytest
 import torch
 
-from lib.algos.tdmpc import update
+from lib.algos.tdmpc import reviewer, update
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.protections import rehearsal
 from lib.algos.tdmpc.settings import LearningConfig, ReviewerConfig
@@ -287,7 +287,7 @@ def test_the_vaes_loss_is_its_reconstruction_and_beta_times_its_divergence(draws
 
 def reviewed(*args):
     """The reviewer's reward, from its two terms."""
-    known, cost = update.review_parts(*args)
+    known, cost = reviewer.review_parts(*args)
     return known - cost
 
 
@@ -349,7 +349,7 @@ def test_a_reviewers_batch_is_its_own_rows_and_then_the_learners_relabelled(
     old = Dynamics(L, A, WIDTH, draws, crelu=True, bounded=True)
     cfg, tau = ReviewerConfig(relabel=relabel), torch.tensor(1.0)
     mine, theirs = batch.rows(2), batch._replace(reward=batch.reward + 9.0)
-    both = update.review_batch(dynamics, old, tau, mine, theirs, cfg=cfg)
+    both = reviewer.review_batch(dynamics, old, tau, mine, theirs, cfg=cfg)
     assert both.obs.shape == (H + 1, 2 + B, L) and both.weight.shape == (2 + B,)
     assert torch.equal(both.obs[:, 2:], theirs.obs) and torch.equal(both.obs[:, :2], mine.obs)
     assert torch.allclose(both.reward[:, 2:], answered(theirs, dynamics, old, 1.0), atol=1e-6)
@@ -358,7 +358,7 @@ def test_a_reviewers_batch_is_its_own_rows_and_then_the_learners_relabelled(
 
 
 def test_a_reviewer_may_learn_from_its_own_rows_alone(dynamics, batch):
-    alone = update.review_batch(
+    alone = reviewer.review_batch(
         dynamics, dynamics.frozen(), torch.tensor(9.5), batch, cfg=ReviewerConfig()
     )
     assert all(torch.equal(a, b) for a, b in zip(alone, batch, strict=True))
