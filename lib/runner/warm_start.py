@@ -334,7 +334,7 @@ def first_actors(
 ) -> dict[int, FirstActor]:
     """Those agents themselves, ready to act; raises what `first_checkpoints` and they raise."""
     paths = first_checkpoints(place, domain.tasks, cfg)
-    handed_over = domain if cfg.env.domain == "own" else None
+    handed_over = domain if worlds.of(cfg.env).handed_over else None
     loaded = {
         path: FirstActor(path, cfg, device, handed_over) for path in dict.fromkeys(paths.values())
     }
