@@ -264,7 +264,7 @@ Markdown(results.markdown_table(["part", "knows nothing", "first update"], rows)
 # %% [markdown]
 # ## Training it
 #
-# A batch of pieces of episodes, the loss, its gradient, Adam: there is no more to it. In an agent
+# A batch of segments of episodes, the loss, its gradient, Adam: there is no more to it. In an agent
 # the same update is followed by the actor's and the critic's (chapter 03).
 #
 # **What we expect.** Reconstruction falls from 259 nats to a few. The discount loss cannot fall

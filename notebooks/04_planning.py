@@ -42,10 +42,10 @@ import torch
 from IPython.display import Markdown
 
 from lib import viewer
-from lib.algos.tdmpc import plain, planner
+from lib.algos.tdmpc import plain
 from lib.algos.tdmpc.settings import PlannerConfig
 from lib.analysis import results
-from lib.core import losses
+from lib.core import losses, planning
 from lib.core.config import EnvConfig
 from lib.core.seeding import generator
 from lib.envs import toys, worlds
@@ -98,23 +98,23 @@ Markdown(results.markdown_table(["run", "planning"], card.items(), numbers=False
 # elites that pressed it; this is what DRAGO does on the grid.
 
 # %%
-show(planner.best_of, planner.gaussian_plan)
+show(planning.best_of, planning.gaussian_plan)
 
 # %% [markdown]
 # ## Exercise 1: elites and their weights
 #
-# Write `elite_weights`: for every state the places of the best candidates, best first, and their
+# Write `elite_weights`: for every state the indices of the best candidates, best first, and their
 # weights, which sum to one.
 
 
 # %%
 def my_elite_weights(values, elites, temperature):
-    """(E, N) scores to places and weights, both (E, K); K is `elites`, or N where that is less."""
+    """(E, N) scores to indices and weights, both (E, K); K is `elites`, or N where that is less."""
     return ...
 
 
-check(my_elite_weights, planner.elite_weights)
-solution(planner.elite_weights)
+check(my_elite_weights, planning.elite_weights)
+solution(planning.elite_weights)
 
 # %% [markdown]
 # ## A toy whose optimum is known
@@ -147,9 +147,9 @@ def score_in(world, value=None):
 
 
 def plan(score, z, horizon, settings, previous=None, trace=None):
-    noise = planner.PlanNoise.draw(len(z), horizon, puck.actions, settings, draws)
+    noise = planning.PlanNoise.draw(len(z), horizon, puck.actions, settings, draws)
     options = {"previous": previous, "explore": False, "std_floor": settings.min_std}
-    return planner.gaussian_plan(score, z, noise, settings, trace=trace, **options)
+    return planning.gaussian_plan(score, z, noise, settings, trace=trace, **options)
 
 
 def led_to(world, z, candidates):
@@ -207,7 +207,7 @@ best_force = puck.best_action(starts, 0)
 
 
 def note(iteration, candidates, scores, elites):
-    kept = planner.take(candidates, elites)  # (E, K, h, A)
+    kept = planning.take(candidates, elites)  # (E, K, h, A)
     spread.append(kept[:, :, 0].std(1).mean())
     error.append((kept[:, :, 0].mean(1) - best_force).norm(dim=-1).mean())
 
@@ -331,9 +331,9 @@ def share_of_best(task, horizon, value, n=16):
     obs, earned = world.reset(n, draws), torch.zeros(n)
     for step in range(LENGTH):
         h = min(horizon, LENGTH - step)
-        noise = planner.PlanNoise.draw(n, h, world.actions, settings, draws)
+        noise = planning.PlanNoise.draw(n, h, world.actions, settings, draws)
         score = grid_score(task, value, LENGTH - step)
-        thought = planner.categorical_plan(score, obs, noise, settings)
+        thought = planning.categorical_plan(score, obs, noise, settings)
         obs, reward = world.step(thought.action)
         earned += reward
     return float(earned.mean()) / grid.optimum(task)

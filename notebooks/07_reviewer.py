@@ -45,7 +45,8 @@ from IPython.display import Markdown
 from matplotlib.colors import LogNorm, Normalize
 
 from lib import viewer
-from lib.algos.tdmpc import counts, plain, planner
+from lib.algos.tdmpc import counts, plain
+from lib.algos.tdmpc import value as imagined
 from lib.algos.tdmpc.presets import ABOUT
 from lib.analysis import results, reviewer_reward
 from lib.core import losses
@@ -208,7 +209,7 @@ runs = {}
 for method, settings in configs.items():
     folders = [folder / f"{method}-s{one.seed}" for one in settings]
     train_seeds(settings, folders, folder / method, tensorboard=False, progress=False)
-    runs[method] = [results.load_run(place) for place in folders]
+    runs[method] = [results.load_run(path) for path in folders]
 reviewed = runs["drago"][0].folder
 
 # %% [markdown]
@@ -337,7 +338,7 @@ def my_planned_reward(reward, visits):
 
 
 check(my_planned_reward, exercises.planned_reward)
-solution(counts.visit_bonus, planner.rated, exercises.planned_reward)
+solution(counts.visit_bonus, imagined.rated, exercises.planned_reward)
 
 # %% [markdown]
 # How much of a positive reward is left, by the end of the task, if one looks at all headings of a

@@ -32,7 +32,7 @@ name: str = ""  # name of the run, empty for method and preset joined by a dash
 preset: str = "grid-quick"  # sizes and budgets; `python -m lib list` shows all
 method: str = "drago"  # what is learnt with; `python -m lib list` shows all
 seed: int = 0  # seeds networks, environment, actions and batches
-seeds: list = []  # several of them, trained together, in the place of seed
+seeds: list = []  # several of them, trained together, instead of seed
 device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", "cuda:1" and so on
 tasks: list = []  # names, or in a grid mappings with name, start, goal; empty for the preset's
 start_at: str = ""  # name of the task of the sequence to begin with; empty for the first
@@ -85,7 +85,7 @@ config, folder = spec.configs[0], spec.out
 figures = folder / "figures"
 env = config.env
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
-place = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
+where = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
 
 card = {
     "method": f"{config.method_name}: {registry.about(config)}",
@@ -93,7 +93,7 @@ card = {
     "seeds" if spec.together else "seed": ", ".join(str(one.seed) for one in spec.configs),
     "device": machine.choose_device(config.device),
     "tasks": " → ".join(task.name for task in stream),
-    "world": f"{place}, {env.episode_length:,} environment steps an episode",
+    "world": f"{where}, {env.episode_length:,} environment steps an episode",
     "environment steps": f"{config.budget.env_steps_per_task:,} per task",
     "decisions": f"{config.decisions_per_task:,} per task, action repeat {env.action_repeat}",
     "starts from": f"{load_mode} of {load_from}" if load_mode else "nothing",
@@ -319,12 +319,12 @@ else:
 
 # %%
 if dreamers:
-    places = [room for room in rooms if f"dream/{room}/share" in run.audit[dreamers[-1]]]
+    named = [room for room in rooms if f"dream/{room}/share" in run.audit[dreamers[-1]]]
     shares = {
-        f"after {run.tasks[k]}": [run.audit[k][f"dream/{room}/share"] for room in places]
+        f"after {run.tasks[k]}": [run.audit[k][f"dream/{room}/share"] for room in named]
         for k in dreamers
     }
-    ax = charts.share_bars(places, shares, "share of all dreams", f"Where the dreams lie{of_first}")
+    ax = charts.share_bars(named, shares, "share of all dreams", f"Where the dreams lie{of_first}")
     charts.save(ax, figures / "dream_rooms.png")
 
 # %% [markdown]

@@ -78,11 +78,11 @@ for one in found:
 #
 # - **Heads in one batch over time.** Only the dynamics need the step before. Reward, critics and
 #   policy read detached latents, so all H steps of a window, or of a candidate plan, are one batch
-#   after the unroll: `trajectory_value` in [planner.py](../lib/algos/tdmpc/planner.py), `td_loss`
+#   after the unroll: `trajectory_value` in [value.py](../lib/algos/tdmpc/value.py), `td_loss`
 #   in [update.py](../lib/algos/tdmpc/update.py).
 # - **Beginnings imagined once.** With three actions there are only 81 ways to begin a sequence by
 #   four of them, and hundreds of candidates in every iteration. What follows from each beginning is
-#   computed once and looked up: `prefixes` in [planner.py](../lib/algos/tdmpc/planner.py).
+#   computed once and looked up: `prefixes` in [value.py](../lib/algos/tdmpc/value.py).
 # - **All searches as one.** E environments and S seeds ask for S × E plans at once. A search knows
 #   nothing of seeds; its rows are states: [acting.py](../lib/algos/tdmpc/acting.py).
 # - **CUDA graphs.** Tensors stay where they are and random numbers are drawn into place beforehand,

@@ -155,7 +155,7 @@ def beside_published(
     """Draws our learning curves over published ones, however much longer those are.
 
     Environment steps are on a logarithmic axis, so that a short curve of ours stays readable and
-    equal steps stay above each other. What was measured at step 0 has no place on it.
+    equal steps stay above each other. What was measured at step 0 cannot be drawn on it.
 
     Args:
         curves: label -> env steps (points,) and returns (seeds, points), as `learning_curves`.
@@ -447,8 +447,8 @@ def filmstrip(
     height, width = frames.shape[1:3]
     gap = max(1, width // 48)
     strip = np.full((height, count * (width + gap) - gap, 3), 255, np.uint8)
-    for place, index in enumerate(chosen):
-        left = place * (width + gap)
+    for column, index in enumerate(chosen):
+        left = column * (width + gap)
         strip[:, left : left + width] = frames[index]
     ax = new_axes(ax, (1.7 * count, 0.5 + 1.7 * height / width))
     ax.imshow(strip)

@@ -28,10 +28,10 @@ def ratio_bars(
     """
     ratios = np.asarray(ratios, float)
     ax = new_axes(ax, (7.0, 0.9 + 0.27 * len(ratios)))
-    place = np.arange(len(ratios))
+    rows = np.arange(len(ratios))
     colors = [BLUE if ratio >= 1 else VERMILION for ratio in ratios]
-    ax.barh(place, ratios - 1, 0.72, left=1, color=colors)
-    for y, ratio in zip(place, ratios, strict=True):
+    ax.barh(rows, ratios - 1, 0.72, left=1, color=colors)
+    for y, ratio in zip(rows, ratios, strict=True):
         ax.annotate(
             _short(ratio),
             (max(ratio, 1), y),

@@ -114,8 +114,8 @@ class Scrubber(View):
         for ax, (name, row), color in zip(panels, self.series.items(), CYCLE * 9, strict=False):
             _panel(ax, row, color)
             ax.set_title(name, fontsize=9, loc="left")
-            for place in at:
-                ax.axvline(place, color="0.8", linestyle=":", linewidth=1, zorder=0.5)
+            for step in at:
+                ax.axvline(step, color="0.8", linestyle=":", linewidth=1, zorder=0.5)
         _count_by(panels, self.xlabel)
         if not len(panels):
             films[-1].set_xlabel(self.xlabel, fontsize=10)

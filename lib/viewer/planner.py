@@ -1,7 +1,7 @@
 """Shows a planner at work: what it tried at every step, by iteration, and what it kept.
 
     tried = viewer.Recorder()
-    plan = planner.categorical_plan(score, z, noise, cfg, trace=tried)
+    plan = planning.categorical_plan(score, z, noise, cfg, trace=tried)
     viewer.planning(tried.searches, paths, walked)
 
 Letters: T decisions, I iterations of a search, N candidates, K elites, h steps of the horizon.

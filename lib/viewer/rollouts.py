@@ -109,10 +109,10 @@ def _imagined(
     seen, expected = [real[:1]], [poses[:1]]
     for start in range(0, len(action), who.every):
         end = min(start + who.every, len(action))
-        piece = imagine(obs[: end + 1], action[:end], start + 1, draws)[start:]
-        seen.append(piece[1:])
+        segment = imagine(obs[: end + 1], action[:end], start + 1, draws)[start:]
+        seen.append(segment[1:])
         if kind != "image":
-            expected.append(who.domain.pose_of(piece, poses[start])[1:])
+            expected.append(who.domain.pose_of(segment, poses[start])[1:])
     views = torch.cat(seen)
     error = _error(kind, views, real).numpy()
     if kind == "image":

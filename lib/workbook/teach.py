@@ -66,8 +66,8 @@ def solution(*objects: Any) -> None:
 def source(item: Any) -> str:
     """Returns the source of a function, method or class, unindented, below where it is from."""
     item = inspect.unwrap(item)
-    place = inspect.getmodule(item).__name__.replace(".", "/")
-    return f"# {place}.py\n{textwrap.dedent(inspect.getsource(item)).rstrip()}"
+    path = inspect.getmodule(item).__name__.replace(".", "/")
+    return f"# {path}.py\n{textwrap.dedent(inspect.getsource(item)).rstrip()}"
 
 
 def check(
@@ -189,10 +189,10 @@ def _compare(found: _Outcome, wanted: _Outcome, case: Case) -> str:
             return f"It returns shape {tuple(mine.shape)}, wanted {tuple(right.shape)}."
         close = torch.isclose(mine.double(), right.double(), equal_nan=True, **CLOSE)
         if not close.all():
-            place = tuple((~close).nonzero()[0].tolist())
-            at = f" at {list(place)}" if place else ""
+            index = tuple((~close).nonzero()[0].tolist())
+            at = f" at {list(index)}" if index else ""
             return (
-                f"It gives {mine[place].item():.6g}{at}, wanted {right[place].item():.6g}, "
+                f"It gives {mine[index].item():.6g}{at}, wanted {right[index].item():.6g}, "
                 f"for {_shapes(case)}."
             )
     for index, (mine, right) in enumerate(zip(found.gradients, wanted.gradients, strict=True), 1):

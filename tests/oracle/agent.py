@@ -13,8 +13,8 @@ from lib.algos.tdmpc import plain
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.graph_key import next_key, noise_layout
 from lib.algos.tdmpc.model import Heads
-from lib.algos.tdmpc.planner import PlanNoise, Trace, ramp, scheduled_horizon
 from lib.core.noise import draw_noise
+from lib.core.planning import PlanNoise, Trace, ramp, scheduled_horizon
 from lib.engine.optim import Adam
 from tests.oracle.plan import Search, of_state
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from lib.algos.tdmpc.model import Dynamics, Heads
-from lib.algos.tdmpc.planner import PlanNoise, Trace
 from lib.algos.tdmpc.settings import PlannerConfig
+from lib.core.planning import PlanNoise, Trace
 from tests.oracle import networks
 
 START_STD = 2.0

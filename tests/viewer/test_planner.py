@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from lib import viewer
-from lib.algos.tdmpc import planner
 from lib.algos.tdmpc.settings import PlannerConfig
+from lib.core import planning
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace
 from lib.viewer.planner import Planning, Recorder
@@ -30,8 +30,8 @@ def searched():
     tried, draws, place = Recorder(), torch.Generator().manual_seed(0), torch.zeros(1, 2)
     walked, paths = [place[0]], []
     for _ in range(STEPS):
-        noise = planner.PlanNoise.draw(1, H, PUSH, CFG, draws)
-        plan = planner.gaussian_plan(toward, place, noise, CFG, trace=tried, explore=False)
+        noise = planning.PlanNoise.draw(1, H, PUSH, CFG, draws)
+        plan = planning.gaussian_plan(toward, place, noise, CFG, trace=tried, explore=False)
         moved = np.cumsum(tried.searches[-1].candidates, 2)  # (I, N, h, 2)
         paths.append(place.numpy() + np.concatenate((0 * moved[:, :, :1], moved), 2))
         place = place + plan.action

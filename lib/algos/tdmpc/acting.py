@@ -1,21 +1,25 @@
-"""How S agents pick actions for E states each: all S times E searches as one.
+"""Planned actions of S agents in E states each, computed as one search over S times E states.
 
-A search knows nothing of seeds: its rows are states. Only what asks a network (guides and values)
-is mapped over the S stacked networks.
+The search (`lib.core.planning`) knows no seeds: its rows are states. Only what asks a network, the
+policy's sequences and the values of candidates, is mapped over the S stacked networks.
 
-Shapes: S seeds, E states, N candidates, P guides, h horizon, L observation, A action.
+Shapes: S seeds, E states, N candidates, P policy sequences, h horizon, H longest horizon,
+L observation, A action.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lib.algos.tdmpc import planner
+from lib.algos.tdmpc import value
 from lib.algos.tdmpc.learning import Learning
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.settings import TdmpcRun
+from lib.core import planning
 from lib.core.noise import NoiseBuffers
 from lib.core.spaces import ActionSpace
 from lib.core.trees import leaf_map
@@ -23,13 +27,34 @@ from lib.engine.compiling import compiled
 from lib.engine.cuda_graphs import Graphs
 from lib.engine.seeds import named, on_tensors, over_seeds, stack_as_views
 
+START_NOISE = 0.5  # TD-MPC: smallest standard deviation at first, which falls to planner.min_std
+
+
+class PlanKey(NamedTuple):
+    """What fixes the operations of a plan, and so its recorded graph."""
+
+    role: str
+    other_heads: bool  # acts with heads of another task
+    explore: bool
+    states: int
+    horizon: int
+
+
+class Inputs(NamedTuple):
+    """Static inputs of a recorded search: tensors at fixed addresses, filled before each plan."""
+
+    obs: Tensor  # (S, E, L)
+    previous: Tensor  # (S, E, H, A) means of the last plan, zeros at an episode's start
+    std_floor: Tensor  # ()
+
 
 class Acting:
-    """Plans for a team, one recorded graph per horizon, role and number of states.
+    """Plans for S agents, with one recorded graph per `PlanKey`.
 
     Args:
         agents: S agents in lock-step.
         modules: dynamics and heads, for their architecture alone.
+        graphs: whether to record CUDA graphs.
         compile: whether to hand the valuation of candidates to the compiler.
     """
 
@@ -37,28 +62,23 @@ class Acting:
         first = agents[0]
         self.cfg: TdmpcRun = first.cfg
         self.actions: ActionSpace = first.actions
-        self.agents, self.lanes, self.compile = agents, len(agents), compile
-        self.record, self.modules = graphs, modules
-        self.guides = over_seeds(
-            on_tensors(self._guides, dynamics=modules["dynamics"], heads=modules["heads"]),
-            self.lanes,
-        )
-        self.imagining: dict[Any, tuple[Callable[..., Any], Callable[..., Tensor]]] = {}
+        self.agents, self.seeds, self.compile, self.record = agents, len(agents), compile, graphs
+        self.modules = {name: modules[name] for name in ("dynamics", "heads")}
+        self.sequences = over_seeds(on_tensors(self._sequences, **self.modules), self.seeds)
+        self.valuing: dict[Any, tuple[Callable[..., Any], Callable[..., Tensor]]] = {}
 
     def begin(self, learning: Learning) -> None:
-        """Takes up the tensors that are stacked for learning after a task boundary."""
+        """Takes the tensors that are stacked for learning, anew after each task boundary."""
         agents, first = self.agents, self.agents[0]
         self.graphs = Graphs(torch.device(first.device), self.record)
-        self.draws: dict[Any, NoiseBuffers] = {}
-        self.inputs: dict[Any, tuple[Tensor, Tensor, Tensor]] = {}
+        self.noise: dict[PlanKey, NoiseBuffers] = {}
+        self.inputs: dict[PlanKey, Inputs] = {}
         self.dynamics = learning.dynamics
         self.heads = {role: own.heads for role, own in learning.roles.items()}
-        self.guest = {k: torch.zeros_like(v) for k, v in self.heads["learner"].items()}
-        self.seated: list[Heads] = []
+        self.other_heads = {k: torch.zeros_like(v) for k, v in self.heads["learner"].items()}
+        self.copied: list[Heads] = []  # whose numbers `other_heads` holds
         counts = [a.reviewer.counts for a in agents] if first.reviewer else [None]
         self.counts = stack_as_views([c.live() for c in counts]) if counts[0] else {}
-
-    # --- one decision ------------------------------------------------------------------------
 
     def plan(
         self,
@@ -69,138 +89,134 @@ class Acting:
         explore: bool,
         generators: Sequence[torch.Generator],
         heads: Sequence[Heads] | None = None,
-        trace: planner.Trace | None = None,
-    ) -> planner.Plan:
-        """Actions (S, E, A) for observations (S, E, L), and plan means (S, E, H, A).
+        trace: planning.Trace | None = None,
+    ) -> planning.Plan:
+        """Plans actions (S, E, A) for observations (S, E, L); the plan's means are (S, E, H, A).
 
         Args:
             previous: the mean of the same episodes' last plan, or None at their start.
-            heads: others than the role's own, to act a task learnt earlier.
+            heads: one per seed, to act with instead of the role's own.
             trace: sees every iteration of all S times E searches; never recorded.
         """
         first, cfg = self.agents[0], self.cfg.planner
-        states = obs.shape[1]
-        horizon = planner.scheduled_horizon(first.horizon, cfg.horizon_ramp, first.steps)
-        key = (role, heads is not None, explore, states, horizon)
-        noise = self._noise(key, states, horizon, generators)
-        seat, kept, floor = self._inputs(key, obs)
-        seat.copy_(obs)
-        kept.zero_() if previous is None else kept.copy_(previous)
-        floor.fill_(planner.ramp(0.5, cfg.min_std, cfg.std_ramp, first.steps))
+        horizon = planning.scheduled_horizon(first.horizon, cfg.horizon_ramp, first.steps)
+        key = PlanKey(role, heads is not None, explore, obs.shape[1], horizon)
+        noise, inputs = self._noise(key, generators), self._inputs(key, obs)
+        inputs.obs.copy_(obs)
+        inputs.previous.zero_() if previous is None else inputs.previous.copy_(previous)
+        inputs.std_floor.fill_(planning.ramp(START_NOISE, cfg.min_std, cfg.std_ramp, first.steps))
         if heads is not None:
-            self._seat(heads)
+            self._copy(heads)
 
-        def search() -> planner.Plan:
-            return self._search(key, seat, kept, floor, noise, trace)
+        def search() -> planning.Plan:
+            return self._search(key, inputs, noise, trace)
 
         plan = search() if trace else self.graphs.run(key, search)
-        return planner.Plan(*(part.clone() for part in plan)) if self.graphs.enabled else plan
+        return planning.Plan(*(part.clone() for part in plan)) if self.graphs.enabled else plan
 
-    def _noise(
-        self, key: Any, states: int, horizon: int, generators: Sequence[torch.Generator]
-    ) -> dict[str, Tensor]:
-        if key not in self.draws:
-            layout = planner.PlanNoise.layout(states, horizon, self.actions, self.cfg.planner)
-            self.draws[key] = NoiseBuffers(layout, self.lanes, self.agents[0].device)
-        return self.draws[key].refill(generators)
+    # --- static inputs -----------------------------------------------------------------------
 
-    def _inputs(self, key: Any, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where a recorded search finds its observations, last plans and smallest deviation."""
+    def _noise(self, key: PlanKey, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
+        """Draws a plan's random numbers, each seed's from its own generator."""
+        if key not in self.noise:
+            sizes = key.states, key.horizon, self.actions, self.cfg.planner
+            layout = planning.PlanNoise.layout(*sizes)
+            self.noise[key] = NoiseBuffers(layout, self.seeds, self.agents[0].device)
+        return self.noise[key].refill(generators)
+
+    def _inputs(self, key: PlanKey, obs: Tensor) -> Inputs:
+        """Returns the tensors that a plan of this key reads, made at its first call."""
         if key not in self.inputs:
-            kept = obs.new_zeros(*obs.shape[:2], self.agents[0].horizon, self.actions.size)
-            self.inputs[key] = torch.empty_like(obs), kept, obs.new_zeros(())
+            means = obs.new_zeros(*obs.shape[:2], self.agents[0].horizon, self.actions.size)
+            self.inputs[key] = Inputs(torch.empty_like(obs), means, obs.new_zeros(()))
         return self.inputs[key]
 
-    def _seat(self, heads: Sequence[Heads]) -> None:
-        """Puts other heads where a recorded search looks for them."""
-        if len(self.seated) == len(heads) and all(
-            a is b for a, b in zip(self.seated, heads, strict=True)
-        ):
+    def _copy(self, heads: Sequence[Heads]) -> None:
+        """Copies other heads into the tensors that a recorded search reads."""
+        if [id(one) for one in heads] == [id(one) for one in self.copied]:
             return
-        self.seated = list(heads)
-        for lane, own in enumerate(heads):
-            for name, value in own.named_parameters():
-                self.guest[name][lane].copy_(value)
+        self.copied = list(heads)
+        for seed, own in enumerate(heads):
+            for name, tensor in own.named_parameters():
+                self.other_heads[name][seed].copy_(tensor)
 
     # --- a search ----------------------------------------------------------------------------
 
     def _search(
         self,
-        key: Any,
-        obs: Tensor,
-        previous: Tensor,
-        floor: Tensor,
+        key: PlanKey,
+        inputs: Inputs,
         noise: dict[str, Tensor],
-        trace: planner.Trace | None,
-    ) -> planner.Plan:
-        role, guest, explore, states, horizon = key
-        cfg, lanes = self.cfg.planner, self.lanes
-        tensors = named(dynamics=self.dynamics, heads=self.guest if guest else self.heads[role])
+        trace: planning.Trace | None,
+    ) -> planning.Plan:
+        """Searches for all seeds and states; its result begins with (S, E)."""
+        cfg, obs, split = self.cfg.planner, inputs.obs, (self.seeds, key.states)
+        heads = self.other_heads if key.other_heads else self.heads[key.role]
+        tensors = named(dynamics=self.dynamics, heads=heads)
         if cfg.precision == "bf16":
             tensors = leaf_map(Tensor.bfloat16, tensors)
-        rated = self.counts if role == "reviewer" else {}
-        depth = planner.shared_depth(horizon, self.actions, cfg)
-        grow, value = self._imagine(bool(rated), horizon, depth)
-        shared = (grow(tensors, obs, rated),) if depth else ()
-        last = noise["last"].unbind(1)  # I of (S, E*(N+P), A)
-        turns = iter(range(cfg.iterations))
+        counts = self.counts if key.role == "reviewer" else {}
+        depth = value.shared_depth(key.horizon, self.actions, cfg.samples)
+        prefixes, values = self._valuing(bool(counts), key.horizon, depth)
+        shared = (prefixes(tensors, obs, counts),) if depth else ()
+        last = iter(noise["last"].unbind(1))  # one of (S, E*(N+P), A) for each iteration
 
         def score(z: Tensor, candidates: Tensor) -> Tensor:
-            shaped = candidates.unflatten(0, (lanes, states))
-            return value(tensors, obs, shaped, last[next(turns)], rated, *shared).flatten(0, 1)
+            split_candidates = candidates.unflatten(0, split)
+            return values(tensors, obs, split_candidates, next(last), counts, *shared).flatten(0, 1)
 
         guides = None
-        if planner.guide_count(cfg):
-            guides = self.guides(tensors, obs, noise["guides"]).flatten(0, 1)
-        rows = _by_row(noise)
-        args = (score, obs.flatten(0, 1), rows, cfg, guides, trace)
+        if planning.guide_count(cfg):
+            guides = self.sequences(tensors, obs, noise["guides"]).flatten(0, 1)
+        args = (score, obs.flatten(0, 1), _flat_noise(noise), cfg, guides, trace)
         if self.actions.discrete:
-            plan = planner.categorical_plan(*args)
+            plan = planning.categorical_plan(*args)
         else:
-            plan = planner.gaussian_plan(
-                *args, previous=previous.flatten(0, 1), std_floor=floor, explore=explore
+            plan = planning.gaussian_plan(
+                *args,
+                previous=inputs.previous.flatten(0, 1),
+                std_floor=inputs.std_floor,
+                explore=key.explore,
             )
-        mean = torch.nn.functional.pad(plan.mean, (0, 0, 0, previous.shape[2] - horizon))
-        return planner.Plan(*(part.unflatten(0, (lanes, states)) for part in (plan.action, mean)))
+        mean = F.pad(plan.mean, (0, 0, 0, inputs.previous.shape[2] - key.horizon))
+        return planning.Plan(plan.action.unflatten(0, split), mean.unflatten(0, split))
 
-    def _guides(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
-        return planner.policy_sequences(dynamics, heads, obs, noise, self.cfg.planner.min_std)
+    def _sequences(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
+        return value.policy_sequences(dynamics, heads, obs, noise, self.cfg.planner.min_std)
 
-    def _imagine(
-        self, rated: bool, horizon: int, depth: int
-    ) -> tuple[Callable[..., planner.Prefixes], Callable[..., Tensor]]:
-        """Shared beginnings, and the value of candidates; compiled where they are asked most."""
-        often = self.compile and horizon == self.agents[0].horizon
-        key = (rated, often, depth)
-        if key in self.imagining:
-            return self.imagining[key]
-        rule = self.agents[0].reviewer.counts if rated else None
+    def _valuing(
+        self, counted: bool, horizon: int, depth: int
+    ) -> tuple[Callable[..., value.Prefixes], Callable[..., Tensor]]:
+        """Returns the values of shared beginnings and of candidates, as functions of S seeds.
+
+        They are compiled for the longest horizon alone, which most decisions look ahead.
+        """
+        compile = self.compile and horizon == self.agents[0].horizon
+        key = (counted, compile, depth)
+        if key in self.valuing:
+            return self.valuing[key]
+        rule = self.agents[0].reviewer.counts if counted else None
         discount, cfg = self.cfg.learning.discount, self.cfg.planner
 
-        def bonus(counts: dict[str, Tensor]) -> planner.Bonus | None:
-            return (lambda latent: rule.rate(counts, latent)) if rated else None
+        def bonus(counts: dict[str, Tensor]) -> value.Bonus | None:
+            return functools.partial(rule.rate, counts) if counted else None
 
-        def grow(dynamics: Dynamics, heads: Heads, obs: Tensor, counts: dict[str, Tensor]) -> Any:
-            return planner.prefixes(
-                dynamics,
-                heads,
-                obs,
-                depth,
-                self.actions.size,
-                discount=discount,
-                bonus=bonus(counts),
-            )
+        def prefixes(
+            dynamics: Dynamics, heads: Heads, obs: Tensor, counts: dict[str, Tensor]
+        ) -> value.Prefixes:
+            options = {"discount": discount, "bonus": bonus(counts)}
+            return value.prefixes(dynamics, heads, obs, depth, self.actions.size, **options)
 
-        def value(
+        def values(
             dynamics: Dynamics,
             heads: Heads,
             obs: Tensor,
             candidates: Tensor,
             noise: Tensor,
             counts: dict[str, Tensor],
-            shared: planner.Prefixes | None = None,
+            shared: value.Prefixes | None = None,
         ) -> Tensor:
-            return planner.trajectory_value(
+            return value.trajectory_value(
                 dynamics,
                 heads,
                 obs,
@@ -213,17 +229,16 @@ class Acting:
                 shared=shared,
             )
 
-        modules = {"dynamics": self.modules["dynamics"], "heads": self.modules["heads"]}
-        both = [over_seeds(on_tensors(fn, **modules), self.lanes) for fn in (grow, value)]
-        if often:
-            both = [compiled(fn, name) for fn, name in zip(both, ("grow", "value"), strict=True)]
-        self.imagining[key] = both[0], both[1]
-        return self.imagining[key]
+        both = [over_seeds(on_tensors(fn, **self.modules), self.seeds) for fn in (prefixes, values)]
+        if compile:
+            both = [compiled(fn, n) for fn, n in zip(both, ("prefixes", "values"), strict=True)]
+        self.valuing[key] = both[0], both[1]
+        return self.valuing[key]
 
 
-def _by_row(noise: dict[str, Tensor]) -> planner.PlanNoise:
-    """The numbers of S plans of E states as those of one plan of S*E states."""
-    candidates = noise["candidates"].transpose(0, 1).flatten(1, 2)  # (I, S*E, N, ...)
-    flat = {name: noise[name].flatten(0, 1) for name in ("pick", "explore")}
-    last = noise["last"].transpose(0, 1).flatten(1, 2)  # for its sizes alone
-    return planner.PlanNoise(candidates, noise["guides"].flatten(0, 1), last, **flat)
+def _flat_noise(noise: dict[str, Tensor]) -> planning.PlanNoise:
+    """Turns the numbers of S plans of E states into those of one plan of S*E states."""
+    flat = {name: noise[name].flatten(0, 1) for name in ("guides", "pick", "explore")}
+    by_iteration = ("candidates", "last")  # (S, I, E, ...) to (I, S*E, ...)
+    flat |= {name: noise[name].transpose(0, 1).flatten(1, 2) for name in by_iteration}
+    return planning.PlanNoise(**flat)

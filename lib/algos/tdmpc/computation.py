@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.algos.tdmpc import planner
 from lib.algos.tdmpc.acting import Acting
 from lib.algos.tdmpc.graph_key import next_key
 from lib.algos.tdmpc.learning import Learning, Step, steps
 from lib.algos.tdmpc.model import Heads
 from lib.algos.tdmpc.update import update
+from lib.core import planning
 from lib.engine import compiling
 from lib.engine.minimise import Minimise
 
@@ -64,7 +64,7 @@ class Computation:
         explore: bool,
         generators: Sequence[torch.Generator],
         heads: Sequence[Heads] | None,
-        trace: planner.Trace | None = None,
+        trace: planning.Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Returns planned actions (S, E, A), and plan means (S, E, H, A) for the next call.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.gym.rules import begun, blamed, stepped
 
 SEEDS = 2**31 - 1  # NetHack and older environments take seeds below this
 
@@ -29,11 +30,12 @@ class Recipe:
     actions: ActionSpace
     read: Callable[[Any], np.ndarray]  # its observation to the stored one, (*shape)
     act: Callable[[np.ndarray], Any]  # (A,) float32 to its action
-    begin: Callable[[gymnasium.Env, int], Any]  # starts the episode of a seed: observation
+    begin: Callable[[gymnasium.Env, int], Any]  # starts the episode of a seed, as `reset` does
     judge: Callable[[float, bool, dict], tuple[bool, bool]]
     """Reward, terminated and info of a last step to: is the state terminal; was it a success."""
     cell: Callable[[gymnasium.Env], int] | None = None  # number of the cell the agent is in
     seed: int | None = None  # of every episode; None: each has its own
+    promised: gymnasium.Space | None = None  # what every observation is checked against; None: not
 
 
 class GymBatch:
@@ -68,19 +70,19 @@ class GymBatch:
         """Start n episodes, each with a seed from the generator; returns (n, *shape)."""
         self._grow(n)
         self._clear(n)
-        for lane, seed in enumerate(self._seeds(n, generator)):
-            self._begin(lane, seed)
+        for copy, seed in enumerate(self._seeds(n, generator)):
+            self._begin(copy, seed)
         return self._observed()
 
-    def restart(self, lanes: Tensor, generator: torch.Generator) -> Tensor:
-        """Start new episodes in the lanes (n,) that are true; returns (n, *shape).
+    def restart(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """Start new episodes of the copies that are true in `chosen` (n,); returns (n, *shape).
 
-        The others go on as they were. One seed per lane is drawn, so the generator moves on by as
-        much whichever lanes are meant.
+        The others go on as they were. One seed per copy is drawn, so the generator moves on by as
+        much whichever copies are meant.
         """
         seeds = self._seeds(len(self._envs), generator)
-        for lane in lanes.cpu().nonzero()[:, 0].tolist():
-            self._begin(lane, seeds[lane])
+        for copy in chosen.cpu().nonzero()[:, 0].tolist():
+            self._begin(copy, seeds[copy])
         return self._observed()
 
     def step(self, action: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -95,8 +97,8 @@ class GymBatch:
             raise ValueError(f"actions {rows.shape}; {self.recipe.name} steps with {expected}")
         reward = np.zeros(len(rows), dtype=np.float32)
         going = ~self._ended if only is None else ~self._ended & only.cpu().numpy()
-        for lane in np.flatnonzero(going):
-            reward[lane] = self._advance(lane, rows[lane])
+        for copy in np.flatnonzero(going):
+            reward[copy] = self._advance(copy, rows[copy])
         return self._observed(), torch.from_numpy(reward).to(self.device)
 
     @property
@@ -154,12 +156,12 @@ class GymBatch:
         self.close()
         self._grow(n)
         self._clear(n)
-        for lane, seed in enumerate(saved["seed"].tolist()):
-            self._begin(lane, seed)
-            for row in saved["action"][lane, : saved["length"][lane]]:
-                if self._ended[lane]:
+        for copy, seed in enumerate(saved["seed"].tolist()):
+            self._begin(copy, seed)
+            for row in saved["action"][copy, : saved["length"][copy]]:
+                if self._ended[copy]:
                     break
-                self._advance(lane, row)
+                self._advance(copy, row)
         found = self.state_dict()
         for name in ("length", "obs", "ended", "terminal", "success"):
             if not np.array_equal(found[name].numpy(), saved[name], equal_nan=name == "obs"):
@@ -179,7 +181,8 @@ class GymBatch:
         while len(self._envs) > n:
             self._envs.pop().close()
         while len(self._envs) < n:
-            env = self.recipe.make()
+            with blamed(self.recipe.name, "making another copy"):
+                env = self.recipe.make()
             if any(env is other for other in self._envs):
                 raise UserError(
                     f"{self.recipe.name} came twice as the same object, but copies are stepped "
@@ -197,28 +200,35 @@ class GymBatch:
         self._ended, self._terminal, self._success = (np.zeros(n, dtype=bool) for _ in range(3))
 
     def _seeds(self, n: int, generator: torch.Generator) -> list[int]:
-        """One seed per lane, drawn from a generator on any device."""
+        """One seed per copy, drawn from a generator on any device."""
         drawn = torch.randint(SEEDS, (n,), generator=generator, device=generator.device).tolist()
         return drawn if self.recipe.seed is None else [self.recipe.seed] * n
 
-    def _begin(self, lane: int, seed: int) -> None:
-        self._seed[lane], self._length[lane] = seed, 0
-        self._ended[lane] = self._terminal[lane] = self._success[lane] = False
-        self._keep(lane, self.recipe.begin(self._envs[lane], seed))
+    def _begin(self, copy: int, seed: int) -> None:
+        self._seed[copy], self._length[copy] = seed, 0
+        self._ended[copy] = self._terminal[copy] = self._success[copy] = False
+        name, call = self.recipe.name, f"reset with seed {seed}"
+        with blamed(name, call):
+            result = self.recipe.begin(self._envs[copy], seed)
+        self._keep(copy, begun(name, call, result, self.recipe.promised))
 
-    def _advance(self, lane: int, row: np.ndarray) -> float:
-        """One decision of one lane, which has not ended; its reward."""
-        self._action[lane, self._length[lane]] = row
-        self._length[lane] += 1
-        obs, reward, terminated, truncated, info = self._envs[lane].step(self.recipe.act(row))
-        self._keep(lane, obs)
-        if terminated or truncated or self._length[lane] >= self.episode_length:
-            self._ended[lane] = True
-            verdict = self.recipe.judge(float(reward), bool(terminated), info)
-            self._terminal[lane], self._success[lane] = verdict
-        return float(reward)
+    def _advance(self, copy: int, row: np.ndarray) -> float:
+        """One decision of one copy, which has not ended; its reward."""
+        self._action[copy, self._length[copy]] = row
+        self._length[copy] += 1
+        action, name = self.recipe.act(row), self.recipe.name
+        call = f"step {self._length[copy]} of the episode with seed {self._seed[copy]}"
+        with blamed(name, call):
+            result = self._envs[copy].step(action)
+        obs, reward, terminated, truncated, info = stepped(name, call, result, self.recipe.promised)
+        self._keep(copy, obs)
+        if terminated or truncated or self._length[copy] >= self.episode_length:
+            self._ended[copy] = True
+            verdict = self.recipe.judge(reward, terminated, info)
+            self._terminal[copy], self._success[copy] = verdict
+        return reward
 
-    def _keep(self, lane: int, obs: Any) -> None:
+    def _keep(self, copy: int, obs: Any) -> None:
         """Stores an observation, refusing one that would lose digits on the way."""
         stored = self.recipe.read(obs)
         if stored.dtype != self._obs.dtype or stored.shape != self.obs_space.shape:
@@ -226,7 +236,7 @@ class GymBatch:
                 f"{self.recipe.name} observed {stored.shape} {stored.dtype}; "
                 f"stored is {self.obs_space.shape} {self._obs.dtype}"
             )
-        self._obs[lane] = stored
+        self._obs[copy] = stored
 
     def _observed(self) -> Tensor:
         return torch.from_numpy(self._obs.copy()).to(self.device)

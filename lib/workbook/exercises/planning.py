@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from lib.algos.tdmpc.planner import elite_weights
+from lib.core.planning import elite_weights
 from lib.workbook.exercises.inputs import B, H, normal
 from lib.workbook.teach import Case, Exercise, Mistake
 

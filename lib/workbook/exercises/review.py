@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor
 
 from lib.algos.tdmpc.counts import visit_bonus
-from lib.algos.tdmpc.planner import rated
+from lib.algos.tdmpc.value import rated
 from lib.core import losses
 from lib.workbook.exercises.inputs import B, H, normal
 from lib.workbook.teach import Case, Exercise, Mistake

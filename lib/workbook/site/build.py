@@ -41,8 +41,8 @@ def render(folder: Path = NOTEBOOKS, out: Path = BOOK, films: Path = FILMS_FOLDE
     # A script rather than JSON: a page that was opened from a folder may load no other file.
     found = json.dumps(_findable(made), ensure_ascii=False)
     atomic_write(out / "search-index.js", f"window.workbook = {found};\n")
-    for place, page in enumerate(made):
-        before, after = made[place - 1 : place][-1:], made[place + 1 : place + 2]
+    for index, page in enumerate(made):
+        before, after = made[index - 1 : index][-1:], made[index + 1 : index + 2]
         atomic_write(out / page.href, _chapter(page, before, after, title))
         pictures |= page.figures
     atomic_write(out / "index.html", _index(made, title, welcome))

@@ -105,12 +105,12 @@ class _Writer:
         before = len(self.renderer.headings)
         made = markdown(source, self.renderer)
         self.parts.append(made)
-        pieces = re.split(r"(?=<h[1-6] id=)", made)
+        parts = re.split(r"(?=<h[1-6] id=)", made)
         found = iter(self.renderer.headings[before:])
-        for piece in pieces:
-            if piece.startswith("<h"):
+        for part in parts:
+            if part.startswith("<h"):
                 self.sections.append(Section(*next(found)))
-            self._say(plain_text(piece))
+            self._say(plain_text(part))
 
     def _say(self, text: str) -> None:
         self.sections[-1].words.append(" ".join(text.split()))

@@ -9,8 +9,9 @@ import dataclasses
 import pytest
 import torch
 
-from lib.algos.tdmpc import planner
+from lib.algos.tdmpc import value as imagined
 from lib.algos.tdmpc.agent import ContinualAgent
+from lib.core import planning
 from lib.core.noise import NoiseBuffers
 from tests.envs.conftest import NoHostReads
 from tests.tiny import BOX, PICKS, continuous, in_task, invented, kept_heads, new_agent, tiny
@@ -28,7 +29,7 @@ def acts(agent: ContinualAgent, n: int = 4003, **kwargs) -> torch.Tensor:
     return agent.act(torch.zeros(n, 3), None, **kwargs)[0]
 
 
-def planning(discrete: bool, task: int = 0, **changes) -> ContinualAgent:
+def planner_of(discrete: bool, task: int = 0, **changes) -> ContinualAgent:
     """An agent whose networks say something, past its warm-up, with a horizon of 5."""
     changes = {"planner__horizon": [5], "planner__horizon_ramp": 0} | changes
     agent = in_task(tiny(**changes), task) if discrete else None
@@ -112,7 +113,7 @@ def test_the_plan_of_one_step_starts_the_next():
 
 
 def test_a_continuous_plan_starts_from_the_memory_shifted_by_a_step(monkeypatch):
-    agent, seen = planning(discrete=False), []
+    agent, seen = planner_of(discrete=False), []
     _, memory = agent.act(states(), None)
     refilled = agent.seed_batch.computation.acting._noise
 
@@ -125,7 +126,7 @@ def test_a_continuous_plan_starts_from_the_memory_shifted_by_a_step(monkeypatch)
 
 
 def test_a_plan_over_fewer_steps_leaves_the_rest_of_its_memory_at_zero():
-    agent = planning(discrete=False, planner__horizon_ramp=140)  # 35 of 140 steps: 1 + 4 / 4
+    agent = planner_of(discrete=False, planner__horizon_ramp=140)  # 35 of 140 steps: 1 + 4 / 4
     seen: list[torch.Tensor] = []
     _, memory = agent.act(states(), None, trace=lambda i, c, *rest: seen.append(c))
     assert seen[0].shape[2] == 2 and memory.shape == (E, 5, 2)
@@ -146,13 +147,13 @@ def test_acting_with_given_generator_and_heads_leaves_the_agent_alone():
 
 def test_given_heads_decide_the_action_and_the_agents_own_do_afterwards(monkeypatch):
     agent, used = in_task(tiny()), []
-    original = planner.trajectory_value
+    original = imagined.trajectory_value
 
     def noted(dynamics, heads, *args, **kwargs):
         used.append(heads.reward_net[-1].bias.item())
         return original(dynamics, heads, *args, **kwargs)
 
-    monkeypatch.setattr(planner, "trajectory_value", noted)
+    monkeypatch.setattr(imagined, "trajectory_value", noted)
     one, two = kept_heads(agent), kept_heads(agent)
     for bias, heads in ((5.0, one), (7.0, two)):
         with torch.no_grad():
@@ -163,14 +164,14 @@ def test_given_heads_decide_the_action_and_the_agents_own_do_afterwards(monkeypa
 
 
 def test_given_heads_act_as_they_would_as_the_agents_own():
-    agent = planning(discrete=False)
+    agent = planner_of(discrete=False)
     other = kept_heads(agent)
     with torch.no_grad():
         other.policy_net[-1].bias.add_(1.0)
-    guest = acts_from(agent, heads=other)
-    assert not torch.equal(guest, acts_from(agent))
+    acted = acts_from(agent, heads=other)
+    assert not torch.equal(acted, acts_from(agent))
     agent.learner.heads.load_state_dict(other.state_dict())
-    assert torch.equal(guest, acts_from(agent))
+    assert torch.equal(acted, acts_from(agent))
 
 
 def acts_from(agent: ContinualAgent, seed: int = 3, **kwargs) -> torch.Tensor:
@@ -179,7 +180,7 @@ def acts_from(agent: ContinualAgent, seed: int = 3, **kwargs) -> torch.Tensor:
 
 
 def test_a_plan_sees_what_was_learnt_since_the_last_one():
-    agent = planning(discrete=False)
+    agent = planner_of(discrete=False)
     before = acts_from(agent)
     agent.update(3)
     assert not torch.equal(acts_from(agent), before)
@@ -190,19 +191,19 @@ def test_a_plan_sees_what_was_learnt_since_the_last_one():
 
 @pytest.mark.parametrize("discrete", [True, False], ids=["discrete", "continuous"])
 def test_planning_for_many_states_equals_planning_one_by_one(discrete, monkeypatch):
-    agent = planning(discrete)
+    agent = planner_of(discrete)
     obs = states()
     previous = None if discrete else torch.rand(E, 5, 2)
     acting, played = agent.seed_batch.computation.acting, []
     monkeypatch.setattr(acting, "_noise", lambda *args: played[-1])
 
-    def plan(rows: slice) -> planner.Plan:
+    def plan(rows: slice) -> planning.Plan:
         before = None if previous is None else previous[None, rows]
         return acting.plan(
             obs[None, rows], before, role="learner", explore=True, generators=[agent.streams.act]
         )
 
-    layout = planner.PlanNoise.layout(E, 5, agent.actions, agent.cfg.planner)
+    layout = planning.PlanNoise.layout(E, 5, agent.actions, agent.cfg.planner)
     everything = NoiseBuffers(layout, 1, "cpu").refill([torch.Generator().manual_seed(4)])
     played.append(everything)
     together = plan(slice(None))
@@ -220,11 +221,11 @@ def test_planning_for_many_states_equals_planning_one_by_one(discrete, monkeypat
 def test_the_policy_contributes_its_share_of_the_samples_once(monkeypatch):
     # floor(.05 * 512) = 25 beside 512
     calls, seen = [], []
-    original = planner.policy_sequences
+    original = imagined.policy_sequences
     monkeypatch.setattr(
-        planner, "policy_sequences", lambda *a: calls.append(original(*a)) or calls[-1]
+        imagined, "policy_sequences", lambda *a: calls.append(original(*a)) or calls[-1]
     )
-    agent = planning(
+    agent = planner_of(
         True,
         planner__samples=512,
         planner__elites=64,
@@ -238,21 +239,21 @@ def test_the_policy_contributes_its_share_of_the_samples_once(monkeypatch):
 
 
 def test_no_mixture_means_no_policy_sequences(monkeypatch):
-    monkeypatch.setattr(planner, "policy_sequences", lambda *a: pytest.fail("asked the policy"))
-    agent = planning(True, planner__mixture=0.0, planner__use_q=False)
+    monkeypatch.setattr(imagined, "policy_sequences", lambda *a: pytest.fail("asked the policy"))
+    agent = planner_of(True, planner__mixture=0.0, planner__use_q=False)
     assert acts(agent, E).shape == (E, 3)
 
 
 def test_horizon_and_noise_floor_follow_the_agents_steps(monkeypatch):
-    seen, original = [], planner.gaussian_plan
+    seen, original = [], planning.gaussian_plan
 
     def noted(score, z, noise, *args, **kwargs):
         seen.append((noise.candidates.shape[3], kwargs["std_floor"].item(), kwargs["explore"]))
         return original(score, z, noise, *args, **kwargs)
 
-    monkeypatch.setattr(planner, "gaussian_plan", noted)
+    monkeypatch.setattr(planning, "gaussian_plan", noted)
     changes = {"horizon_ramp": 100, "std_ramp": 100, "min_std": 0.1, "mixture": 0.0}
-    agent = planning(False, **{f"planner__{name}": value for name, value in changes.items()})
+    agent = planner_of(False, **{f"planner__{name}": value for name, value in changes.items()})
     for step in (0, 50, 100):
         agent.steps = step
         agent.act(states(), None, explore=step == 50, role="learner")

@@ -9,7 +9,8 @@ import math
 import pytest
 import torch
 
-from lib.algos.tdmpc import planner, update
+from lib.algos.tdmpc import update
+from lib.algos.tdmpc import value as imagined
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.model import Dynamics
@@ -55,13 +56,13 @@ def stored(agent: ContinualAgent) -> TransitionMemory:
 def test_learner_and_reviewer_share_one_world_model_after_the_first_update(monkeypatch):
     agent = in_task(tiny(), 1)
     agent.update(1)
-    used, original = [], planner.trajectory_value
+    used, original = [], imagined.trajectory_value
 
     def noted(dynamics, heads, *args, **kwargs):
         used.append((addresses(dynamics), addresses(heads)))
         return original(dynamics, heads, *args, **kwargs)
 
-    monkeypatch.setattr(planner, "trajectory_value", noted)
+    monkeypatch.setattr(imagined, "trajectory_value", noted)
     for role in ("learner", "reviewer"):
         used.clear()
         agent.act(torch.zeros(2, 3), None, role=role)
@@ -473,7 +474,7 @@ def test_evaluation_and_the_learner_count_nothing():
 
 def test_the_bonus_is_used_in_the_reviewers_planning_alone(monkeypatch):
     agent = in_task(tiny(), 1)
-    calls, counts = spied(monkeypatch, planner, "trajectory_value"), agent.reviewer.counts
+    calls, counts = spied(monkeypatch, imagined, "trajectory_value"), agent.reviewer.counts
     agent.act(torch.zeros(2, 3), None, role="learner")
     agent.act(torch.zeros(2, 3), None, role="reviewer")
     learners, reviewers = [[calls[i][1]["bonus"] for i in turn] for turn in ((0, 1), (2, 3))]

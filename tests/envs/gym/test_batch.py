@@ -12,7 +12,7 @@ STAY, PAID, END = torch.eye(3)
 
 
 def counting(world: type = Counting, length: int = 7) -> GymBatch:
-    return custom.own_domain(world, episode_length=length).make(0)
+    return custom.custom_domain(world, episode_length=length).make(0)
 
 
 def grid(name: str, length: int = 40) -> GymBatch:
@@ -92,12 +92,12 @@ def test_a_restarted_episode_may_last_as_long_as_any(generator):
     assert env.ended.all()
 
 
-def test_the_generator_moves_on_by_as_much_whichever_lanes_start_anew():
+def test_the_generator_moves_on_by_as_much_whichever_copies_start_anew():
     after = []
-    for lanes in ([True, False, False], [True, True, True], [False, False, False]):
+    for chosen in ([True, False, False], [True, True, True], [False, False, False]):
         env, generator = counting(), draws()
         env.reset(3, generator)
-        env.restart(torch.tensor(lanes), generator)
+        env.restart(torch.tensor(chosen), generator)
         after.append(torch.rand(1, generator=generator).item())
     assert len(set(after)) == 1
 
@@ -129,7 +129,7 @@ def test_actions_of_another_shape_are_refused(generator):
 
 def test_a_factory_that_hands_out_one_environment_twice_is_found(generator):
     single = Counting()
-    env = custom.own_domain(lambda: single).make(0)
+    env = custom.custom_domain(lambda: single).make(0)
     with pytest.raises(UserError, match="came twice as the same object"):
         env.reset(2, generator)
 
@@ -141,7 +141,7 @@ def test_poses_are_the_stored_observations(generator):
 
 
 def played(env: GymBatch, n: int, steps: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """Everything that happens in some random decisions, ended lanes starting anew."""
+    """Everything that happens in some random decisions, ended copies starting anew."""
     seen = []
     for _ in range(steps):
         obs, reward = env.step(env.actions.random(n, generator))
@@ -167,7 +167,7 @@ def test_the_same_seed_gives_the_same_trajectory_in_every_task(name):
 def test_a_saved_episode_goes_on_as_if_nothing_had_happened(name):
     env, generator = grid(name), draws()
     env.reset(3, generator)
-    played(env, 3, 55, generator)  # so that lanes are in different decisions
+    played(env, 3, 55, generator)  # so that copies are in different decisions
     resumed = grid(name)
     resumed.load_state_dict(env.state_dict())
     assert torch.equal(resumed.ended, env.ended) and torch.equal(resumed.cell, env.cell)

@@ -10,7 +10,7 @@ from lib.core.config import EnvConfig
 from lib.core.errors import UserError
 from lib.envs.gym import minihack
 from lib.envs.gym.batch import GymBatch
-from lib.envs.gym.domain import build
+from lib.envs.gym.minihack import build
 
 INSTALLED = all(importlib.util.find_spec(name) is not None for name in minihack.NEEDED)
 needs_minihack = pytest.mark.skipif(not INSTALLED, reason="needs the extra: minihack")
@@ -26,7 +26,7 @@ def draws(seed: int = 0) -> torch.Generator:
 
 
 def played(env: GymBatch, n: int, steps: int, generator: torch.Generator) -> list[torch.Tensor]:
-    """Everything that happens in some random decisions, ended lanes starting anew."""
+    """Everything that happens in some random decisions, ended copies starting anew."""
     seen = []
     for _ in range(steps):
         obs, reward = env.step(env.actions.random(n, generator))

@@ -11,14 +11,27 @@ import math
 import pytest
 import torch
 
-from lib.algos.tdmpc import planner
-from lib.algos.tdmpc.model import Dynamics, Heads
-from lib.algos.tdmpc.settings import PlannerConfig
+from lib.core import planning
 from lib.envs.toys import Clock, point_mass
 from tests.tiny import BOX, PICKS
 
 E, N, STEPS, A, L = 3, 7, 5, 2, 4
-CFG = PlannerConfig(samples=23, elites=5, iterations=4)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The settings of a search, with defaults."""
+
+    samples: int = 512
+    elites: int = 64
+    iterations: int = 6
+    mixture: float = 0.05
+    temperature: float = 0.5
+    momentum: float = 0.1
+    final_noise: str = "clamp"
+
+
+CFG = Settings(samples=23, elites=5, iterations=4)
 
 
 def true_score(env):
@@ -37,32 +50,20 @@ def true_score(env):
 
 def random_numbers(
     draws: torch.Generator,
-    cfg: PlannerConfig = CFG,
+    cfg: Settings = CFG,
     *,
     discrete: bool = False,
     states: int = E,
     horizon: int = STEPS,
     size: int = A,
-) -> planner.PlanNoise:
+) -> planning.PlanNoise:
     """What one plan consumes."""
     space = dataclasses.replace(PICKS if discrete else BOX, size=size)
-    return planner.PlanNoise.draw(states, horizon, space, cfg, draws)
+    return planning.PlanNoise.draw(states, horizon, space, cfg, draws)
 
 
-def doubled(noise: planner.PlanNoise) -> planner.PlanNoise:
-    return planner.PlanNoise(*(part.double() for part in noise))
-
-
-def heads(draws: torch.Generator, discrete: bool, double: bool = True) -> Heads:
-    made = Heads(L, A, 11, draws, discrete)
-    with torch.no_grad():
-        for p in made.parameters():
-            p.add_(0.5 * torch.randn(p.shape, generator=draws))
-    return made.double() if double else made
-
-
-def model(draws: torch.Generator) -> Dynamics:
-    return Dynamics(L, A, 11, draws, crelu=True, bounded=True).double()
+def doubled(noise: planning.PlanNoise) -> planning.PlanNoise:
+    return planning.PlanNoise(*(part.double() for part in noise))
 
 
 # Schedules -------------------------------------------------------------------------------------
@@ -70,19 +71,19 @@ def model(draws: torch.Generator) -> Dynamics:
 
 def test_a_ramp_by_hand():
     # a quarter of the way from .5 to .1 is .4
-    assert planner.ramp(0.5, 0.1, 8, 2) == pytest.approx(0.4)
-    assert [planner.ramp(0.5, 0.1, 8, step) for step in (0, 8, 99)] == pytest.approx(
+    assert planning.ramp(0.5, 0.1, 8, 2) == pytest.approx(0.4)
+    assert [planning.ramp(0.5, 0.1, 8, step) for step in (0, 8, 99)] == pytest.approx(
         [0.5, 0.1, 0.1]
     )
-    assert planner.ramp(0.5, 0.1, 0, 0) == pytest.approx(0.1)
+    assert planning.ramp(0.5, 0.1, 0, 0) == pytest.approx(0.1)
 
 
 def test_the_horizon_grows_from_one_to_the_longest():
     # 1 + 9 * step / 10000, rounded down
     steps = [0, 1111, 1112, 5000, 9999, 10_000, 10**6]
-    grown = [planner.scheduled_horizon(10, 10_000, step) for step in steps]
+    grown = [planning.scheduled_horizon(10, 10_000, step) for step in steps]
     assert grown == [1, 1, 2, 5, 9, 10, 10]
-    assert planner.scheduled_horizon(10, 0, 0) == 10
+    assert planning.scheduled_horizon(10, 0, 0) == 10
 
 
 # Known answers ---------------------------------------------------------------------------------
@@ -98,9 +99,9 @@ def share_gained(env, start: torch.Tensor, earned: torch.Tensor) -> float:
 def test_the_continuous_planner_approaches_the_linear_quadratic_optimum(draws):
     env = point_mass(episode_length=6)
     start = env.reset(13, draws)
-    cfg = PlannerConfig(samples=256, elites=32, iterations=12, temperature=3.0)
+    cfg = Settings(samples=256, elites=32, iterations=12, temperature=3.0)
     noise = random_numbers(draws, cfg, states=13, horizon=6)
-    plan = planner.gaussian_plan(true_score(env), start, noise, cfg, std_floor=0.01, explore=False)
+    plan = planning.gaussian_plan(true_score(env), start, noise, cfg, std_floor=0.01, explore=False)
     earned = true_score(env)(start, plan.mean.unsqueeze(1))[:, 0]
     assert (earned <= env.best_return(start) + 1e-4).all()
     assert share_gained(env, start, earned) > 0.99
@@ -109,11 +110,11 @@ def test_the_continuous_planner_approaches_the_linear_quadratic_optimum(draws):
 def test_planning_anew_at_every_step_earns_nearly_the_linear_quadratic_optimum(draws):
     env = point_mass(episode_length=10)
     start = obs = env.reset(13, draws)
-    cfg = PlannerConfig(samples=256, elites=32, iterations=10, temperature=3.0)
+    cfg = Settings(samples=256, elites=32, iterations=10, temperature=3.0)
     earned, mean = torch.zeros(13), None
     for step in range(10):
         noise = random_numbers(draws, cfg, states=13, horizon=10 - step)
-        plan = planner.gaussian_plan(
+        plan = planning.gaussian_plan(
             true_score(env), obs, noise, cfg, previous=mean, std_floor=0.02, explore=False
         )
         mean = plan.mean
@@ -125,9 +126,9 @@ def test_planning_anew_at_every_step_earns_nearly_the_linear_quadratic_optimum(d
 def test_the_categorical_planner_finds_the_best_sequence_of_the_clock(draws):
     env = Clock(hours=5)
     start = env.reset(11, draws)
-    cfg = PlannerConfig(samples=999, elites=16, iterations=3, temperature=10.0)
+    cfg = Settings(samples=999, elites=16, iterations=3, temperature=10.0)
     noise = random_numbers(draws, cfg, discrete=True, states=11, horizon=3, size=5)
-    plan = planner.categorical_plan(true_score(env), start, noise, cfg)
+    plan = planning.categorical_plan(true_score(env), start, noise, cfg)
     assert torch.equal(plan.action, env.best_action(start, 0))
     likely = torch.nn.functional.one_hot(plan.mean.argmax(-1), 5).float()
     assert true_score(env)(start, likely.unsqueeze(1)).flatten().tolist() == [3.0] * 11
@@ -141,9 +142,9 @@ def test_the_categorical_planner_agrees_with_trying_every_sequence(draws):
     def score(z, actions):
         return table[(actions.argmax(-1) * torch.tensor([9, 3, 1])).sum(-1)]
 
-    cfg = PlannerConfig(samples=199, elites=3, iterations=3, temperature=50.0)
+    cfg = Settings(samples=199, elites=3, iterations=3, temperature=50.0)
     noise = random_numbers(draws, cfg, discrete=True, states=5, horizon=3, size=3)
-    plan = planner.categorical_plan(score, torch.zeros(5, 1), noise, cfg)
+    plan = planning.categorical_plan(score, torch.zeros(5, 1), noise, cfg)
     assert torch.equal(plan.action, every[table.argmax(), 0].expand(5, 3))
 
 
@@ -155,7 +156,7 @@ def test_guides_win_where_no_sample_can(draws):
         return (actions == 0.123).all(-1).all(-1).float()
 
     seen = []
-    plan = planner.gaussian_plan(
+    plan = planning.gaussian_plan(
         score,
         torch.zeros(E, L),
         random_numbers(draws),
@@ -212,7 +213,7 @@ def test_the_continuous_planner_equals_the_loop(previous, final_noise, draws):
     if previous is not None:
         previous = torch.rand(E, previous, A, generator=draws, dtype=torch.float64) - 0.5
     noise = doubled(random_numbers(draws, cfg))
-    plan = planner.gaussian_plan(lumpy, z, noise, cfg, previous=previous, std_floor=0.3)
+    plan = planning.gaussian_plan(lumpy, z, noise, cfg, previous=previous, std_floor=0.3)
     assert len(noise.candidates) == cfg.iterations
     for e in range(E):
         action, mean = slow_gaussian(
@@ -232,7 +233,7 @@ def test_the_continuous_planner_equals_the_loop(previous, final_noise, draws):
 def test_the_categorical_planner_equals_the_loop(draws):
     z = torch.randn(E, L, generator=draws, dtype=torch.float64)
     steps, noise = [], doubled(random_numbers(draws, discrete=True))
-    plan = planner.categorical_plan(lumpy, z, noise, CFG, trace=lambda *parts: steps.append(parts))
+    plan = planning.categorical_plan(lumpy, z, noise, CFG, trace=lambda *parts: steps.append(parts))
     for e in range(E):
         probs = torch.full((STEPS, A), 1 / A, dtype=z.dtype)
         for iteration, (number, candidates, values, best) in enumerate(steps):
@@ -258,20 +259,20 @@ def test_the_categorical_planner_equals_the_loop(draws):
 
 def test_elite_weights_by_hand():
     # scores 3 and 1 are the best two; exp(.5 * 3) : exp(.5 * 1) = e : 1
-    index, weight = planner.elite_weights(torch.tensor([[1.0, -9.0, 3.0]]), 2, 0.5)
+    index, weight = planning.elite_weights(torch.tensor([[1.0, -9.0, 3.0]]), 2, 0.5)
     assert index.tolist() == [[2, 0]]
     assert weight[0].tolist() == pytest.approx([math.e / (1 + math.e), 1 / (1 + math.e)])
 
 
 def test_more_elites_than_candidates_takes_them_all():
-    index, weight = planner.elite_weights(torch.zeros(E, N), 99, 0.5)
+    index, weight = planning.elite_weights(torch.zeros(E, N), 99, 0.5)
     assert index.shape == (E, N) and torch.allclose(weight, torch.full((E, N), 1 / N))
 
 
 def test_taking_candidates_equals_the_loop(draws):
     candidates = torch.randn(E, N, STEPS, A, generator=draws)
     index = torch.randint(N, (E, 2), generator=draws)
-    taken = planner.take(candidates, index)
+    taken = planning.take(candidates, index)
     for e in range(E):
         for k in range(2):
             assert torch.equal(taken[e, k], candidates[e, index[e, k]])
@@ -282,10 +283,10 @@ def test_the_elite_that_acts_is_drawn_by_its_weight(draws):
     def score(z, actions):
         return actions[:, :, 0, 1] * math.log(3)
 
-    cfg = PlannerConfig(samples=1, elites=2, iterations=1, temperature=1.0)
+    cfg = Settings(samples=1, elites=2, iterations=1, temperature=1.0)
     guides = torch.eye(2).view(1, 2, 1, 2).expand(8009, 2, 1, 2)
     noise = random_numbers(draws, cfg, discrete=True, states=8009, horizon=1)
-    plan = planner.categorical_plan(score, torch.zeros(8009, 1), noise, cfg, guides)
+    plan = planning.categorical_plan(score, torch.zeros(8009, 1), noise, cfg, guides)
     # the sample doubles one of the guides; its two best are then (1, 1) or (1, 0), half each:
     # 1/2 * 1 + 1/2 * 3/4 = 7/8
     assert plan.action[:, 1].mean().item() == pytest.approx(7 / 8, abs=0.02)
@@ -298,10 +299,10 @@ def first_candidates(previous: torch.Tensor | None, horizon: int) -> torch.Tenso
     """What the first iteration looks at when its noise is zero: the mean it starts from."""
     seen, cfg = [], dataclasses.replace(CFG, iterations=1)
     noise = random_numbers(torch.Generator(), cfg, states=1, horizon=horizon, size=1)
-    planner.gaussian_plan(
+    planning.gaussian_plan(
         lumpy,
         torch.zeros(1, L),
-        planner.PlanNoise(*(torch.zeros_like(part) for part in noise)),
+        planning.PlanNoise(*(torch.zeros_like(part) for part in noise)),
         cfg,
         previous=previous,
         trace=lambda i, candidates, *rest: seen.append(candidates),
@@ -321,9 +322,9 @@ def test_a_plan_starts_from_the_last_one_shifted_by_a_step():
 
 def test_a_categorical_plan_starts_even_at_every_decision(draws):
     seen = []
-    cfg = PlannerConfig(samples=4001, elites=5, iterations=1)
+    cfg = Settings(samples=4001, elites=5, iterations=1)
     noise = random_numbers(draws, cfg, discrete=True, size=3)
-    planner.categorical_plan(
+    planning.categorical_plan(
         lumpy, torch.zeros(E, L), noise, cfg, trace=lambda i, c, *r: seen.append(c)
     )
     share = seen[0].mean(1)  # (E, h, A); standard error .0075
@@ -333,10 +334,10 @@ def test_a_categorical_plan_starts_even_at_every_decision(draws):
 def test_momentum_keeps_its_share_of_the_old_mean():
     # one candidate, all momentum: the mean never moves; none: it is the candidate
     for momentum, expected in ((1.0, 0.5), (0.0, 1.0), (0.25, 0.25 * 0.5 + 0.75 * 1.0)):
-        cfg = PlannerConfig(samples=1, elites=1, iterations=1, momentum=momentum)
+        cfg = Settings(samples=1, elites=1, iterations=1, momentum=momentum)
         guides = torch.tensor([0.0, 1.0]).expand(1, 1, 1, 2)
         noise = random_numbers(torch.Generator(), cfg, discrete=True, states=1, horizon=1)
-        plan = planner.categorical_plan(
+        plan = planning.categorical_plan(
             lambda z, a: a[..., 1].sum(-1), torch.zeros(1, 1), noise, cfg, guides
         )
         assert plan.mean[0, 0, 1].item() == pytest.approx(expected)
@@ -347,7 +348,7 @@ def test_momentum_keeps_its_share_of_the_old_mean():
 
 def act_at_the_edge(explore: bool, final_noise: str, draws: torch.Generator) -> torch.Tensor:
     cfg = dataclasses.replace(CFG, final_noise=final_noise, samples=63)
-    plan = planner.gaussian_plan(
+    plan = planning.gaussian_plan(
         lambda z, a: a.sum((-1, -2)) * 9,
         torch.zeros(501, L),
         random_numbers(draws, cfg, states=501, horizon=1),
@@ -369,86 +370,6 @@ def test_exploring_adds_noise_that_is_clamped_unless_told_otherwise(draws):
 # Scoring sequences -----------------------------------------------------------------------------
 
 
-def slow_value(dynamics, own, z, actions, gamma, use_q, tail_noise):
-    """One sequence, step by step; `tail_noise` is the action noise of the last latent."""
-    total = 0.0
-    for t, action in enumerate(actions):
-        x = torch.cat((z, action))
-        total += gamma**t * own.reward(x).item()
-        z = dynamics(z, action)
-    if use_q:
-        last = (torch.tanh(own.policy_net(z)) + tail_noise.clamp(-0.3, 0.3)).clamp(-1, 1)
-        total += gamma ** len(actions) * own.q(torch.cat((z, last))[None]).min().item()
-    return total
-
-
-@pytest.mark.parametrize("use_q", [True, False])
-def test_trajectory_values_equal_the_loop(use_q, draws):
-    dynamics, own = model(draws), heads(draws, discrete=False)
-    z = torch.randn(E, L, generator=draws, dtype=torch.float64)
-    actions = torch.rand(E, N, STEPS, A, generator=draws, dtype=torch.float64) * 2 - 1
-    noise = torch.randn(E, N, A, generator=draws)
-    value = planner.trajectory_value(
-        dynamics, own, z, actions, noise.view(-1, A), discount=0.9, policy_std=0.2, use_q=use_q
-    )
-    assert value.shape == (E, N)
-    for e in range(E):
-        for n in range(N):
-            slow = slow_value(dynamics, own, z[e], actions[e, n], 0.9, use_q, 0.2 * noise[e, n])
-            assert value[e, n].item() == pytest.approx(slow, rel=1e-5)
-
-
-def value_of(own: Heads, draws: torch.Generator, **kwargs) -> torch.Tensor:
-    z = torch.zeros(E, L, dtype=torch.float64)
-    actions = torch.zeros(E, N, STEPS, A, dtype=torch.float64)
-    noise = torch.rand(E * N, A, generator=draws)
-    return planner.trajectory_value(
-        model(draws), own, z, actions, noise, discount=0.5, policy_std=0.05, **kwargs
-    )
-
-
-def constant_reward(own: Heads, reward: float) -> Heads:
-    with torch.no_grad():
-        own.reward_net[-1].weight.zero_()
-        own.reward_net[-1].bias.fill_(reward)
-    return own
-
-
-def test_a_bonus_multiplies_positive_rewards_and_leaves_others_alone(draws):
-    # 1 + 1/2 + 1/4 + 1/8 + 1/16 = 1.9375, three times that with the bonus
-    def bonus(latent: torch.Tensor) -> torch.Tensor:
-        assert latent.shape == (STEPS, E * N, L)
-        return torch.full(latent.shape[:-1], 3.0, dtype=latent.dtype)
-
-    for reward, expected in ((1.0, 3 * 1.9375), (-1.0, -1.9375)):
-        own = constant_reward(heads(draws, discrete=True), reward)
-        value = value_of(own, draws, use_q=False, bonus=bonus)
-        assert torch.allclose(value, torch.full((E, N), expected, dtype=value.dtype))
-
-
-def test_the_bonus_is_asked_about_the_states_arrived_in(draws):
-    seen = []
-    dynamics, own = model(draws), heads(draws, discrete=True)
-    z = torch.randn(E, L, generator=draws, dtype=torch.float64)
-    actions = torch.eye(A, dtype=torch.float64)[torch.randint(A, (E, N, 1), generator=draws)]
-
-    def bonus(latent: torch.Tensor) -> torch.Tensor:
-        seen.append(latent)
-        return torch.ones(latent.shape[:-1], dtype=latent.dtype)
-
-    noise = torch.rand(E * N, A, generator=draws)
-    planner.trajectory_value(
-        dynamics, own, z, actions, noise, discount=0.5, policy_std=0.05, bonus=bonus
-    )
-    arrived = dynamics(z[:, None].expand(E, N, L), actions[:, :, 0])
-    assert torch.allclose(seen[0][0], arrived.reshape(E * N, L))
-
-
-def test_a_value_that_is_no_number_counts_as_zero(draws):
-    own = constant_reward(heads(draws, discrete=True), math.nan)
-    assert not value_of(own, draws, use_q=False).any()
-
-
 def test_one_broken_candidate_does_not_spoil_the_others(draws):
     def score(z, actions):
         value = actions[:, :, 0, 1].clone()
@@ -457,27 +378,8 @@ def test_one_broken_candidate_does_not_spoil_the_others(draws):
 
     cfg = dataclasses.replace(CFG, temperature=50.0)
     noise = random_numbers(draws, cfg, discrete=True)
-    plan = planner.categorical_plan(score, torch.zeros(E, L), noise, cfg)
+    plan = planning.categorical_plan(score, torch.zeros(E, L), noise, cfg)
     assert plan.action[:, 1].tolist() == [1.0] * E
-
-
-# The policy's own sequences --------------------------------------------------------------------
-
-
-def test_the_policys_sequences_are_its_own_actions_in_the_model(draws):
-    dynamics, own = model(draws), heads(draws, discrete=False)
-    obs = torch.randn(E, L, generator=draws, dtype=torch.float64)
-    noise = torch.randn(STEPS, E * 2, A, generator=draws)
-    sequences = planner.policy_sequences(dynamics, own, obs, noise, 0.05)
-    assert sequences.shape == (E, 2, STEPS, A)
-    for e in range(E):
-        for p in range(2):
-            z = obs[e]
-            for t in range(STEPS):
-                spread = (0.05 * noise[t, e * 2 + p]).clamp(-0.3, 0.3)
-                action = (torch.tanh(own.policy_net(z)) + spread).clamp(-1 + 1e-6, 1 - 1e-6)
-                assert torch.allclose(sequences[e, p, t], action)
-                z = dynamics(z, action)
 
 
 # Random numbers --------------------------------------------------------------------------------
@@ -504,6 +406,6 @@ def test_one_hot_actions_take_uniform_numbers_and_others_normal_ones(discrete, d
 
 def test_the_policy_contributes_a_twentieth_of_the_samples_rounded_down():
     # floor(.05 * 512) = 25
-    counts = [planner.guide_count(PlannerConfig(samples=n)) for n in (512, 19)]
+    counts = [planning.guide_count(Settings(samples=n)) for n in (512, 19)]
     assert counts == [25, 0]
-    assert planner.guide_count(PlannerConfig(mixture=0.0)) == 0
+    assert planning.guide_count(Settings(mixture=0.0)) == 0
