@@ -103,7 +103,7 @@ def experience(folder: Path, task: str, episodes: int = 40, seed: int = 0) -> Pa
 # The family -------------------------------------------------------------------------------------
 
 
-ALONE = EnvConfig(domain="own", episode_length=STEPS)
+ALONE = EnvConfig(domain="custom", episode_length=STEPS)
 BRIEF = BudgetConfig(
     updates_per_task=60, eval_every=20, eval_episodes=3, checkpoint_every=15, report_every=25
 )

@@ -74,6 +74,15 @@ def test_links_lead_to_files_and_sections(page):
     assert missing == []
 
 
+def test_the_moving_picture_is_small_and_moves():
+    from PIL import Image
+
+    (shown,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text("README.md"))
+    assert (ROOT / shown).stat().st_size <= 2**20
+    with Image.open(ROOT / shown) as picture:
+        assert picture.n_frames > 1
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_files_and_names_of_the_library_are_there(page):
     missing = []

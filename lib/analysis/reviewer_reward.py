@@ -155,7 +155,7 @@ def _check_reviewed(folder: str | Path, cfg: RunConfig, rule: ReviewRule) -> Non
     """Raises UserError unless a run like this one has a reviewer, on a grid."""
     if not rule.used:
         raise UserError(f"run '{folder}' {NO_REVIEWER.format(cfg.method_name)}")
-    if cfg.env.domain != "grid":
+    if not worlds.of(cfg.env).tabular:
         raise UserError(
             f"run '{folder}' is of the {cfg.env.domain}; a reviewer's reward is drawn on the grid "
             "alone, where every transition can be asked about"

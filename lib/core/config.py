@@ -44,8 +44,7 @@ def share(default: float) -> Any:
 class EnvConfig:
     """The world that the tasks share."""
 
-    # own: environments that are handed over from a notebook, see `lib.experiments.custom_env`
-    domain: str = one_of("grid", "cheetah", "walker", "minigrid", "minihack", "gymnasium", "own")
+    domain: str = "grid"  # one of `lib.envs.worlds`, which is where it is checked
     observation: str = one_of("state", "pixels", "symbols")
     episode_length: int = at_least(1, 100)  # env steps until an episode is cut
     action_repeat: int = at_least(1, 1)  # env steps that one decision lasts

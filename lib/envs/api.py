@@ -3,14 +3,18 @@
 Letters: n copies, L numbers in an observation, A numbers in an action, S states.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lib.core.spaces import ActionSpace, ObsSpace
+
+if TYPE_CHECKING:
+    from lib.core.config import EnvConfig
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 """A world model: observation (n, L) and action (n, A) to the next observation (n, L)."""
@@ -162,3 +166,31 @@ class Domain(Protocol):
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Examine a world model over everything it could meet: flat metrics, and arrays."""
         ...
+
+
+@dataclass(frozen=True)
+class World:
+    """A world by name: a row of `lib.envs.worlds`, and what a learner may ask before it is built.
+
+    Args:
+        resolve: settings and task entries to task records; raises UserError as `worlds.resolve`.
+        build: settings, task entries and device to the domain; raises UserError as `worlds.build`.
+        observations: what `env.observation` may say.
+        ends_early: episodes end when they end, and steps are `EndingEnv`'s; False: all last
+            `episode_length`.
+        bounded: observations lie in [-1, 1).
+        has_cells: the agent is in one of countably many cells.
+        tabular: every transition can be listed, so that audits and optima are exact.
+        repeats: a decision may last several env steps.
+        handed_over: environments are objects of the caller's, which no configuration can make.
+    """
+
+    resolve: Callable[["EnvConfig", Iterable[Any]], tuple[Any, ...]]
+    build: Callable[["EnvConfig", Iterable[Any], torch.device | str], Domain]
+    observations: tuple[str, ...] = ("state",)
+    ends_early: bool = False
+    bounded: bool = False
+    has_cells: bool = False
+    tabular: bool = False
+    repeats: bool = False
+    handed_over: bool = False

@@ -1,11 +1,11 @@
-"""A door for environments of one's own: `train(env)` in a notebook, with the workbook's Dreamer.
+"""Trains a Dreamer on any gymnasium environment, from a notebook or a script.
 
-    from lib import own
-    trained = own.train("CartPole-v1", "debug")
+    from lib.experiments import custom_env
+    trained = custom_env.train("CartPole-v1", "debug")
     trained.play()
 
-Observations (pixels, vectors, Minigrid's symbols) and actions (discrete or continuous) are found
-out by themselves, see `lib.envs.gym.custom.describe`. Several environments are a stream of tasks.
+Observations and actions are read from the environment's spaces, see
+`lib.envs.gym.reading.describe`. Several environments are a stream of tasks.
 """
 
 import tempfile
@@ -23,7 +23,7 @@ from lib.core import config as configs
 from lib.core.errors import UserError, unknown
 from lib.core.seeding import Streams, generator
 from lib.engine import machine
-from lib.envs.gym.custom import own_domain
+from lib.envs.gym.custom import custom_domain
 from lib.envs.gym.domain import GymDomain
 from lib.experiments import run_config
 from lib.replay.buffer import Episodes
@@ -33,7 +33,7 @@ from lib.runner.evaluate import play
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of `train`: the run's folder, and the agent as it was at the end."""
+    """What `train` returns: the run's folder, and the agent as it was at the end."""
 
     folder: Path
     agent: DreamerAgent
@@ -63,7 +63,7 @@ def configure(
     """A complete configuration for environments that were handed over.
 
     Args:
-        domain: from `own_domain`.
+        domain: from `custom_domain`.
         config: a Dreamer's preset; or settings by their dotted names, `preset` among them if it is
             not "debug"; or a whole configuration, of which the world is replaced.
 
@@ -78,17 +78,19 @@ def configure(
         preset = str(given.get("preset", "debug"))
         dreams = registry.family("dreamer").presets
         if preset not in dreams:
-            raise unknown("preset", preset, dreams, "for one's own environments")
-        run = configs.set_dotted(_at_home_anywhere(run_config.plain(preset, method)), settings)
+            raise unknown("preset", preset, dreams, "for environments that are handed over")
+        run = configs.set_dotted(
+            _without_minigrids_settings(run_config.plain(preset, method)), settings
+        )
     else:
         raise UserError(
             f"config {config!r} of type {type(config).__name__}: give a preset such as 'debug', "
             "settings such as {'update.model_lr': 1e-4}, or a configuration"
         )
     steps = domain.episode_length
-    world = {"domain": "own", "observation": "state", "episode_length": steps}
+    world = {"domain": "custom", "observation": "state", "episode_length": steps}
     changes = {
-        "name": "own",
+        "name": "custom",
         "seed": seed,
         "device": device,
         "tasks": [task.name for task in domain.tasks],
@@ -101,7 +103,7 @@ def configure(
     return run
 
 
-def _at_home_anywhere(run: DreamerRun) -> DreamerRun:
+def _without_minigrids_settings(run: DreamerRun) -> DreamerRun:
     """A preset without what it says of Minigrid's tasks alone.
 
     Rewards may have any size, there is no bonus for cells that other worlds do not have, and tasks
@@ -146,9 +148,9 @@ def train(
             another run.
     """
     where = machine.choose_device(device)
-    domain = own_domain(env, episode_length, observation, where)
+    domain = custom_domain(env, episode_length, observation, where)
     run = configure(domain, config, method=method, seed=seed, device=device)
-    folder = Path(out_dir or tempfile.mkdtemp(prefix="own-"))
+    folder = Path(out_dir or tempfile.mkdtemp(prefix="custom-"))
     training.train(run, folder, tensorboard=False, progress=progress, domain=domain)
     return Trained(folder, agent_of(run, folder, domain, where), domain)
 

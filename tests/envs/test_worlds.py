@@ -5,14 +5,22 @@ import numpy as np
 import pytest
 import torch
 
+from lib.algos import registry
 from lib.algos.tdmpc.presets import PRESETS
 from lib.algos.tdmpc.settings import TdmpcRun
-from lib.core.config import merge
+from lib.analysis import results
+from lib.core.config import merge, to_dict
 from lib.core.errors import UserError
 from lib.envs import worlds
+from lib.envs.api import World
 from lib.envs.control.domain import ControlDomain
 from lib.envs.grid.domain import GridDomain
+from lib.envs.gym.custom import custom_domain
+from lib.envs.gym.tasks import GymTask, distinct
 from lib.experiments import run_config
+from lib.runner import training
+from tests.dreamer_tiny import tiny
+from tests.envs.gym.worlds import Counting
 
 CHEETAH = merge(TdmpcRun(), PRESETS["cheetah-quick"]).env
 
@@ -77,3 +85,57 @@ def test_a_dream_that_leaves_all_bounds_is_no_error():
     wild = torch.tensor([0.0, 1e38, float("inf"), float("-inf"), float("nan")])
     poses = world.pose_of(wild[:, None].expand(-1, world.obs_dim), np.zeros(9))
     assert poses.shape == (5, 9) and np.isfinite(poses[0]).all()
+
+
+# A new world is a folder with a `World`, and one row --------------------------------------------
+
+
+def counting_world(env, entries, device="cpu"):
+    names = [str(entry) for entry in entries]
+    made = custom_domain([Counting] * len(names), env.episode_length, device=device)
+    return replace_tasks(made, names)
+
+
+def replace_tasks(made, names):
+    made.tasks = tuple(GymTask(name) for name in names)
+    return made
+
+
+ROW = World(
+    resolve=lambda env, entries: distinct((GymTask(str(entry)) for entry in entries), "three"),
+    build=counting_world,
+    ends_early=True,
+)
+
+
+def test_a_new_world_is_one_row_and_a_run_trains_in_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(worlds.WORLDS, "counting", ROW)
+    run = tiny(env__domain="counting", env__observation="state", tasks=["three", "four"])
+    training.train(run, tmp_path, tensorboard=False, progress=False)
+    told = results.load_run(tmp_path)
+    assert told.tasks == ("three", "four") and told.summary["env_steps"] == 2 * 88
+    (tmp_path / "summary.json").unlink()
+    training.train(registry.from_dict(to_dict(run)), tmp_path, tensorboard=False, progress=False)
+
+
+def test_what_a_world_is_not_made_for_is_refused_from_its_row(monkeypatch):
+    monkeypatch.setitem(worlds.WORLDS, "counting", ROW)
+    with pytest.raises(UserError, match="'visits' counts cells"):
+        settings = {"env__domain": "counting", "env__observation": "state", "tasks": ["three"]}
+        tiny("dreamer-visits", **settings)
+    with pytest.raises(UserError, match="counting is seen as 'state'; use one of these"):
+        tiny(env__domain="counting", tasks=["three"])
+    with pytest.raises(UserError, match="'counting' is a world for the Dreamers.*walker"):
+        run_config.resolve({"preset": "grid-quick", "overrides": {"env.domain": "counting"}})
+
+
+def test_an_unknown_world_is_refused_with_the_nearest_name():
+    env = merge(CHEETAH, {"domain": "minihak"})
+    with pytest.raises(UserError, match="unknown value for 'env.domain' 'minihak'.*'minihack'"):
+        worlds.resolve(env, ["river"])
+
+
+@pytest.mark.parametrize("name", worlds.WORLDS)
+def test_every_row_is_a_world(name):
+    world = worlds.of(merge(CHEETAH, {"domain": name}))
+    assert isinstance(world, World) and world.observations

@@ -8,7 +8,7 @@ from gymnasium import spaces
 
 from lib.analysis import results
 from lib.core.errors import UserError
-from lib.envs.gym.custom import own_domain
+from lib.envs.gym.custom import custom_domain
 from lib.experiments import custom_env
 from tests.envs.gym.worlds import Counting
 
@@ -113,12 +113,12 @@ def test_without_a_folder_a_new_one_is_made():
 
 @pytest.fixture
 def domain():
-    return own_domain(Counting(), LENGTH, device="cpu")
+    return custom_domain(Counting(), LENGTH, device="cpu")
 
 
 def test_a_preset_settings_or_a_whole_configuration_do(domain):
     preset = custom_env.configure(domain, "debug", seed=3)
-    assert (preset.seed, preset.env.domain, preset.tasks) == (3, "own", ("counting",))
+    assert (preset.seed, preset.env.domain, preset.tasks) == (3, "custom", ("counting",))
     assert preset.objective.reward == "identity"  # rewards of any size
     changed = custom_env.configure(domain, {"update.model_lr": 0.5})
     assert changed.update.model_lr == 0.5 and changed.update.batch == preset.update.batch
@@ -138,7 +138,7 @@ def test_what_a_preset_says_of_minigrid_alone_is_left_out(domain):
 
 
 def test_the_replay_holds_an_episode_however_long(domain):
-    long = own_domain(Counting(), 20_000, device="cpu")
+    long = custom_domain(Counting(), 20_000, device="cpu")
     changes = {"replay.capacity": 100, "budget.env_steps_per_task": 40_000}
     assert custom_env.configure(long, changes).replay.capacity >= 20_000
     assert custom_env.configure(domain, changes).replay.capacity == 100

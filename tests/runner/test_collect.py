@@ -17,7 +17,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from lib.core.seeding import Streams
-from lib.envs.gym.custom import own_domain
+from lib.envs.gym.custom import custom_domain
 from lib.runner.collect import Steps, source
 from lib.runner.unfinished import Unfinished
 
@@ -46,7 +46,7 @@ class Counting(gymnasium.Env):
 
 @pytest.fixture(scope="module")
 def domain():
-    return own_domain(Counting, LIMIT)
+    return custom_domain(Counting, LIMIT)
 
 
 class Memory(NamedTuple):

@@ -12,7 +12,7 @@ from lib.core import config
 from lib.core.errors import RunInterrupted, UserError
 from lib.core.seeding import generator
 from lib.envs import worlds
-from lib.envs.gym.custom import own_domain
+from lib.envs.gym.custom import custom_domain
 from lib.experiments import params, run_config
 from lib.runner import checkpoint, evaluate, training, warm_start
 from lib.runner.evaluate import play
@@ -365,7 +365,7 @@ class Idle:
 
 @pytest.mark.parametrize("decisions", [1, 2, 3, 7])
 def test_an_episode_that_ends_under_the_other_agent_begins_anew(decisions):
-    env = own_domain(Counter, 20).make(0)
+    env = custom_domain(Counter, 20).make(0)
     led = warm_start.PreRollout(env, Idle(), decisions)
     obs = led.reset(32, generator(0, "env"))
     assert not led.ended.any() and led.obs_space is env.obs_space
@@ -377,7 +377,7 @@ def test_an_episode_that_ends_under_the_other_agent_begins_anew(decisions):
 
 
 def test_episodes_that_go_on_wait_while_the_other_agent_acts_in_new_ones():
-    env = own_domain(Counter, 20).make(0)
+    env = custom_domain(Counter, 20).make(0)
     led = warm_start.PreRollout(env, Idle(checks=False), 1)  # some have had more steps
     led.reset(9, generator(1, "env"))
     obs, _ = led.step(torch.eye(2)[torch.zeros(9, dtype=torch.long)])

@@ -3,7 +3,7 @@
 import torch
 
 from lib.algos.api import Family
-from lib.algos.dreamer import objectives
+from lib.algos.dreamer import exploration, objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.dreamer.settings import DreamerRun
@@ -18,15 +18,16 @@ from lib.envs.api import Domain
 def check(run: DreamerRun, inherits: bool) -> None:
     """Raises UserError where settings that are fine alone do not fit each other."""
     env, budget = run.env, run.budget
-    if env.domain not in worlds.GYM:
+    world = worlds.of(env)
+    if not world.ends_early:
         raise UserError(
             f"env.domain '{env.domain}' is a world of TD-MPC and DRAGO; the Dreamers here learn in "
-            f"{', '.join(worlds.GYM)}"
+            f"{', '.join(worlds.where(lambda world: world.ends_early))}"
         )
-    if env.domain in ("minigrid", "minihack") and env.observation == "state":
+    if env.observation not in world.observations:
+        seen = " or ".join(f"'{name}'" for name in world.observations)
         raise UserError(
-            f"env.observation 'state': {env.domain} is seen as 'symbols' or 'pixels'; use one of "
-            "these"
+            f"env.observation '{env.observation}': {env.domain} is seen as {seen}; use one of these"
         )
     if env.action_repeat != 1:
         raise UserError(f"env.action_repeat {env.action_repeat}: a step here is a decision; use 1")
@@ -60,12 +61,11 @@ def check(run: DreamerRun, inherits: bool) -> None:
             f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "
             f"({run.update.batch} x {run.update.length}); take at most that, or 0 for all"
         )
-    if run.explore.bonus == "visits" and env.domain != "minigrid":
-        raise UserError(
-            f"explore.bonus 'visits' counts cells of minigrid, but env.domain is '{env.domain}'; "
-            "use 'plan2explore' or 'none'"
-        )
-    if run.replay.sampling == "uncertainty" and run.explore.bonus != "plan2explore":
+    if run.explore.bonus not in exploration.KNOWN:
+        raise unknown("explore.bonus", run.explore.bonus, exploration.KNOWN)
+    explores = exploration.KNOWN[run.explore.bonus]
+    explores.check(run)
+    if run.replay.sampling == "uncertainty" and not explores.measures_uncertainty:
         raise UserError(
             "replay.sampling 'uncertainty' asks the ensemble of plan2explore how much it "
             f"disagrees, but explore.bonus is '{run.explore.bonus}'; set it to plan2explore"

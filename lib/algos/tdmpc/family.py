@@ -1,4 +1,4 @@
-"""TD-MPC and DRAGO as a family: what `lib.algos.registry` knows of them."""
+"""`lib.algos.registry` knows TD-MPC and DRAGO as the family that is described here."""
 
 from typing import Any
 
@@ -15,8 +15,6 @@ from lib.core.seeding import Streams
 from lib.envs import worlds
 from lib.envs.api import Domain
 
-WORLDS = ("grid", "cheetah", "walker")
-
 
 def check(run: TdmpcRun, inherits: bool) -> None:
     """Raises UserError where settings that are fine alone do not fit each other.
@@ -24,10 +22,12 @@ def check(run: TdmpcRun, inherits: bool) -> None:
     Args:
         inherits: the first task already starts from another run's world model.
     """
-    if run.env.domain not in WORLDS:
+    world = worlds.of(run.env)
+    if world.ends_early:
         raise UserError(
             f"env.domain '{run.env.domain}' is a world for the Dreamers, whose presets are named "
-            f"after it; TD-MPC and DRAGO here learn in {', '.join(WORLDS)}"
+            f"after it; TD-MPC and DRAGO here learn in "
+            f"{', '.join(worlds.where(lambda world: not world.ends_early))}"
         )
     if run.env.observation != "state":
         raise UserError(
@@ -40,16 +40,18 @@ def check(run: TdmpcRun, inherits: bool) -> None:
             "long here; use [1]"
         )
     worlds.resolve(run.env, run.tasks)
-    if run.env.domain == "grid" and run.env.action_repeat != 1:
+    if run.env.action_repeat != 1 and not world.repeats:
         raise UserError(
-            f"env.action_repeat {run.env.action_repeat}: a step of the grid is a decision; use 1"
+            f"env.action_repeat {run.env.action_repeat}: a step of the {run.env.domain} is a "
+            "decision; use 1"
         )
     if run.env.episode_length % run.env.action_repeat:
         raise UserError(
             f"env.episode_length {run.env.episode_length} is not a multiple of env.action_repeat "
             f"{run.env.action_repeat}; take {run.env.decisions * run.env.action_repeat}"
         )
-    if run.env.domain != "grid" and (run.model.bounded or run.reviewer.count_bonus == "grid"):
+    counts = run.reviewer.count_bonus == "grid"
+    if (run.model.bounded and not world.bounded) or (counts and not world.has_cells):
         raise UserError(
             f"the states of '{run.env.domain}' have no bounds and no cells: set model.bounded "
             "false and reviewer.count_bonus bounded, as the presets named after it do"
@@ -86,14 +88,14 @@ def check(run: TdmpcRun, inherits: bool) -> None:
 
 
 def cut(run: TdmpcRun, index: int) -> TdmpcRun:
-    """The run from a task on, each task with the horizon that it has in the whole sequence."""
+    """Returns the run from a task on; each task keeps the horizon of the whole sequence."""
     horizon = run.planner.horizon
     kept = horizon[min(index, len(horizon) - 1) :]
     return config.merge(run, {"tasks": run.tasks[index:], "planner": {"horizon": kept}})
 
 
 def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device) -> ContinualAgent:
-    """The agent of a run."""
+    """Builds the agent of a run."""
     return ContinualAgent(
         run,
         domain.obs_dim,
@@ -106,12 +108,12 @@ def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device)
 
 
 def for_acting(run: TdmpcRun) -> TdmpcRun:
-    """The run with a replay of one episode."""
+    """Returns the run with a replay of one episode."""
     return config.merge(run, {"budget": {"env_steps_per_task": run.env.episode_length}})
 
 
 def networks(run: TdmpcRun) -> dict[str, Any]:
-    """The settings that fix the layout of dynamics and generator."""
+    """Returns the settings that fix the layout of dynamics and generator."""
     sections = config.to_dict(run)
     return {
         "model": sections["model"],

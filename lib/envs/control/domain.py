@@ -1,5 +1,6 @@
 """A sequence of control tasks on one body: what the runner asks of a `Domain`."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,8 +9,8 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace
-from lib.envs.api import Intrinsic, Predict, Sample, Scene
-from lib.envs.control import bodies
+from lib.envs.api import Intrinsic, Predict, Sample, Scene, World
+from lib.envs.control import bodies, tasks
 from lib.envs.control.batch import ControlBatch
 from lib.envs.control.tasks import ControlTask
 
@@ -186,3 +187,15 @@ def decisions(env_steps: int, action_repeat: int) -> int:
             "make episode_length a multiple of action_repeat, both 1 or more"
         )
     return env_steps // action_repeat
+
+
+def build(
+    env: "EnvConfig", entries: Iterable[str | ControlTask], device: torch.device | str = "cpu"
+) -> ControlDomain:
+    """The body and the tasks that a configuration describes; raises as they do."""
+    return ControlDomain(env, tasks.resolve(env.domain, entries), device)
+
+
+WORLD = World(
+    resolve=lambda env, entries: tasks.resolve(env.domain, entries), build=build, repeats=True
+)

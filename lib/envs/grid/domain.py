@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError, unknown
 from lib.core.spaces import ActionSpace
-from lib.envs.api import Intrinsic, Predict, Sample, Scene
+from lib.envs.api import Intrinsic, Predict, Sample, Scene, World
 from lib.envs.grid import audit
 from lib.envs.grid.env import ACTIONS, HEADINGS, OBS_DIM, REWARDS, FourRooms, check_free
 from lib.envs.grid.optimum import finite_horizon_values
@@ -192,3 +192,12 @@ def build(
     resolved = resolve(tasks, env.size, env.put_blocks)
     table = GridTable.build(env.size, env.put_blocks, device)
     return GridDomain(table, resolved, env.reward, env.episode_length)
+
+
+WORLD = World(
+    resolve=lambda env, entries: resolve(entries, env.size, env.put_blocks),
+    build=build,
+    bounded=True,
+    has_cells=True,
+    tabular=True,
+)

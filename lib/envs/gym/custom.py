@@ -1,170 +1,32 @@
-"""Any gymnasium environment as a task: what it shows and what it takes are found out here."""
+"""Any gymnasium environment as a task: registered under an id, or handed over as an object."""
 
 import copy
 import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
-import numpy as np
 import torch
-from gymnasium import spaces
-from minigrid.minigrid_env import MiniGridEnv
 from torch import Tensor
 
 from lib.core.errors import UserError, unknown
-from lib.core.spaces import ActionSpace, ObsSpace
+from lib.core.spaces import ObsSpace
+from lib.envs.api import World
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import Recipe
-from lib.envs.gym.domain import GymDomain
+from lib.envs.gym.domain import GymDomain, check_lengths
+from lib.envs.gym.reading import OBSERVATIONS, describe, is_minigrid, named, short_name
 from lib.envs.gym.rules import blamed
 from lib.envs.gym.tasks import GymTask, distinct
-from lib.envs.gym.tiles import SIDE, nearest
+
+if TYPE_CHECKING:
+    from lib.core.config import EnvConfig
 
 Factory = Callable[[], gymnasium.Env]
 EPISODE = 1000  # decisions, where neither the caller nor the environment says
-OBSERVATIONS = ("state", "pixels", "symbols")
 FIELDS = ("name", "id", "options")
-OBS_WORKS = (
-    "what works: a flat Box, a uint8 Box of (height, width, 3) or (height, width, 1), Discrete, "
-    "and Minigrid's symbols"
-)
-ACTIONS_WORK = "what works: Discrete, and a flat Box with finite bounds"
-
-
-class Reading(NamedTuple):
-    """An environment as a learner sees it."""
-
-    obs_space: ObsSpace
-    actions: ActionSpace
-    read: Callable[[Any], np.ndarray]  # an observation to what is stored
-    act: Callable[[np.ndarray], Any]  # (A,) float32 to an action
-
-
-def describe(
-    env: gymnasium.Env, observation: str = "state", device: torch.device | str = "cpu"
-) -> Reading:
-    """Finds out what an environment shows and what it takes.
-
-    | It shows | a learner gets |
-    |---|---|
-    | Box, flat | vector, float32 |
-    | Discrete | vector, one-hot |
-    | Box uint8 (height, width, 3 or 1) | image 64x64x3, the nearest pixels |
-    | Minigrid's view, or a Dict with it | symbols; or an image drawn from them |
-
-    | It takes | a learner gives |
-    |---|---|
-    | Discrete | one-hot |
-    | Box, flat and finite | [-1, 1], stretched to the bounds |
-
-    Args:
-        env: a gymnasium environment.
-        observation: "state" takes what it shows, "pixels" and "symbols" ask for those.
-        device: where pictures of Minigrid will be drawn.
-
-    Raises:
-        UserError: spaces that nothing here can read, or another observation than it offers.
-    """
-    if observation not in OBSERVATIONS:
-        raise unknown("observation", observation, OBSERVATIONS)
-    obs_space, read = _observation(env, observation, device)
-    wanted = {"state": obs_space.kind, "pixels": "image", "symbols": "symbols"}[observation]
-    if obs_space.kind != wanted:
-        raise UserError(
-            f"{named(env)} shows a {obs_space.kind}, not {observation}; set "
-            "env.observation=state to take what it shows, or wrap it, for example in "
-            "gymnasium.wrappers.AddRenderObservation for pixels"
-        )
-    actions, act = _action(env)
-    return Reading(obs_space, actions, read, act)
-
-
-def _observation(
-    env: gymnasium.Env, observation: str, device: torch.device | str
-) -> tuple[ObsSpace, Callable[[Any], np.ndarray]]:
-    space, key = env.observation_space, None
-    if _is_minigrid(env) and isinstance(space, spaces.Dict) and "image" in space.spaces:
-        space, key = space["image"], "image"  # the mission, a sentence, is left out
-
-    def part(obs: Any) -> Any:
-        return obs if key is None else obs[key]
-
-    if isinstance(space, spaces.Discrete):
-        first, eye = int(space.start), np.eye(int(space.n), dtype=np.float32)
-        return ObsSpace("vector", (len(eye),)), lambda obs: eye[int(part(obs)) - first]
-    if not isinstance(space, spaces.Box):
-        raise _unreadable(env, space)
-    shape = space.shape
-    if _is_minigrid(env) and shape == (env.unwrapped.agent_view_size,) * 2 + (3,):
-        kind = "pixels" if observation == "pixels" else "symbols"
-        return minigrid.space(shape, kind, device), part
-    if space.dtype == np.uint8 and len(shape) == 3 and shape[2] in (1, 3):
-        if min(shape[:2]) < SIDE // 2:
-            raise _unreadable(env, space, "a picture that small may be a table of symbols")
-        rows, columns = (nearest(side).numpy() for side in shape[:2])
-
-        def resized(obs: Any) -> np.ndarray:
-            seen = np.asarray(part(obs))[rows][:, columns]
-            return np.broadcast_to(seen, (SIDE, SIDE, 3))
-
-        return ObsSpace("image", (SIDE, SIDE, 3), torch.uint8), resized
-    if len(shape) > 1:
-        raise _unreadable(env, space)
-    size = int(np.prod(shape))
-    return (
-        ObsSpace("vector", (size,)),
-        lambda obs: np.asarray(part(obs), dtype=np.float32).reshape(size),
-    )
-
-
-def _action(env: gymnasium.Env) -> tuple[ActionSpace, Callable[[np.ndarray], Any]]:
-    space = env.action_space
-    if isinstance(space, spaces.Discrete):
-        first = int(space.start)
-        return ActionSpace(int(space.n), discrete=True), lambda row: first + int(row.argmax())
-    if not isinstance(space, spaces.Box):
-        raise UserError(
-            f"{named(env)} takes actions of {space}; {ACTIONS_WORK}; try a "
-            "gymnasium.ActionWrapper that lists the combinations as one Discrete"
-        )
-    if len(space.shape) != 1 or not space.is_bounded():
-        raise UserError(
-            f"{named(env)} takes actions of {space}; {ACTIONS_WORK}; try "
-            "gymnasium.wrappers.TransformAction with a flat Box whose bounds are finite"
-        )
-    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-
-    def stretched(row: np.ndarray) -> np.ndarray:
-        share = (np.clip(row, -1, 1) + 1) / 2
-        return np.clip(low + share * (high - low), low, high).astype(space.dtype)
-
-    return ActionSpace(space.shape[0], discrete=False), stretched
-
-
-def _unreadable(env: gymnasium.Env, space: spaces.Space, why: str = "") -> UserError:
-    reason = f" ({why})" if why else ""
-    return UserError(
-        f"{named(env)} shows {space}{reason}; {OBS_WORKS}; try "
-        "gymnasium.wrappers.FlattenObservation, or FilterObservation to leave parts of a Dict out"
-    )
-
-
-def _is_minigrid(env: gymnasium.Env) -> bool:
-    return isinstance(env.unwrapped, MiniGridEnv)
-
-
-def named(env: gymnasium.Env) -> str:
-    """What to call an environment: its id, or else its class; no slashes, lower case."""
-    known = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
-    return short_name(known)
-
-
-def short_name(env_id: str) -> str:
-    """ "Workbook/CheetahJump-v0" to "workbook-cheetahjump-v0", fit for metrics and files."""
-    return env_id.rpartition(":")[2].replace("/", "-").replace("_", "-").lower()
 
 
 def resolve(entries: Iterable[str | Mapping | GymTask]) -> tuple[GymTask, ...]:
@@ -230,13 +92,13 @@ def recipe(task: GymTask, observation: str = "state", device: torch.device | str
     return _recipe(partial(_make, task), task, observation, device)[0]
 
 
-def own_domain(
+def custom_domain(
     worlds: Any,
     episode_length: int | None = None,
     observation: str = "state",
     device: torch.device | str = "cpu",
 ) -> GymDomain:
-    """A stream of one's own environments.
+    """A stream of environments that are handed over.
 
     Args:
         worlds: an id that gymnasium knows, an environment, a function without arguments that
@@ -286,10 +148,10 @@ def _recipe(
             f"the factory made {_what(probe)}, not a gymnasium.Env; environments for the older "
             "gym can be wrapped with the package shimmy"
         )
-    reading, is_minigrid = describe(probe, observation, device), _is_minigrid(probe)
+    reading, of_minigrid = describe(probe, observation, device), is_minigrid(probe)
     name = task.name if task else named(probe)
     limit = probe.spec.max_episode_steps if probe.spec is not None else None
-    limit = limit or (probe.unwrapped.max_steps if is_minigrid else None)
+    limit = limit or (probe.unwrapped.max_steps if of_minigrid else None)
     probe.close()
     made = Recipe(
         name=name,
@@ -299,8 +161,8 @@ def _recipe(
         read=reading.read,
         act=reading.act,
         begin=lambda env, seed: env.reset(seed=seed),
-        judge=minigrid.judge if is_minigrid else judge,
-        cell=minigrid.cell if is_minigrid else None,
+        judge=minigrid.judge if of_minigrid else judge,
+        cell=minigrid.cell if of_minigrid else None,
         seed=task.seed if task else None,
         promised=probe.observation_space,
     )
@@ -362,3 +224,48 @@ def _new_name(name: str, taken: list[str]) -> str:
 
 def _what(thing: Any) -> str:
     return f"{thing!r} of type {type(thing).__name__}"
+
+
+def build(
+    env: "EnvConfig", entries: Iterable[str | Mapping | GymTask], device: torch.device | str = "cpu"
+) -> GymDomain:
+    """The stream of registered environments that a configuration describes.
+
+    Raises:
+        UserError: what `resolve` and `describe` say, environments that differ, an action repeat.
+    """
+    check_lengths(env)
+    tasks = resolve(entries)
+    recipes = tuple(recipe(task, env.observation, device) for task in tasks)
+    drawn = picture(recipes[0].obs_space, device)
+    return GymDomain(tasks, recipes, env.episode_length, device, picture=drawn)
+
+
+def _names(env: "EnvConfig", entries: Iterable[Any]) -> tuple[GymTask, ...]:
+    """Of environments that were handed over as objects, names are all there is to know."""
+    return distinct((GymTask(str(entry)) for entry in entries), "cartpole-v1")
+
+
+def _not_from_here(
+    env: "EnvConfig", entries: Iterable[Any], device: torch.device | str = "cpu"
+) -> GymDomain:
+    names = ", ".join(task.name for task in _names(env, entries))
+    raise UserError(
+        f"the environments of this run ({names}) were handed over from a notebook; go on with "
+        "lib.experiments.custom_env.train(environment, ..., out_dir) there"
+    )
+
+
+REGISTERED = World(
+    resolve=lambda env, entries: resolve(entries),
+    build=build,
+    observations=OBSERVATIONS,
+    ends_early=True,
+)
+HANDED_OVER = World(
+    resolve=_names,
+    build=_not_from_here,
+    observations=OBSERVATIONS,
+    ends_early=True,
+    handed_over=True,
+)

@@ -1,25 +1,24 @@
 """A stream of gymnasium environments: what the runner asks of a `Domain`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.api import Scene
 from lib.envs.gym.batch import GymBatch, Recipe
 from lib.envs.gym.scene import GymScene
-from lib.envs.gym.tasks import GymTask, distinct
+from lib.envs.gym.tasks import GymTask
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig
 
 HELD_OUT = 4  # episodes kept per task, for the pictures and numbers of an audit
 KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
-DOMAINS = ("minigrid", "minihack", "gymnasium", "own")
 
 
 class GymDomain:
@@ -141,43 +140,8 @@ class GymDomain:
         )
 
 
-def resolve(env: "EnvConfig", entries: Iterable[str | GymTask]) -> tuple[GymTask, ...]:
-    """Task records in the order given.
-
-    Raises:
-        UserError: an unknown task, one given twice, none, or a package that is not installed.
-    """
-    if env.domain == "minigrid":
-        from lib.envs.gym import minigrid
-
-        return minigrid.resolve(entries)
-    if env.domain == "minihack":
-        from lib.envs.gym import minihack
-
-        return minihack.resolve(entries)
-    if env.domain == "gymnasium":
-        from lib.envs.gym import custom
-
-        return custom.resolve(entries)
-    if env.domain == "own":  # handed over as objects: names are all there is to know
-        return distinct((GymTask(str(entry)) for entry in entries), "cartpole-v1")
-    raise unknown("domain of gymnasium environments", env.domain, DOMAINS)
-
-
-def build(
-    env: "EnvConfig", tasks: Iterable[str | GymTask], device: torch.device | str = "cpu"
-) -> GymDomain:
-    """The stream that a configuration describes.
-
-    Args:
-        env: `domain`, `observation` and `episode_length`.
-        tasks: names or records, see `resolve`.
-        device: of observations, rewards and pictures.
-
-    Raises:
-        UserError: what `resolve` says, an observation that the tasks do not offer, tasks that
-            differ, an action repeat.
-    """
+def check_lengths(env: "EnvConfig") -> None:
+    """Raises UserError where settings make no stream of gymnasium environments."""
     if env.action_repeat != 1:
         raise UserError(
             f"action_repeat {env.action_repeat} is for the control tasks; set env.action_repeat=1 "
@@ -185,32 +149,6 @@ def build(
         )
     if env.episode_length < 1:
         raise UserError(f"episode_length {env.episode_length} is no episode; use 1 or more")
-    records = resolve(env, tasks)
-    if env.domain == "own":
-        names = ", ".join(task.name for task in records)
-        raise UserError(
-            f"the environments of this run ({names}) were handed over from a notebook; go on with "
-            "lib.experiments.custom_env.train(environment, ..., out_dir) there"
-        )
-    picture = None
-    if env.domain == "minigrid":
-        from lib.envs.gym import minigrid
-
-        recipes = [minigrid.recipe(task, env.observation, device) for task in records]
-        picture = minigrid.drawer(recipes[0].obs_space.shape[:2], device)
-        best: float | None = 1.0  # the goal pays 1, less for the time it takes
-    elif env.domain == "minihack":
-        from lib.envs.gym import minihack
-
-        recipes = [minihack.recipe(task, env.observation, device) for task in records]
-        best = 1.0  # the stairs pay 1
-    else:
-        from lib.envs.gym import custom
-
-        recipes = [custom.recipe(task, env.observation, device) for task in records]
-        picture = custom.picture(recipes[0].obs_space, device)
-        best = None
-    return GymDomain(records, tuple(recipes), env.episode_length, device, best, picture)
 
 
 def _as_stored(stored: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ DoorKey-8x8 here, and "doorkey-9x9" is another name for it.
 import re
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import minigrid  # noqa: F401 (registers the environments)
@@ -21,9 +21,14 @@ from torch import Tensor
 
 from lib.core.errors import UserError, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.api import World
 from lib.envs.gym.batch import Recipe
+from lib.envs.gym.domain import GymDomain, check_lengths
 from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import Tiles
+
+if TYPE_CHECKING:
+    from lib.core.config import EnvConfig
 
 CLASSES = len(OBJECT_TO_IDX), len(COLOR_TO_IDX), len(STATE_TO_IDX)  # 11, 6, 3
 OBSERVATIONS = ("pixels", "symbols")
@@ -199,3 +204,28 @@ def _make(task: GymTask) -> gymnasium.Env:
 def cell(env: gymnasium.Env) -> int:
     x, y = env.unwrapped.agent_pos
     return int(y) * env.unwrapped.width + int(x)
+
+
+def build(
+    env: "EnvConfig", entries: Iterable[str | GymTask], device: torch.device | str = "cpu"
+) -> GymDomain:
+    """The stream that a configuration describes.
+
+    Raises:
+        UserError: what `resolve` and `recipe` say, tasks that differ, an action repeat.
+    """
+    check_lengths(env)
+    tasks = resolve(entries)
+    recipes = tuple(recipe(task, env.observation, device) for task in tasks)
+    picture = drawer(recipes[0].obs_space.shape[:2], device)
+    best = 1.0  # the goal pays 1, less for the time it takes
+    return GymDomain(tasks, recipes, env.episode_length, device, best, picture)
+
+
+WORLD = World(
+    resolve=lambda env, entries: resolve(entries),
+    build=build,
+    observations=("symbols", "pixels"),
+    ends_early=True,
+    has_cells=True,
+)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable
 from functools import cache, partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -19,9 +19,14 @@ from torch import Tensor
 
 from lib.core.errors import UserError, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.api import World
 from lib.envs.gym.batch import Recipe
+from lib.envs.gym.domain import GymDomain, check_lengths
 from lib.envs.gym.tasks import GymTask, distinct
 from lib.envs.gym.tiles import Tiles
+
+if TYPE_CHECKING:
+    from lib.core.config import EnvConfig
 
 MISSING = "MiniHack is not installed; run `.venv/bin/pip install -e '.[minihack]'`"
 NEEDED = ("nle", "minihack", "pkg_resources")  # the last one left setuptools with version 82
@@ -184,3 +189,26 @@ def _begin(env: gymnasium.Env, seed: int) -> tuple[dict[str, np.ndarray], dict[s
 def _make(task: GymTask, keys: tuple[str, ...]) -> gymnasium.Env:
     options = {**RULES, "observation_keys": keys, **task.options}
     return gymnasium.make(task.env_id, disable_env_checker=True, **options)
+
+
+def build(
+    env: "EnvConfig", entries: Iterable[str | GymTask], device: torch.device | str = "cpu"
+) -> GymDomain:
+    """The stream that a configuration describes.
+
+    Raises:
+        UserError: what `resolve` and `recipe` say, tasks that differ, an action repeat.
+    """
+    check_lengths(env)
+    tasks = resolve(entries)
+    recipes = tuple(recipe(task, env.observation, device) for task in tasks)
+    best = 1.0  # the stairs pay 1
+    return GymDomain(tasks, recipes, env.episode_length, device, best)
+
+
+WORLD = World(
+    resolve=lambda env, entries: resolve(entries),
+    build=build,
+    observations=("symbols", "pixels"),
+    ends_early=True,
+)

@@ -74,7 +74,7 @@ def stepped(
     if not math.isfinite(reward):
         raise UserError(f"{name}: {call} paid {reward}; a reward is a finite number")
     for word, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not isinstance(flag, bool | np.bool_) and flag not in (0, 1):
+        if not isinstance(flag, bool | np.bool_) and (np.size(flag) != 1 or flag not in (0, 1)):
             raise UserError(f"{name}: {call} gave {_told(flag)} as {word}; it is true or false")
     if not isinstance(info, Mapping):
         raise UserError(f"{name}: {call} gave {_told(info)} as info; it is a dictionary")

@@ -12,7 +12,7 @@ STAY, PAID, END = torch.eye(3)
 
 
 def counting(world: type = Counting, length: int = 7) -> GymBatch:
-    return custom.own_domain(world, episode_length=length).make(0)
+    return custom.custom_domain(world, episode_length=length).make(0)
 
 
 def grid(name: str, length: int = 40) -> GymBatch:
@@ -129,7 +129,7 @@ def test_actions_of_another_shape_are_refused(generator):
 
 def test_a_factory_that_hands_out_one_environment_twice_is_found(generator):
     single = Counting()
-    env = custom.own_domain(lambda: single).make(0)
+    env = custom.custom_domain(lambda: single).make(0)
     with pytest.raises(UserError, match="came twice as the same object"):
         env.reset(2, generator)
 

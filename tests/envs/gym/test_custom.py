@@ -10,6 +10,7 @@ from PIL import Image
 
 from lib.core.errors import UserError
 from lib.envs.gym import custom, minigrid
+from lib.envs.gym.reading import describe
 from tests.envs.gym.worlds import Counting
 
 
@@ -21,14 +22,14 @@ class Locked(Counting):
 
 
 def test_flat_numbers_become_a_vector():
-    reading = custom.describe(Counting())
+    reading = describe(Counting())
     assert (reading.obs_space.kind, reading.obs_space.shape) == ("vector", (3,))
     stored = reading.read(np.array([1.0, 2.0, 3.0]))
     assert stored.dtype == np.float32 and stored.tolist() == [1, 2, 3]
 
 
 def test_whole_numbers_become_one_hot_wherever_they_start():
-    reading = custom.describe(Counting(spaces.Discrete(3, start=5), spaces.Discrete(7, start=-2)))
+    reading = describe(Counting(spaces.Discrete(3, start=5), spaces.Discrete(7, start=-2)))
     assert reading.obs_space.shape == (3,) and reading.read(6).tolist() == [0, 1, 0]
     assert (reading.actions.size, reading.actions.discrete) == (7, True)
     assert reading.act(np.eye(7, dtype=np.float32)[4]) == 2
@@ -37,14 +38,14 @@ def test_whole_numbers_become_one_hot_wherever_they_start():
 @pytest.mark.parametrize("planes", [3, 1])
 def test_pictures_are_stored_as_their_nearest_pixels(planes):
     world = Counting(spaces.Box(0, 255, (97, 131, planes), np.uint8))
-    reading = custom.describe(world)
+    reading = describe(world)
     space = reading.obs_space
     assert (space.kind, space.shape, space.dtype) == ("image", (64, 64, 3), torch.uint8)
     seen = np.random.default_rng(0).integers(256, size=(97, 131, planes)).astype(np.uint8)
     full = np.broadcast_to(seen, (97, 131, 3)).copy()
     expected = np.asarray(Image.fromarray(full).resize((64, 64), Image.NEAREST))
     np.testing.assert_array_equal(reading.read(seen), expected)
-    domain = custom.own_domain(lambda: Counting(world.observation_space), episode_length=5)
+    domain = custom.custom_domain(lambda: Counting(world.observation_space), episode_length=5)
     env = domain.make(0)
     assert env.reset(2, torch.Generator().manual_seed(0)).dtype == torch.uint8
     assert domain.scene(0).frame(env.pose()[0]).shape == (256, 256, 3)
@@ -52,7 +53,7 @@ def test_pictures_are_stored_as_their_nearest_pixels(planes):
 
 def test_numbers_of_an_action_are_stretched_to_its_bounds():
     low, high = np.array([-3.0, 0.0]), np.array([1.0, 10.0])
-    reading = custom.describe(Counting(action=spaces.Box(low, high, dtype=np.float64)))
+    reading = describe(Counting(action=spaces.Box(low, high, dtype=np.float64)))
     assert (reading.actions.size, reading.actions.discrete) == (2, False)
     for row, expected in (
         ((-1, -1), low),
@@ -69,10 +70,10 @@ def test_numbers_of_an_action_are_stretched_to_its_bounds():
 def test_minigrids_view_is_symbols_or_a_picture(wrapped):
     env = wrapped(gymnasium.make("MiniGrid-Empty-5x5-v0", disable_env_checker=True))
     obs = env.reset(seed=0)[0]
-    symbols = custom.describe(env)
+    symbols = describe(env)
     assert (symbols.obs_space.kind, symbols.obs_space.classes) == ("symbols", minigrid.CLASSES)
     assert symbols.read(obs).shape == (7, 7, 3)
-    assert custom.describe(env, "pixels").obs_space.draw is not None
+    assert describe(env, "pixels").obs_space.draw is not None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_minigrids_view_is_symbols_or_a_picture(wrapped):
 )
 def test_observations_that_nothing_can_read_are_refused(observation, message):
     with pytest.raises(UserError, match=message):
-        custom.describe(Counting(observation))
+        describe(Counting(observation))
 
 
 @pytest.mark.parametrize(
@@ -101,31 +102,31 @@ def test_observations_that_nothing_can_read_are_refused(observation, message):
 )
 def test_actions_that_nothing_can_give_are_refused(action, message):
     with pytest.raises(UserError, match=message):
-        custom.describe(Counting(action=action))
+        describe(Counting(action=action))
 
 
 def test_an_observation_that_is_not_offered_is_refused():
     with pytest.raises(UserError, match="counting shows a vector, not pixels; .*AddRender"):
-        custom.describe(Counting(), "pixels")
+        describe(Counting(), "pixels")
     with pytest.raises(UserError, match="unknown observation 'picture'; known: pixels, state"):
-        custom.describe(Counting(), "picture")
+        describe(Counting(), "picture")
 
 
 def test_ids_instances_factories_and_classes_make_one_stream():
     made = gymnasium.make("CartPole-v1", disable_env_checker=True)
-    domain = custom.own_domain(["CartPole-v1", made, lambda: copy.deepcopy(made)])
+    domain = custom.custom_domain(["CartPole-v1", made, lambda: copy.deepcopy(made)])
     names = [task.name for task in domain.tasks]
     assert names == ["cartpole-v1", "cartpole-v1-2", "cartpole-v1-3"]
     assert domain.episode_length == 500  # CartPole's own
     begun = [domain.make(k).reset(3, torch.Generator().manual_seed(0)) for k in range(3)]
     assert torch.equal(begun[0], begun[1]) and torch.equal(begun[0], begun[2])
-    assert custom.own_domain(Counting).tasks[0].name == "counting"
+    assert custom.custom_domain(Counting).tasks[0].name == "counting"
 
 
 def test_an_instance_is_copied_and_left_alone():
     mine = Counting()
     mine.reset(seed=0)
-    env = custom.own_domain(mine).make(0)
+    env = custom.custom_domain(mine).make(0)
     env.reset(2, torch.Generator().manual_seed(0))
     env.step(torch.eye(3)[[1, 1]])
     assert mine.steps == 0 and not mine.closed
@@ -133,21 +134,21 @@ def test_an_instance_is_copied_and_left_alone():
 
 
 def test_an_episodes_limit_is_the_callers_or_the_environments_or_a_thousand():
-    assert custom.own_domain(Counting).episode_length == 1000
-    assert custom.own_domain(Counting, episode_length=13).episode_length == 13
-    assert custom.own_domain("MiniGrid-Empty-5x5-v0").episode_length == 100
+    assert custom.custom_domain(Counting).episode_length == 1000
+    assert custom.custom_domain(Counting, episode_length=13).episode_length == 13
+    assert custom.custom_domain("MiniGrid-Empty-5x5-v0").episode_length == 100
 
 
 def test_an_environment_that_cannot_be_copied_asks_for_a_factory():
     with pytest.raises(UserError, match="locked can be neither copied nor made again.*lambda"):
-        custom.own_domain(Locked())
-    assert custom.own_domain(Locked).tasks[0].name == "locked"
+        custom.custom_domain(Locked())
+    assert custom.custom_domain(Locked).tasks[0].name == "locked"
 
 
 def test_one_that_gymnasium_made_is_made_again_where_copying_fails(monkeypatch):
     made = gymnasium.make("CartPole-v1", disable_env_checker=True)
     monkeypatch.setattr(type(made.unwrapped), "__deepcopy__", Locked.__deepcopy__, raising=False)
-    env = custom.own_domain(made).make(0)
+    env = custom.custom_domain(made).make(0)
     assert env.reset(2, torch.Generator().manual_seed(0)).shape == (2, 4)
 
 
@@ -164,7 +165,7 @@ def test_one_that_gymnasium_made_is_made_again_where_copying_fails(monkeypatch):
 )
 def test_mistakes_are_told(world, message):
     with pytest.raises(UserError, match=message):
-        custom.own_domain(world)
+        custom.custom_domain(world)
 
 
 @pytest.mark.parametrize(

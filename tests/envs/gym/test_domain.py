@@ -4,7 +4,8 @@ import torch
 
 from lib.core.config import EnvConfig
 from lib.core.errors import UserError
-from lib.envs.gym.domain import GymDomain, build, resolve
+from lib.envs.gym.domain import GymDomain
+from lib.envs.worlds import build, resolve
 
 T, A = 11, 7
 
@@ -90,7 +91,6 @@ def test_tasks_that_differ_in_what_is_done_are_refused_by_name():
         ({"action_repeat": 2}, "set env.action_repeat=1 for minigrid"),
         ({"observation": "state"}, "unknown observation of minigrid 'state'"),
         ({"episode_length": 0}, "use 1 or more"),
-        ({"domain": "cheetah"}, "unknown domain of gymnasium environments 'cheetah'"),
     ],
 )
 def test_settings_that_make_no_stream_are_refused(settings, message):

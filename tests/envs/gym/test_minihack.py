@@ -10,7 +10,7 @@ from lib.core.config import EnvConfig
 from lib.core.errors import UserError
 from lib.envs.gym import minihack
 from lib.envs.gym.batch import GymBatch
-from lib.envs.gym.domain import build
+from lib.envs.gym.minihack import build
 
 INSTALLED = all(importlib.util.find_spec(name) is not None for name in minihack.NEEDED)
 needs_minihack = pytest.mark.skipif(not INSTALLED, reason="needs the extra: minihack")

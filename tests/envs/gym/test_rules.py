@@ -75,7 +75,7 @@ RESETS = {
 
 @pytest.mark.parametrize(("third", "message"), STEPS.values(), ids=STEPS)
 def test_a_step_that_breaks_a_rule_is_told_with_its_number(third, message, generator):
-    env = custom.own_domain(lambda: Breaking(third=third)).make(0)
+    env = custom.custom_domain(lambda: Breaking(third=third)).make(0)
     env.reset(2, generator)
     for _ in range(2):
         env.step(env.actions.random(2, generator))
@@ -88,7 +88,7 @@ def test_a_step_that_breaks_a_rule_is_told_with_its_number(third, message, gener
 
 @pytest.mark.parametrize(("first", "message"), RESETS.values(), ids=RESETS)
 def test_a_reset_that_breaks_a_rule_is_told(first, message, generator):
-    env = custom.own_domain(lambda: Breaking(first=first)).make(0)
+    env = custom.custom_domain(lambda: Breaking(first=first)).make(0)
     with pytest.raises(UserError, match=rf"^breaking: reset with seed \d+ .*{message}"):
         env.reset(2, generator)
 
@@ -98,7 +98,7 @@ def test_an_environment_that_cannot_be_made_is_told():
         raise OSError("no such\nscreen")
 
     with pytest.raises(UserError, match="environment: making it raised OSError: no such screen"):
-        custom.own_domain(broken)
+        custom.custom_domain(broken)
 
 
 def test_a_copy_that_cannot_be_made_is_told(generator):
@@ -110,7 +110,7 @@ def test_a_copy_that_cannot_be_made_is_told(generator):
         made.append(1)
         return Counting()
 
-    env = custom.own_domain(once).make(0)
+    env = custom.custom_domain(once).make(0)
     with pytest.raises(UserError, match="counting: making another copy raised OSError: only one"):
         env.reset(2, generator)
 
@@ -135,7 +135,7 @@ def test_what_is_outside_of_other_spaces_is_told():
 
 
 def test_the_reward_of_an_array_of_one_is_taken(generator):
-    env = custom.own_domain(lambda: Breaking(lambda o, r, *rest: (o, np.ones(1), *rest))).make(0)
+    env = custom.custom_domain(lambda: Breaking(lambda o, r, *rest: (o, np.ones(1), *rest))).make(0)
     env.reset(1, generator)
     paid = [env.step(env.actions.random(1, generator))[1] for _ in range(3)]
     assert torch.cat(paid).tolist() == [1, 1, 1]
