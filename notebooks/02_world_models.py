@@ -47,7 +47,7 @@ import torch
 from IPython.display import Markdown
 
 from lib.algos import registry
-from lib.algos.dreamer import audit, practice
+from lib.algos.dreamer import audit, learn_model
 from lib.algos.dreamer.rssm import Rssm, State
 from lib.analysis import results
 from lib.core import losses
@@ -108,7 +108,7 @@ Markdown(results.markdown_table(["run", "world models"], card.items(), numbers=F
 
 # %%
 ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
-player = practice.AtRandom(domain.actions)
+player = learn_model.RandomPlayer(domain.actions)
 played = play(
     player, domain.make(0), episodes, streams.env, explore=True, act_generator=streams.act
 )
@@ -257,7 +257,7 @@ expected = {
     "kl": 0.0,
 }
 untrained = agent.module("model")
-log = practice.practise(agent, 1)
+log = learn_model.learn_model(agent, 1)
 rows = [[name, f"{value:.2f}", f"{log[name][0]:.2f}"] for name, value in expected.items()]
 Markdown(results.markdown_table(["part", "knows nothing", "first update"], rows))
 
@@ -274,8 +274,8 @@ Markdown(results.markdown_table(["part", "knows nothing", "first update"], rows)
 # $z$ is not used.
 
 # %%
-show(practice.practise)
-more = practice.practise(agent, updates - 1)
+show(learn_model.learn_model)
+more = learn_model.learn_model(agent, updates - 1)
 log = {name: np.concatenate((log[name], more[name])) for name in more}
 model = agent.module("model")
 

@@ -47,7 +47,7 @@ from IPython.display import Markdown, display
 
 from lib.algos import registry
 from lib.algos.dreamer import audit
-from lib.algos.dreamer.practice import AtRandom, practise
+from lib.algos.dreamer.learn_model import RandomPlayer, learn_model
 from lib.algos.dreamer.presets import ABOUT
 from lib.analysis import results
 from lib.core import metrics
@@ -299,7 +299,7 @@ solution(exercises.recent_position)
 ABREAST, PORTIONS, SETS = 8, 12, 3  # episodes at once; of task B; sets of 4 episodes held out
 LONGER = 2  # times as long as task A, task B lasts
 first, domain = registry.build(config, Streams(seed), torch.device("cpu"))
-player = AtRandom(domain.actions)
+player = RandomPlayer(domain.actions)
 
 
 def played(task, steps, name):
@@ -330,7 +330,7 @@ first.begin_task(0)
 for part in experience[0]:
     first.store("learner", part)
 before = errors(first)
-practise(first, updates_per_task)
+learn_model(first, updates_per_task)
 print(f"Wrong cells in A: {before[0]:.1%} untrained, {errors(first)[0]:.1%} trained.")
 
 # %%
@@ -347,7 +347,7 @@ for retention, settings in configs.items():
     for portion in np.array_split(np.arange(len(experience[1])), PORTIONS):
         for index in portion:
             agent.store("learner", experience[1][index])
-        practise(agent, max(1, LONGER * updates_per_task // PORTIONS))
+        learn_model(agent, max(1, LONGER * updates_per_task // PORTIONS))
         found.append(errors(agent))
         composition.append(agent.replay.composition(2))
     agents[retention], curves[retention] = agent, np.array(found)

@@ -1,4 +1,4 @@
-"""How S Dreamers act on E observations each: filter the latent, then ask a policy.
+"""S Dreamers act on E observations each: they infer the latent state, then ask a policy.
 
 Shapes: S seeds, E episodes, Z and D parts of the state, A action.
 """
@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.dreamer.behaviour import Actor
+from lib.algos.dreamer.behaviour import TASK, Actor
 from lib.algos.dreamer.learning import Learning
-from lib.algos.dreamer.parts import EXPLORER, TASK
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseBuffers, NoiseSpec
@@ -38,7 +37,7 @@ class Memory(NamedTuple):
 
 
 class Acting:
-    """Decisions of a team, one recorded graph for every number of episodes and kind of policy.
+    """Decisions of a batch of seeds, one graph for every number of episodes and kind of policy.
 
     Args:
         agents: S agents in lock-step.
@@ -50,39 +49,42 @@ class Acting:
         self.agents, self.learning, self.first = agents, learning, agents[0]
         self.graphs = Graphs(torch.device(self.first.device), record)
         self.draws: dict[Any, NoiseBuffers] = {}
-        self.seats: dict[Any, tuple[Tensor, Memory]] = {}
+        self.inputs: dict[Any, tuple[Tensor, Memory]] = {}
         self.steps = {
             (name, best): self._on_rows(self._best if best else self._sampled, name)
-            for name, module in self.first.parts.modules.items()
+            for name, module in self.first.networks.modules.items()
             if isinstance(module, Actor)
             for best in (False, True)
         }
 
     def _on_rows(self, fn: Callable[..., Memory], actor: str) -> Callable[..., Memory]:
-        """A decision of one seed as one of S seeds, with the parameters as they are then."""
+        """Returns a decision of one seed as one of S seeds, with their parameters as they are."""
         views = {name: self.learning.views(name) for name in ("model", actor)}
-        lanes, parts = len(self.agents), self.first.parts
-        if lanes > 1:
-            modules = {"model": parts.modules["model"], "actor": parts.modules[actor]}
-            call = over_seeds(on_tensors(fn, **modules), lanes)
+        seeds, networks = len(self.agents), self.first.networks
+        if seeds > 1:
+            modules = {"model": networks.modules["model"], "actor": networks.modules[actor]}
+            call = over_seeds(on_tensors(fn, **modules), seeds)
             return partial(call, named(model=views["model"], actor=views[actor]))
         # Swapping tensors takes longer than a decision: modules that look at the rows do without.
         looking = []
         for name, tensors in views.items():
-            looking.append(parts.empty(name, self.first.device).requires_grad_(False))
+            looking.append(networks.empty(name, self.first.device).requires_grad_(False))
             for key, parameter in looking[-1].named_parameters():
                 parameter.data = tensors[key][0]
-        return over_seeds(partial(fn, *looking), lanes)
+        return over_seeds(partial(fn, *looking), seeds)
 
     def policy(self, explore: bool) -> tuple[str, bool]:
-        """Whose turn it is, and whether it plays its best action instead of a sampled one."""
-        cfg, parts, agent = self.first.cfg.explore, self.first.parts, self.first
-        acting = (EXPLORER if parts.explores else TASK)[0]
+        """Returns the actor whose turn it is, and whether it plays its best action.
+
+        The last behaviour collects: exploration's where it has one, else the task's.
+        """
+        agent, cfg = self.first, self.first.cfg.explore
+        collects = agent.networks.behaviours[-1].actor
         if not explore:
-            return (TASK[0], True) if cfg.evaluate == "task" else (acting, False)
+            return (TASK.actor, True) if cfg.evaluate == "task" else (collects, False)
         turn = agent.total_env_steps // agent.cfg.budget.parallel_envs
         explores = cfg.every == 0 or turn % cfg.every == 0
-        return (acting if explores else TASK[0]), False
+        return (collects if explores else TASK.actor), False
 
     def act(
         self,
@@ -92,14 +94,14 @@ class Acting:
         explore: bool,
         generators: Sequence[torch.Generator],
     ) -> tuple[Tensor, Memory]:
-        """(S, E, *shape) to actions (S, E, A) and what to remember."""
+        """Returns actions (S, E, A) for (S, E, *shape), and the memory for the next decision."""
         key = (*self.policy(explore), obs.shape[1])
         noise = self._noise(key, obs.shape[1], generators)
-        seat, kept = self._seat(key, obs)
-        seat.copy_(obs)
+        seen, kept = self._static_inputs(key, obs)
+        seen.copy_(obs)
         for mine, given in zip(kept, memory or (None,) * 3, strict=True):
             mine.zero_() if given is None else mine.copy_(given)
-        memory = self.graphs.run(key, lambda: self._step(key, seat, kept, noise))
+        memory = self.graphs.run(key, lambda: self._step(key, seen, kept, noise))
         if self.graphs.enabled:
             memory = leaf_map(Tensor.clone, memory)
         return memory.action, memory
@@ -134,7 +136,7 @@ class Acting:
         self, key: Any, episodes: int, generators: Sequence[torch.Generator]
     ) -> dict[str, Tensor]:
         if key not in self.draws:
-            modules = self.first.parts.modules
+            modules = self.first.networks.modules
             layout: dict[str, NoiseSpec] = {
                 "state": modules["model"].rssm.latent.noise(episodes),
                 "action": modules[key[0]].noise(episodes),
@@ -142,12 +144,12 @@ class Acting:
             self.draws[key] = NoiseBuffers(layout, len(self.agents), self.first.device)
         return self.draws[key].refill(generators)
 
-    def _seat(self, key: Any, obs: Tensor) -> tuple[Tensor, Memory]:
-        """Where a recorded step finds its observations and memories."""
-        if key not in self.seats:
+    def _static_inputs(self, key: Any, obs: Tensor) -> tuple[Tensor, Memory]:
+        """Returns the tensors in which a recorded step finds observations and memories."""
+        if key not in self.inputs:
             lead, device = obs.shape[:2], obs.device
-            z, h = self.first.parts.initial(1, device)
+            z, h = self.first.networks.initial(1, device)
             sizes = (z.shape[-1], h.shape[-1], self.first.actions.size)
             zeros = (torch.zeros(*lead, size, device=device) for size in sizes)
-            self.seats[key] = torch.empty_like(obs), Memory(*zeros)
-        return self.seats[key]
+            self.inputs[key] = torch.empty_like(obs), Memory(*zeros)
+        return self.inputs[key]

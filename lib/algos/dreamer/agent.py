@@ -25,13 +25,12 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.dreamer import audit, shown
+from lib.algos.dreamer import audit, exploration, shown
+from lib.algos.dreamer.agent_networks import AgentNetworks
 from lib.algos.dreamer.computation import Computation
 from lib.algos.dreamer.learning import uncertainty
-from lib.algos.dreamer.parts import Parts
 from lib.algos.dreamer.settings import DreamerRun
 from lib.algos.dreamer.transfer import WarmStart
-from lib.algos.dreamer.visits import CELLS, visit_bonus
 from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams, generator
 from lib.core.spaces import ActionSpace, ObsSpace
@@ -67,7 +66,8 @@ class DreamerAgent(Batched):
         self.cfg, self.obs_space, self.actions = cfg, obs_space, actions
         self.streams, self.device = streams, device
         self.running_means = RunningMeans()
-        self.parts = Parts(cfg, obs_space, actions)
+        self.exploration = exploration.KNOWN[cfg.explore.bonus](cfg)
+        self.networks = AgentNetworks(cfg, obs_space, actions, self.exploration)
         self.task, self.steps, self.updates = -1, 0, 0
         self.tensor_version = 0  # rises whenever tensors are replaced
         self._reset()
@@ -80,15 +80,15 @@ class DreamerAgent(Batched):
         self.prefilled = False  # whether the prefill is over
         self.trained: dict[str, FlatAdam] = {}
         self.slow: dict[str, Tensor] = {}
-        for name, module in self.parts.fresh(self.streams.init).items():
-            row = self.parts.flats[name].row(dict(module.named_parameters())).to(self.device)
+        for name, module in self.networks.fresh(self.streams.init).items():
+            row = self.networks.flats[name].row(dict(module.named_parameters())).to(self.device)
             update = cfg.update
             self.trained[name] = FlatAdam.over(
-                row, self.parts.rates[name], update.epsilon, update.decay, update.clip
+                row, self.networks.rates[name], update.epsilon, update.decay, update.clip
             )
-            if name in self.parts.copied:
+            if name in self.networks.copied:
                 self.slow[name] = row.clone()
-        self.carried = self.parts.initial(cfg.update.batch, self.device)
+        self.carried = self.networks.initial(cfg.update.batch, self.device)
         replay = cfg.replay
         self.replay = EpisodeStore(
             replay.capacity,
@@ -106,7 +106,7 @@ class DreamerAgent(Batched):
             seed_generator=generator(cfg.seed, "coverage"),  # alike in every life, so not saved
             device=self.device,
         )
-        self.visits: Tensor | None = None  # (cells,) steps spent in each, this task
+        self.exploration.begin_task()
 
     # --- tasks ---------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ class DreamerAgent(Batched):
             for adam in self.trained.values():
                 adam.reset()
         self.task, self.steps, self.updates = index, 0, 0
-        self.visits = None
+        self.exploration.begin_task()
 
     # --- acting --------------------------------------------------------------------------
 
@@ -162,20 +162,11 @@ class DreamerAgent(Batched):
         self.running_means.add(
             "learner", {name: value.to(self.device) for name, value in found.items()}
         )
-        if self.cfg.explore.bonus == "visits":
-            episodes = self._paid_for_visits(episodes)
+        episodes = self.exploration.pay(episodes)
         priority = None
         if self.cfg.replay.sampling == "uncertainty":
             priority = uncertainty(self, episodes)
         self.replay.add(episodes, self.task, self.streams.replay, priority=priority)
-
-    def _paid_for_visits(self, episodes: Episodes) -> Episodes:
-        """Adds 1/sqrt(N) of the cell that each step enters to its reward."""
-        if self.visits is None:
-            self.visits = torch.zeros(CELLS, dtype=torch.int64)
-        bonus, self.visits = visit_bonus(episodes.cell, episodes.length, self.visits)
-        bonus = self.cfg.explore.visits * bonus.to(episodes.reward.device)
-        return episodes._replace(reward=episodes.reward + bonus)
 
     # --- learning ------------------------------------------------------------------------
 
@@ -224,7 +215,7 @@ class DreamerAgent(Batched):
 
     def capabilities(self) -> Capabilities:
         """Imagines observations where its objective can; one policy acts in all tasks."""
-        draws = self.parts.modules["model"].objective.draws
+        draws = self.networks.modules["model"].objective.draws
         return Capabilities(
             imagine=functools.partial(shown.imagine, self) if draws else None,
             value=functools.partial(shown.values, self),
@@ -234,14 +225,14 @@ class DreamerAgent(Batched):
 
     def module(self, name: str) -> nn.Module:
         """A copy of one of its networks as it is now: model, actor, critic, ..."""
-        module = self.parts.empty(name, self.device)
-        module.load_state_dict(self.parts.flats[name].views(self.trained[name].row))
+        module = self.networks.empty(name, self.device)
+        module.load_state_dict(self.networks.flats[name].views(self.trained[name].row))
         return module.requires_grad_(False)
 
     # --- saving --------------------------------------------------------------------------
 
     def _named(self, name: str, row: Tensor) -> dict[str, Tensor]:
-        return self.parts.flats[name].views(row)
+        return self.networks.flats[name].views(row)
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
         """Everything; without replay, what acting and transfer need."""
@@ -259,7 +250,7 @@ class DreamerAgent(Batched):
                 "optimizers": {name: adam.state_dict() for name, adam in self.trained.items()},
                 "slow": {name: self._named(name, row) for name, row in self.slow.items()},
                 "carried": self.carried,
-                "visits": self.visits,
+                "exploration": self.exploration.state_dict(),
                 "replay": self.replay.state_dict(),
                 "running_means": self.running_means.state_dict(),
             }
@@ -271,7 +262,7 @@ class DreamerAgent(Batched):
         for name, adam in self.trained.items():
             adam.load_state_dict(state["optimizers"][name])
         for name, row in self.slow.items():
-            row.copy_(self.parts.flats[name].row(state["slow"][name]))
+            row.copy_(self.networks.flats[name].row(state["slow"][name]))
         for mine, theirs in zip(self.carried, state["carried"], strict=True):
             mine.copy_(theirs)
         counts = (
@@ -282,24 +273,26 @@ class DreamerAgent(Batched):
             "total_updates",
             "updates_due",
             "prefilled",
-            "visits",
         )
         for name in counts:
             setattr(self, name, state[name])
+        self.exploration.load_state_dict(state["exploration"])
         self.replay.load_state_dict(state["replay"])
         self.running_means.load_state_dict(state["running_means"], self.device)
         self.tensor_version += 1
 
     def _load_rows(self, named: dict[str, dict[str, Tensor]]) -> None:
         for name, tensors in named.items():
-            self.trained[name].row.copy_(self.parts.flats[name].row(tensors))
+            self.trained[name].row.copy_(self.networks.flats[name].row(tensors))
 
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes another run's world model; everything else stays fresh."""
         self._load_rows(state)
+        if "model" in self.slow:  # an averaged copy starts where the model does
+            self.slow["model"].copy_(self.trained["model"].row)
 
     def load_behaviour(self, named: dict[str, dict[str, Tensor]]) -> None:
         """Takes the actors and critics of another run; slow critics start as copies."""
         self._load_rows(named)
-        for name, row in self.slow.items():
-            row.copy_(self.trained[name].row)
+        for name in self.networks.critics:
+            self.slow[name].copy_(self.trained[name].row)

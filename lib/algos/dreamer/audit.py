@@ -31,7 +31,7 @@ def observe(
     Returns:
         Posterior states (T+1, K, ·), and posterior and prior statistics (T+1, K, P).
     """
-    led = torch.cat((torch.zeros_like(action[:1]), action))  # into every record
+    led = torch.cat((action.new_zeros(1, *action.shape[1:]), action))  # into every record
     first = torch.zeros(obs.shape[:2], dtype=torch.bool, device=obs.device)
     first[0] = True
     layout = {"state": model.rssm.latent.noise(*obs.shape[:2])}

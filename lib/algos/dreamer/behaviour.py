@@ -1,11 +1,12 @@
-"""Actor and critic, learnt from imagined rollouts.
+"""Actor and critic learn from imagined rollouts.
 
 Letters: H imagined steps, N rollouts, F features, A action size, P policies. Step k of a rollout is
 the state that k actions led to; state 0 is a replayed one, so H steps make H + 1 states.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -214,6 +215,37 @@ def rollout_discounts(model: WorldModel, imagined: Imagined) -> Tensor:
     """d_k of states 0..H-1: (H, N). The replayed state's comes from its record, not the head."""
     replayed = model.discount * (~imagined.terminal).float()
     return torch.cat((replayed.unsqueeze(0), model.discounts(imagined.features[1:-1])))
+
+
+# Rewards ------------------------------------------------------------------------------------
+
+Reward = Callable[..., Tensor]  # (world model, rollouts, further networks) to (H, N)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """An actor and a critic that learn in imagination, from a reward of their own.
+
+    Args:
+        actor, critic: what the two networks are called.
+        logged: the group of their metrics.
+        reward: of the states 0..H-1 that rollouts went through.
+        reads: further networks that `reward` takes.
+    """
+
+    actor: str
+    critic: str
+    logged: str
+    reward: Reward
+    reads: tuple[str, ...] = ()
+
+
+def predicted_reward(model: WorldModel, imagined: Imagined) -> Tensor:
+    """Returns the rewards that a world model predicts of states 0..H-1: (H, N)."""
+    return model.reward(imagined.features[:-1])
+
+
+TASK = Behaviour("actor", "critic", "behaviour", predicted_reward)
 
 
 # Learning -----------------------------------------------------------------------------------

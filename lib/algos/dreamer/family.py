@@ -3,7 +3,7 @@
 import torch
 
 from lib.algos.api import Family
-from lib.algos.dreamer import objectives
+from lib.algos.dreamer import exploration, objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.dreamer.settings import DreamerRun
@@ -60,12 +60,11 @@ def check(run: DreamerRun, inherits: bool) -> None:
             f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "
             f"({run.update.batch} x {run.update.length}); take at most that, or 0 for all"
         )
-    if run.explore.bonus == "visits" and not world.has_cells:
-        raise UserError(
-            f"explore.bonus 'visits' counts cells of minigrid, but env.domain is '{env.domain}'; "
-            "use 'plan2explore' or 'none'"
-        )
-    if run.replay.sampling == "uncertainty" and run.explore.bonus != "plan2explore":
+    if run.explore.bonus not in exploration.KNOWN:
+        raise unknown("explore.bonus", run.explore.bonus, exploration.KNOWN)
+    explores = exploration.KNOWN[run.explore.bonus]
+    explores.check(run)
+    if run.replay.sampling == "uncertainty" and not explores.measures_uncertainty:
         raise UserError(
             "replay.sampling 'uncertainty' asks the ensemble of plan2explore how much it "
             f"disagrees, but explore.bonus is '{run.explore.bonus}'; set it to plan2explore"

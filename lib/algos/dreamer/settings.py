@@ -64,7 +64,7 @@ class BehaviourConfig:
 class ExploreConfig:
     """What acts while collecting, and what it is paid for."""
 
-    bonus: str = one_of("none", "plan2explore", "visits")  # visits: 1/sqrt(N) of the cell entered
+    bonus: str = "none"  # or a file of lib/algos/dreamer/exploration
     visits: float = at_least(0, 1.0)  # visits: weight of the bonus
     members: int = at_least(2, 10)  # plan2explore: networks of the ensemble
     intrinsic: float = at_least(0, 0.9)  # plan2explore: weight of the disagreement

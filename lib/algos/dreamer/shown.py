@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.dreamer import audit
-from lib.algos.dreamer.parts import TASK
+from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.rssm import State
 
 if TYPE_CHECKING:
@@ -45,6 +45,6 @@ def values(
     agent: "DreamerAgent", obs: Tensor, action: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Returns (T,) what the task's critic expects of every decision of an episode."""
-    model, critic = agent.module("model"), agent.module(TASK[1])
+    model, critic = agent.module("model"), agent.module(TASK.critic)
     states, _, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), generator)
     return critic(model.rssm.features(states))[:-1, 0]

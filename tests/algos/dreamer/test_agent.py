@@ -150,7 +150,7 @@ def test_a_visit_pays_its_bonus_in_the_replay_and_not_in_the_log():
     assert agent.replay.returns.tolist() == pytest.approx(wanted)
     assert agent.running_means.means()["learner/return"] == 0.0
     agent.begin_task(1)
-    assert agent.visits is None  # counted anew in every task
+    assert agent.exploration.counts is None  # counted anew in every task
     agent.store("learner", episodes)
     assert agent.replay.returns[2:].tolist() == pytest.approx(wanted)
 
@@ -277,7 +277,7 @@ def test_a_report_has_a_group_for_everything_that_learns_and_begins_anew():
 
 def test_continuous_actions_and_vectors_are_learnt_too():
     agent = ready(tiny(latent__kind="gaussian"), space=VECTOR, actions=BOX)
-    assert agent.parts.behaviour.gradient == "dynamics"
+    assert agent.networks.behaviour_cfg.gradient == "dynamics"
     agent.update(3)
     action, _ = agent.act(invented(agent).obs[:, 0], None)
     assert action.shape == (4, 2) and action.abs().max() <= 1

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from lib.algos.dreamer.visits import CELLS, visit_bonus
+from lib.algos.dreamer.exploration.visits import CELLS, visit_bonus
 
 E, T = 3, 5
 

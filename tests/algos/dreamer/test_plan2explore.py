@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from lib.algos.dreamer.behaviour import Actor, Starts, imagine, imagine_noise
-from lib.algos.dreamer.explore import (
+from lib.algos.dreamer.exploration.plan2explore import (
     Ensemble,
     ensemble_loss,
     episode_disagreement,

@@ -1,25 +1,23 @@
-"""DreamerV2's world model and Plan2Explore's ensemble as their formulas have them: step by step.
+"""What the Dreamers' networks compute, written out anew from the formulas.
 
-The modules of `lib.algos.dreamer` lend their layers; what is done with them is written out anew: one
-record of a sequence after the other, the prior within the scan, every head at every step, one
-member of the ensemble after the other.
+`lib.algos.dreamer.plain` and the fast path call the same layers, latents and policies; here each is
+computed a second time, as an ordinary PyTorch program would have it, so that a mistake in either
+shows. The modules lend their weights.
 
-Shapes: T records, B rows, V variables, C classes, Z, D and F = Z + D of the state, A action.
+Shapes: B rows, V variables, C classes, Z, D and F = Z + D of the state, A action.
 """
-
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.algos.dreamer.explore import Ensemble
+from lib.algos.dreamer.behaviour import Actor
+from lib.algos.dreamer.exploration.plan2explore import Ensemble
 from lib.algos.dreamer.networks import NORM_EPS, ImageEncoder, SymbolEncoder
 from lib.algos.dreamer.rssm import Rssm, State
-from lib.algos.dreamer.settings import DreamerRun, LatentConfig
+from lib.algos.dreamer.settings import LatentConfig
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.spaces import ObsSpace
-from lib.replay.store import Batch
 
 # Distributions ------------------------------------------------------------------------------
 
@@ -132,11 +130,6 @@ def believe(rssm: Rssm, h: Tensor, embed: Tensor) -> Tensor:
     return rssm.posterior_out(F.elu(rssm.posterior_norm(x))).float()
 
 
-def features(state: State) -> Tensor:
-    """(B, F)."""
-    return torch.cat((state.z, state.h), -1)
-
-
 def mean_reward(model: WorldModel, read: Tensor) -> Tensor:
     """(B, F) to (B,)."""
     return model.reward_head.net(read)[:, 0]
@@ -147,66 +140,6 @@ def mean_discount(model: WorldModel, read: Tensor, gamma: float) -> Tensor:
     if model.discount_head is None:
         return torch.full_like(read[:, 0], gamma)
     return torch.sigmoid(model.discount_head.net(read)[:, 0])
-
-
-# A model update -------------------------------------------------------------------------------
-
-
-class Seen(NamedTuple):
-    """What a model update leaves behind, detached."""
-
-    states: list[State]  # T of (B, ·)
-    parts: dict[str, Tensor]
-
-
-def model_loss(
-    model: WorldModel,
-    batch: Batch,
-    state: State,
-    noise: Tensor,
-    cfg: DreamerRun,
-    space: ObsSpace,
-) -> tuple[Tensor, Seen]:
-    """KL, reconstruction, reward and discount, averaged over all records.
-
-    Args:
-        state: (B, ·) before the first record. noise: (T, B, ·).
-    """
-    aim, latent, gamma = cfg.objective, cfg.latent, cfg.behaviour.discount
-    states, found = [], []
-    for t, obs in enumerate(batch.obs):
-        keep = 1 - batch.first[t].float()[:, None]
-        state, action = State(state.z * keep, state.h * keep), batch.action[t] * keep
-        h = advance(model.rssm, state, action)
-        prior = expect(model.rssm, h)
-        posterior = believe(model.rssm, h, encode(model.encoder, obs, space))
-        state = State(sample(posterior, noise[t], latent), h)
-        read = features(state)
-        told: dict[str, Any] = {
-            "of_prior": kl(posterior.detach(), prior, latent),
-            "of_posterior": kl(posterior, prior.detach(), latent),
-            "reconstruction": unlikely(model.objective.decoder, read, obs, space),
-            "prior_entropy": entropy(prior.detach(), latent),
-            "posterior_entropy": entropy(posterior.detach(), latent),
-        }
-        shaping = read if aim.reward_shapes else read.detach()
-        target = torch.tanh(batch.reward[t]) if aim.reward == "tanh" else batch.reward[t]
-        told["reward"] = 0.5 * (mean_reward(model, shaping) - target) ** 2
-        if model.discount_head is not None:
-            logit = model.discount_head.net(shaping)[:, 0]
-            soft = gamma * (1 - batch.terminal[t].float())
-            told["discount"] = F.binary_cross_entropy_with_logits(logit, soft, reduction="none")
-        states.append(State(state.z.detach(), state.h.detach()))
-        found.append(told)
-    parts = {name: torch.stack([told[name] for told in found]).mean() for name in found[0]}
-    of_prior, of_posterior = parts.pop("of_prior"), parts.pop("of_posterior")
-    parts["kl"] = of_prior.detach()
-    of_prior, of_posterior = (x.clamp(min=aim.free_nats) for x in (of_prior, of_posterior))
-    total = aim.kl_scale * (aim.kl_balance * of_prior + (1 - aim.kl_balance) * of_posterior)
-    for name in ("reconstruction", "reward", "discount"):
-        total = total + parts.get(name, 0)
-    parts["total"] = total
-    return total, Seen(states, {name: part.detach() for name, part in parts.items()})
 
 
 # Plan2Explore ---------------------------------------------------------------------------------
@@ -230,7 +163,7 @@ def ensemble_loss(ensemble: Ensemble, states: list[State], action: Tensor) -> Te
     """Sum over members of half the squared distance to the next z, averaged over records."""
     losses = []
     for t, state in enumerate(states[:-1]):
-        for told in members(ensemble, features(state), action[t]):
+        for told in members(ensemble, torch.cat(state, -1), action[t]):
             losses.append(0.5 * ((told - states[t + 1].z) ** 2).sum(-1).mean())
     return sum(losses) / (len(states) - 1)
 
@@ -238,3 +171,48 @@ def ensemble_loss(ensemble: Ensemble, states: list[State], action: Tensor) -> Te
 def disagreement(ensemble: Ensemble, read: Tensor, action: Tensor) -> Tensor:
     """Population standard deviation of the members, averaged over z: (B,)."""
     return torch.stack(members(ensemble, read, action)).std(0, unbiased=False).mean(-1)
+
+
+# Policies -----------------------------------------------------------------------------------
+
+
+def normal(stats: Tensor) -> torch.distributions.Normal:
+    """The distribution before tanh: mean 5 tanh(m / 5), std softplus(s) + 0.1."""
+    mean, raw = stats.chunk(2, -1)
+    return torch.distributions.Normal(
+        5 * torch.tanh(mean / 5), F.softplus(raw) + 0.1, validate_args=False
+    )
+
+
+def squashed(raw: Tensor, stats: Tensor) -> Tensor:
+    """Log-density of tanh(raw), summed: (N,)."""
+    return (normal(stats).log_prob(raw) - torch.log(1 - torch.tanh(raw) ** 2)).sum(-1)
+
+
+def act(actor: Actor, read: Tensor, noise: Tensor) -> Tensor:
+    """A sampled action: (N, F) to (N, A)."""
+    stats = actor.net(read).float()
+    if actor.actions.discrete:
+        return one_hot_sample(stats, noise)
+    told = normal(stats)
+    return torch.tanh(told.mean + told.stddev * noise)
+
+
+def best(actor: Actor, read: Tensor) -> Tensor:
+    """The likeliest action, or the mean's."""
+    stats = actor.net(read).float()
+    if actor.actions.discrete:
+        return F.one_hot(stats.argmax(-1), actor.actions.size).to(stats)
+    return torch.tanh(normal(stats).mean)
+
+
+def surprise(actor: Actor, read: Tensor, action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability of an action, detached, and the policy's entropy: (N,) each."""
+    stats, action = actor.net(read).float(), action.detach()
+    if actor.actions.discrete:
+        log_probs = torch.log_softmax(stats, -1)
+        return (log_probs * action).sum(-1), -(log_probs.exp() * log_probs).sum(-1)
+    edge = 1 - 1e-6
+    told = normal(stats)
+    log_prob = squashed(torch.atanh(action.clamp(-edge, edge)), stats)
+    return log_prob, -squashed(told.mean + told.stddev * noise, stats)

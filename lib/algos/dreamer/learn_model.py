@@ -1,4 +1,4 @@
-"""A world model that learns alone, from episodes that are there already.
+"""A world model learns alone, from episodes that are there already.
 
 An agent's whole update is in `lib.algos.dreamer.learning`; this is its first part without actor,
 critic and several seeds, for a look at what a world model learns.
@@ -18,8 +18,8 @@ from lib.core.noise import draw_noise
 from lib.core.spaces import ActionSpace
 
 
-class AtRandom:
-    """A player that acts at random, for `lib.runner.evaluate.play`."""
+class RandomPlayer:
+    """Acts at random, for `lib.runner.evaluate.play`."""
 
     def __init__(self, actions: ActionSpace):
         self.actions = actions
@@ -27,11 +27,11 @@ class AtRandom:
     def act(
         self, obs: Tensor, memory: None, *, generator: torch.Generator, **rest: Any
     ) -> tuple[Tensor, None]:
-        """(E, *shape) to actions (E, A), and nothing to remember."""
+        """Returns actions (E, A) for (E, *shape), and no memory."""
         return self.actions.random(len(obs), generator, obs.device), None
 
 
-def practise(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
+def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
     """Trains an agent's world model alone, in place, on what its replay holds.
 
     Args:
@@ -45,7 +45,7 @@ def practise(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
         NonFiniteError: the loss stopped being a finite number.
     """
     update, streams = agent.cfg.update, agent.streams
-    adam, flat = agent.trained["model"], agent.parts.flats["model"]
+    adam, flat = agent.trained["model"], agent.networks.flats["model"]
     model = agent.module("model").requires_grad_(True)
     parameters = dict(model.named_parameters())
     for name, tensor in flat.views(adam.row).items():

@@ -1,4 +1,4 @@
-"""Plan2Explore: an ensemble that predicts the next latent, and how much its members disagree.
+"""Plan2Explore pays a second behaviour where an ensemble disagrees about the next latent.
 
 Letters: K members, T records, B sequences, N rows, F features, A action size, Z latent size.
 """
@@ -10,14 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.algos.dreamer.behaviour import Imagined
+from lib.algos.dreamer.exploration.api import Behaviour, Exploration
+from lib.algos.dreamer.latents import build_latent
 from lib.algos.dreamer.networks import NORM_EPS, linear
-from lib.algos.dreamer.rssm import Observed, Rssm
-from lib.algos.dreamer.settings import NetworkConfig
+from lib.algos.dreamer.rssm import Observed, Rssm, State
+from lib.algos.dreamer.settings import DreamerRun, NetworkConfig
 from lib.algos.dreamer.world_model import WorldModel
+from lib.core.spaces import ActionSpace
 
 
 class Ensemble(nn.Module):
-    """K networks from a state, and the action that led to it, to the next z.
+    """K networks predict the next z from a state and the action that led to it.
 
     All members are one batched matrix product per layer.
 
@@ -109,3 +112,41 @@ def episode_disagreement(
     each = ensemble.disagreement(features, action)  # (T+1, E)
     step = torch.arange(len(each), device=each.device).unsqueeze(1)
     return torch.where(step < length, each, 0.0).sum(0) / length.clamp_min(1)
+
+
+class Plan2Explore(Exploration):
+    """A second actor collects where the ensemble disagrees. Source: Sekar et al. 2020."""
+
+    network = "ensemble"
+    measures_uncertainty = True
+
+    def __init__(self, cfg: DreamerRun):
+        super().__init__(cfg)
+        self.behaviour = Behaviour(
+            "explorer", "explorer_critic", "exploration", self._reward, reads=("ensemble",)
+        )
+
+    def _reward(self, model: WorldModel, imagined: Imagined, ensemble: Ensemble) -> Tensor:
+        weights = (self.cfg.explore.intrinsic, self.cfg.explore.extrinsic)
+        return exploration_reward(ensemble, model, imagined, *weights)
+
+    def build(self, features: int, actions: ActionSpace, generator: torch.Generator) -> Ensemble:
+        """Returns a new ensemble."""
+        cfg, latent = self.cfg, self.cfg.latent
+        sizes = (features, actions.size, build_latent(latent).size)
+        return Ensemble(*sizes, cfg.explore.members, cfg.network, latent.norm, generator)
+
+    def loss(
+        self, network: Ensemble, model: WorldModel, observed: Observed, action: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the ensemble's loss, see `observed_loss`."""
+        return observed_loss(network, model.rssm, observed, action)
+
+    def uncertainty(
+        self, network: Ensemble, model: WorldModel, state: State, action: Tensor, length: Tensor
+    ) -> Tensor:
+        """Returns the mean disagreement about episodes, see `episode_disagreement`."""
+        return episode_disagreement(network, model.rssm.features(state), action, length)
+
+
+EXPLORATION = Plan2Explore

@@ -1,0 +1,124 @@
+"""All networks of one agent by name: how each is made, how fast it learns, where it lies in a row.
+
+Letters: B sequences.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib.algos.dreamer.behaviour import (
+    TASK,
+    Actor,
+    Behaviour,
+    Critic,
+    imagine_noise,
+    starts_noise,
+)
+from lib.algos.dreamer.exploration.api import Exploration
+from lib.algos.dreamer.latents import build_latent
+from lib.algos.dreamer.rssm import State
+from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core.noise import NoiseLayout
+from lib.core.spaces import ActionSpace, ObsSpace
+from lib.core.trees import Tree
+from lib.engine.seeds import FlatLayout, on_tensors
+
+
+class AgentNetworks:
+    """A world model, actor and critic of every behaviour, and what exploration adds.
+
+    Args:
+        cfg: the whole run.
+        obs_space, actions: the world's.
+        exploration: the run's way to explore.
+    """
+
+    def __init__(
+        self, cfg: DreamerRun, obs_space: ObsSpace, actions: ActionSpace, exploration: Exploration
+    ):
+        self.cfg, self.obs_space, self.actions = cfg, obs_space, actions
+        self.exploration = exploration
+        # The last one collects.
+        self.behaviours: tuple[Behaviour, ...] = (TASK,)
+        if exploration.behaviour:
+            self.behaviours = (TASK, exploration.behaviour)
+        self.critics = tuple(behaviour.critic for behaviour in self.behaviours)
+        update = cfg.update
+        self.rates = {"model": update.model_lr}  # in the order in which networks are made
+        for behaviour in self.behaviours:
+            self.rates |= {behaviour.actor: update.actor_lr, behaviour.critic: update.critic_lr}
+        if exploration.network:
+            self.rates[exploration.network] = cfg.explore.lr
+        gradient = cfg.behaviour.gradient
+        if gradient == "auto":  # one-hot actions carry no useful gradient through the model
+            gradient = "reinforce" if actions.discrete else "dynamics"
+        self.behaviour_cfg = dataclasses.replace(cfg.behaviour, gradient=gradient)
+        self.modules = self.fresh(torch.Generator())  # lend their architecture alone
+        # The rate at which an averaged copy of the world model follows it, where there is one.
+        self.average: float | None = self.modules["model"].objective.average
+        self.copied = (*self.critics, *(["model"] if self.average is not None else []))
+        for module in self.modules.values():
+            module.requires_grad_(False)
+        self.flats = {
+            name: FlatLayout(dict(module.named_parameters()))
+            for name, module in self.modules.items()
+        }
+
+    def fresh(self, generator: torch.Generator) -> dict[str, nn.Module]:
+        """Returns new networks, on the CPU."""
+        return {name: self._new(name, generator) for name in self.rates}
+
+    def empty(self, name: str, device: torch.device | str) -> nn.Module:
+        """Returns one network to load weights into."""
+        return self._new(name, torch.Generator()).to(device)
+
+    def _new(self, name: str, generator: torch.Generator) -> nn.Module:
+        cfg, network, norm = self.cfg, self.cfg.network, self.cfg.latent.norm
+        features = build_latent(cfg.latent).size + cfg.latent.deter
+        if name == "model":
+            return WorldModel(self.obs_space, self.actions.size, cfg, generator)
+        if name == self.exploration.network:
+            return self.exploration.build(features, self.actions, generator)
+        if name in self.critics:
+            return Critic(features, network, norm, generator)
+        return Actor(features, self.actions, network, norm, generator)
+
+    def noise(self) -> NoiseLayout:
+        """Declares all random numbers of an update of one seed."""
+        cfg, model, actor = self.cfg, self.modules["model"], self.modules[TASK.actor]
+        states = cfg.update.length * cfg.update.batch
+        rows = (cfg.behaviour.starts or states) * len(self.behaviours)
+        return {
+            **model.loss_noise(cfg.update.length, cfg.update.batch),
+            **starts_noise(states, cfg.behaviour.starts),
+            **imagine_noise(model.rssm, actor, cfg.behaviour.horizon, rows),
+        }
+
+    @cached_property
+    def uncertainty(self) -> Callable[..., Tree]:
+        """How little exploration's network knows of episodes, as a function of tensors and data.
+
+        Its data are obs (T+1, E, *shape), action, first, noise and length (E,), see `Rssm.observe`.
+        """
+
+        def of_episodes(
+            model: WorldModel, network: Any, obs: Tensor, action: Tensor, *rest: Tensor
+        ) -> Tensor:
+            first, noise, length = rest
+            initial = model.rssm.initial(obs.shape[1], like=action)
+            seen = model.rssm.observe(model.encoder(obs), action, first, noise, initial)
+            return self.exploration.uncertainty(network, model, seen.state, action, length)
+
+        names = ("model", self.exploration.network)
+        return on_tensors(of_episodes, **{name: self.modules[name] for name in names})
+
+    def initial(self, rows: int, device: torch.device | str) -> State:
+        """Returns the state before anything was seen, (B, ·)."""
+        sizes = (build_latent(self.cfg.latent).size, self.cfg.latent.deter)
+        return State(*(torch.zeros(rows, size, device=device) for size in sizes))

@@ -1,0 +1,275 @@
+"""DreamerV2's update as the paper has it: one seed, one record after the other, no tricks.
+
+`update` makes one update of an agent; what it calls stands above it, in the order of its steps.
+The fast path, `lib.algos.dreamer.learning`, computes the same numbers for many seeds at once and is
+tested against this module.
+
+Sources: DreamerV2 (arXiv 2010.02193), whose equations are named below; Adam as Keras has it.
+
+Shapes: T records, B sequences, N rollouts, H imagined steps, Z and D parts of the state, F = Z + D.
+"""
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.algos.dreamer.behaviour import Actor, Critic, Imagined
+from lib.algos.dreamer.objectives.api import Evidence
+from lib.algos.dreamer.rssm import Observed, State
+from lib.algos.dreamer.settings import BehaviourConfig
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core.noise import draw_noise
+from lib.engine.optim import FlatAdam
+from lib.replay.store import Batch
+
+if TYPE_CHECKING:
+    from lib.algos.dreamer.agent import DreamerAgent
+
+Modules = dict[str, nn.Module]  # networks by name; `slow_NAME` is an older copy
+
+
+# The world model ----------------------------------------------------------------------------
+
+
+def observe(
+    model: WorldModel, batch: Batch, state: State, noise: Tensor
+) -> tuple[Tensor, Observed]:
+    """Infers the states of sequences, record by record: eq. 1.
+
+    h_t = f(h_{t-1}, z_{t-1}, a_{t-1}); posterior z_t ~ q(z_t | h_t, x_t); prior p(z_t | h_t).
+
+    Args:
+        state: (B, ·) before the first record. noise: (T, B, ·).
+
+    Returns:
+        Embeddings (T, B, E), and what was observed (T, B, ·).
+    """
+    found = []
+    for t, obs in enumerate(batch.obs):
+        keep = 1 - batch.first[t].float()[:, None]  # an episode that begins starts from zeros
+        before, action = State(state.z * keep, state.h * keep), batch.action[t] * keep
+        embed = model.encoder(obs)
+        state, posterior = model.rssm.step(before, action, noise[t], embed)
+        found.append((embed, *state, posterior, model.rssm.prior(state.h)))
+    embed, z, h, posterior, prior = (torch.stack(part) for part in zip(*found, strict=True))
+    return embed, Observed(State(z, h), posterior, prior)
+
+
+def model_loss(
+    model: WorldModel,
+    batch: Batch,
+    state: State,
+    noise: dict[str, Tensor],
+    average: WorldModel | None = None,
+) -> tuple[Tensor, Observed, dict[str, Tensor]]:
+    """Returns the world model's loss, eq. 2 with the KL balanced as in algorithm 2.
+
+    beta [alpha KL(sg(q) || p) + (1 - alpha) KL(q || sg(p))] - ln p(x) - ln p(r) - ln p(gamma),
+    averaged over records; -ln p(x) is what the objective puts there.
+
+    Args:
+        state: (B, ·) before the first record. noise: see `WorldModel.loss_noise`.
+        average: an averaged copy of the model, for objectives that ask for one.
+
+    Returns:
+        The loss, the states, detached, and scalars to log.
+    """
+    aim, latent = model.aim, model.rssm.latent
+    embed, seen = observe(model, batch, state, noise["posterior"])
+    features = torch.cat(seen.state, -1)
+    given = Evidence(batch.obs, batch.action, embed, seen, features, noise, average)
+    parts = model.objective.losses(given)
+    read = features if aim.reward_shapes else features.detach()
+    target = torch.tanh(batch.reward) if aim.reward == "tanh" else batch.reward
+    parts["reward"] = (0.5 * (model.reward(read) - target) ** 2).mean()
+    if model.discount_head is not None:
+        ahead = model.discount * (1 - batch.terminal.float())
+        logit = model.discount_head(read)
+        parts["discount"] = F.binary_cross_entropy_with_logits(logit, ahead)
+    of_prior = latent.kl(seen.posterior.detach(), seen.prior).mean()
+    of_posterior = latent.kl(seen.posterior, seen.prior.detach()).mean()
+    # KL below the free nats is left alone.
+    balanced = aim.kl_balance * of_prior.clamp(min=aim.free_nats)
+    balanced = balanced + (1 - aim.kl_balance) * of_posterior.clamp(min=aim.free_nats)
+    total = aim.kl_scale * balanced
+    for name, part in parts.items():
+        total = total + (aim.reward_scale * part if name == "reward" else part)
+    parts |= {
+        "kl": of_prior,
+        "prior_entropy": latent.entropy(seen.prior).mean(),
+        "posterior_entropy": latent.entropy(seen.posterior).mean(),
+        "total": total,
+    }
+    z, h = (part.detach() for part in seen.state)
+    kept = Observed(State(z, h), seen.posterior.detach(), seen.prior.detach())
+    return total, kept, {name: part.detach() for name, part in parts.items()}
+
+
+# Behaviour ----------------------------------------------------------------------------------
+
+
+def imagine(
+    model: WorldModel, actor: Actor, state: State, noise: tuple[Tensor, Tensor], terminal: Tensor
+) -> Imagined:
+    """Rolls the model out under a policy, by the prior alone: eq. 3.
+
+    Args:
+        state: (N, ·) where rollouts begin. terminal: (N,) whether the episode ended there.
+        noise: (H, N, ·) of actions and of states.
+    """
+    features, actions = [torch.cat(state, -1)], []
+    for of_action, of_state in zip(*noise, strict=True):
+        stats = actor(features[-1].detach())
+        actions.append(actor.sample(stats, of_action))
+        state, _ = model.rssm.step(state, actions[-1], of_state)
+        features.append(torch.cat(state, -1))
+    return Imagined(torch.stack(features), torch.stack(actions), noise[0], terminal)
+
+
+def behaviour_loss(
+    actor: Actor,
+    critic: Critic,
+    slow: Critic,
+    imagined: Imagined,
+    reward: Tensor,
+    discount: Tensor,
+    cfg: BehaviourConfig,
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Returns the actor's loss, eq. 6, the critic's, eq. 5, and scalars to log.
+
+    With v the slow critic, V_H = v(s_H), V_k = r_k + g_k ((1 - lam) v(s_{k+1}) + lam V_{k+1})
+    (eq. 4), g_k the discounts, and w_k the product of g_0 .. g_{k-1}:
+
+    critic: mean of w_k (v_psi(s_k) - sg(V_k))^2 / 2;
+    actor: mean of -w_k [ln pi(a_k | s_k) sg(V_{k+1} - v(s_k)) + eta H(pi(s_k))] for reinforce,
+    of -w_k [V_{k+1} + eta H(pi(s_k))] where gradients go through the dynamics.
+
+    Here r_k is the reward of the state s_k itself, which a_{k-1} led to, so that a_k matters from
+    V_{k+1} on.
+
+    Args:
+        reward, discount: (H, N) of states 0..H-1.
+    """
+    horizon, still = len(reward), imagined.features.detach()
+    value = [slow(features) for features in imagined.features]
+    returns = value[-1:]
+    for k in reversed(range(horizon)):
+        ahead = (1 - cfg.lam) * value[k + 1] + cfg.lam * returns[0]
+        returns.insert(0, reward[k] + discount[k] * ahead)
+    weight = [torch.ones_like(discount[0])]
+    for k in range(horizon - 1):
+        weight.append(weight[-1] * discount[k].detach())
+
+    predicted = [critic(still[k]) for k in range(horizon)]
+    critic_loss, actor_loss, entropies = 0, 0, []
+    for k in range(horizon):
+        error = predicted[k] - returns[k].detach()
+        critic_loss = critic_loss + (weight[k] * 0.5 * error**2).mean() / horizon
+    for k in range(horizon - 1):  # the last action only leads to the last value
+        stats = actor(still[k])
+        entropies.append(actor.entropy(stats, imagined.noise[k]))
+        objective = returns[k + 1]
+        if cfg.gradient == "reinforce":
+            advantage = (returns[k + 1] - value[k]).detach()
+            objective = actor.log_prob(stats, imagined.action[k]) * advantage
+        gain = objective + cfg.entropy * entropies[k]
+        actor_loss = actor_loss - (weight[k] * gain).mean() / (horizon - 1)
+    told = {"entropy": entropies, "return": returns[:-1], "value": predicted}
+    parts = {name: torch.stack(each).mean().detach() for name, each in told.items()}
+    parts |= {"reward": reward.mean().detach(), "discount": discount.mean().detach()}
+    return (
+        actor_loss,
+        critic_loss,
+        parts
+        | {
+            "actor": actor_loss.detach(),
+            "critic": critic_loss.detach(),
+        },
+    )
+
+
+# Steps --------------------------------------------------------------------------------------
+
+
+class Trained(NamedTuple):
+    """A network that learns, and what Adam knows of it, tensor by tensor."""
+
+    network: nn.Module
+    adam: FlatAdam  # counts the steps and knows the settings
+    moments: list[tuple[Tensor, Tensor]]  # mean and mean square of gradients, written in place
+
+
+def descend(loss: Tensor, trained: Trained) -> Tensor:
+    """Makes one step of Adam along the clipped gradient; returns its norm before clipping.
+
+    Decay comes first, and epsilon is added before the moments' bias is corrected, as in Keras.
+    """
+    network, adam, moments = trained
+    parameters = list(network.parameters())
+    found = torch.autograd.grad(loss, parameters)
+    norm = torch.sqrt(sum((gradient**2).sum() for gradient in found))
+    adam.step += 1
+    t = adam.step.item()
+    rate = adam.lr * (1 - 0.999**t) ** 0.5 / (1 - 0.9**t)
+    with torch.no_grad():
+        for parameter, gradient, (mean, square) in zip(parameters, found, moments, strict=True):
+            gradient = gradient * adam.clip / norm.clamp(min=adam.clip)
+            mean.copy_(0.9 * mean + 0.1 * gradient)
+            square.copy_(0.999 * square + 0.001 * gradient**2)
+            step = rate * mean / (square.sqrt() + adam.epsilon)
+            parameter.mul_(1 - adam.decay).sub_(step)
+    return norm
+
+
+def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained]) -> None:
+    """Makes one update of an agent.
+
+    1. Slow critics are copied from today's, once in `slow_every` updates.
+    2. The world model learns from a batch of sequences.
+    3. The network of exploration, if it has one, learns from the states that were found.
+    4. Every behaviour imagines from those states, and its actor and critic learn from that.
+    """
+    cfg, behaviours = agent.cfg, agent.networks.behaviours
+    if agent.total_updates % cfg.behaviour.slow_every == 0:
+        for name in agent.networks.critics:
+            agent.slow[name].copy_(agent.trained[name].row)
+    batch = agent.replay.sample(cfg.update.batch, cfg.update.length, agent.streams.replay)
+    noise = draw_noise(agent.networks.noise(), agent.streams.update)
+
+    model = modules["model"]
+    loss, seen, parts = model_loss(model, batch, agent.carried, noise, modules.get("slow_model"))
+    norm = descend(loss, trained["model"])
+    agent.running_means.add("model", parts | {"grad_norm": norm})
+    if agent.networks.average is not None:
+        agent.slow["model"].lerp_(agent.trained["model"].row, agent.networks.average)
+    for mine, last in zip(agent.carried, seen.state, strict=True):
+        mine.copy_(last[-1])
+
+    if own := agent.exploration.network:
+        loss, parts = agent.exploration.loss(modules[own], model, seen, batch.action)
+        agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
+
+    state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), batch.terminal.flatten()
+    if "starts" in noise:  # a few states, drawn without replacement
+        chosen = noise["starts"].argsort(descending=True)[: cfg.behaviour.starts]
+        state, terminal = State(*(part[chosen] for part in state)), terminal[chosen]
+    aim, losses = agent.networks.behaviour_cfg, []
+    for i, each in enumerate(behaviours):
+        rows = slice(i * len(terminal), (i + 1) * len(terminal))
+        draws = noise["action"][:, rows], noise["state"][:, rows]
+        with nullcontext() if aim.gradient == "dynamics" else torch.no_grad():
+            rollouts = imagine(model, modules[each.actor], state, draws, terminal)
+            reward = each.reward(model, rollouts, *(modules[name] for name in each.reads))
+            begin = aim.discount * (1 - terminal.float())
+            discount = torch.stack([begin, *model.discounts(rollouts.features[1:-1])])
+        critics = modules[each.critic], modules[f"slow_{each.critic}"]
+        losses.append(
+            behaviour_loss(modules[each.actor], *critics, rollouts, reward, discount, aim)
+        )
+    for each, (actor_loss, critic_loss, parts) in zip(behaviours, losses, strict=True):
+        parts["actor_grad_norm"] = descend(actor_loss, trained[each.actor])
+        parts["critic_grad_norm"] = descend(critic_loss, trained[each.critic])
+        agent.running_means.add(each.logged, parts)
