@@ -1,4 +1,4 @@
-"""What every family of algorithms offers: an agent, its optional capabilities, and tables of presets.
+"""A family of algorithms offers an agent, its optional capabilities, and tables of presets.
 
 The runner and the viewers know an agent by what is written here, and by nothing else. What only
 some families can do is a capability, a value or None, so that code asks "can it?" and never "which
@@ -21,7 +21,10 @@ from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
 
 Collects = Literal["episodes", "steps", "dataset"]
-"""How experience reaches an agent: whole episodes, single steps of episodes that go on, or files."""
+"""How experience reaches an agent: whole episodes, steps of episodes that go on, or from files.
+
+Of "dataset" a checkpoint leaves the experience out: `store` is called with the same episodes after
+every restart, `pending` is 0, and a task lasts `budget.updates_per_task`."""
 
 
 class Heads(Protocol):

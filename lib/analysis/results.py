@@ -170,7 +170,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
     tasks = tuple(summary["tasks"])
     final, optimum = summary.get("final_return") or {}, summary["optimum"] or {}
     curves = {
-        task: (np.array(curve["task_env_steps"], float), _numbers(curve["return"]))
+        task: (np.array(curve.get("task_env_steps", curve.get("task_updates")), float), _numbers(curve["return"]))
         for task, curve in (summary.get("curves") or {}).items()
     }
     matrix = np.full((len(tasks), len(tasks)), np.nan)

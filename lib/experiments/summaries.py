@@ -7,6 +7,8 @@ from typing import Any
 
 from lib.core.errors import UserError
 from lib.core.plain import printable
+from lib.runner import expected
+from lib.runner.run_folder import SUMMARY
 
 MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
 Fits = Callable[[object], bool]
@@ -109,6 +111,7 @@ def _read_summary(path: Path) -> dict[str, Any]:
             f"'{path}' is not the summary of a run of this workbook: it lacks "
             f"{', '.join(wrong)}, or holds something else there; give another folder"
         )
+    expected.check(told, SUMMARY, "it", path)
     return told
 
 

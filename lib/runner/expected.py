@@ -1,16 +1,14 @@
 """Checks what was read from a run folder's files against what a run would have written there.
 
 Everything that a file holds passes here before it is used, so that an altered file ends in one
-line that names what is wrong and where.
+line that names what is wrong and where. Nothing here loads PyTorch; states of tensors are
+compared in `lib.runner.expected_state`.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from lib.core.errors import UserError
 
@@ -19,9 +17,11 @@ Spec = Callable[[Any, str], Complaint]
 """A value and its name to what is wrong with it; None where nothing is."""
 
 
-def _simple(wanted: str, fits: Callable[[Any], bool]) -> Spec:
+def simple(wanted: str, fits: Callable[[Any], bool]) -> Spec:
+    """Wants what fits, and says in words what that is."""
+
     def spec(value: Any, name: str) -> Complaint:
-        return None if fits(value) else f"{name} is {_shown(value)}, wanted {wanted}"
+        return None if fits(value) else f"{name} is {shown(value)}, wanted {wanted}"
 
     return spec
 
@@ -34,11 +34,11 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
 
 
-TEXT = _simple("text", lambda value: isinstance(value, str))
-FLAG = _simple("true or false", lambda value: isinstance(value, bool))
-WHOLE = _simple("a whole number of at least 0", _is_whole)
-NUMBER = _simple("a number", _is_number)
-ANYTHING = _simple("anything", lambda value: True)
+TEXT = simple("text", lambda value: isinstance(value, str))
+FLAG = simple("true or false", lambda value: isinstance(value, bool))
+WHOLE = simple("a whole number of at least 0", _is_whole)
+NUMBER = simple("a number", _is_number)
+ANYTHING = simple("anything", lambda value: True)
 
 
 def maybe(spec: Spec) -> Spec:
@@ -51,10 +51,10 @@ def each(spec: Spec, length: int | None = None) -> Spec:
 
     def check(value: Any, name: str) -> Complaint:
         if not isinstance(value, list | tuple):
-            return f"{name} is {_shown(value)}, wanted a list"
+            return f"{name} is {shown(value)}, wanted a list"
         if length is not None and len(value) != length:
             return f"{name} has {len(value)} entries, wanted {length}"
-        return _first(spec(item, f"{name}[{i}]") for i, item in enumerate(value))
+        return first(spec(item, f"{name}[{i}]") for i, item in enumerate(value))
 
     return check
 
@@ -64,8 +64,8 @@ def mapping(spec: Spec) -> Spec:
 
     def check(value: Any, name: str) -> Complaint:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            return f"{name} is {_shown(value)}, wanted a mapping of names"
-        return _first(spec(item, f"{name}/{key}") for key, item in value.items())
+            return f"{name} is {shown(value)}, wanted a mapping of names"
+        return first(spec(item, f"{name}/{key}") for key, item in value.items())
 
     return check
 
@@ -75,23 +75,15 @@ def record(needed: Mapping[str, Spec], optional: Mapping[str, Spec] | None = Non
 
     def check(value: Any, name: str) -> Complaint:
         if not isinstance(value, Mapping):
-            return f"{name} is {_shown(value)}, wanted a mapping"
+            return f"{name} is {shown(value)}, wanted a mapping"
         if missing := [key for key in needed if key not in value]:
             return f"{name} lacks {', '.join(missing)}"
         known = {**needed, **(optional or {})}
-        return _first(
+        return first(
             spec(value[key], f"{name}/{key}") for key, spec in known.items() if key in value
         )
 
     return check
-
-
-def tensor(dtype: torch.dtype, axes: int) -> Spec:
-    """Wants a tensor of such numbers with so many axes."""
-    return _simple(
-        f"a tensor of {dtype} with {axes} axes",
-        lambda value: isinstance(value, Tensor) and (value.dtype, value.dim()) == (dtype, axes),
-    )
 
 
 def check(value: Any, spec: Spec, name: str, path: str | Path) -> None:
@@ -132,53 +124,14 @@ META = record(
 """What a checkpoint says of itself; which of it there must be depends on what it is used for."""
 
 
-def like(found: Any, template: Any, name: str) -> Complaint:
-    """Says where a nested state differs in kind from one that this run would have saved.
-
-    Names and kinds must agree. What grows while a run goes on may have grown: lists and tensors'
-    first axes may have another length, empty mappings may have been filled, and where the template
-    has None there may be something.
-    """
-    if template is None:
-        return None
-    if isinstance(template, Tensor):
-        return _tensor_like(found, template, name)
-    if isinstance(template, Mapping):
-        if not isinstance(found, Mapping):
-            return f"{name} is {_shown(found)}, wanted a mapping"
-        if missing := [str(key) for key in template if key not in found]:
-            return f"{name} lacks {', '.join(missing[:4])}"
-        return _first(like(found[key], value, f"{name}/{key}") for key, value in template.items())
-    if isinstance(template, list | tuple):
-        if not isinstance(found, list | tuple):
-            return f"{name} is {_shown(found)}, wanted a list"
-        return None
-    if isinstance(template, bool):
-        return FLAG(found, name)
-    if isinstance(template, int):
-        return WHOLE(found, name)
-    if isinstance(template, float):
-        return NUMBER(found, name)
-    return TEXT(found, name)
-
-
-def _tensor_like(found: Any, template: Tensor, name: str) -> Complaint:
-    if not isinstance(found, Tensor):
-        return f"{name} is {_shown(found)}, wanted a tensor"
-    if found.dtype != template.dtype or found.shape[1:] != template.shape[1:]:
-        return (
-            f"{name} is {found.dtype} {list(found.shape)}, "
-            f"wanted {template.dtype} {list(template.shape)}"
-        )
-    return None if found.dim() == template.dim() else f"{name} has {found.dim()} axes"
-
-
-def _first(complaints: Iterator[Complaint]) -> Complaint:
+def first(complaints: Iterator[Complaint]) -> Complaint:
+    """Returns the first complaint, None where there is none."""
     return next((complaint for complaint in complaints if complaint), None)
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, Tensor):
+def shown(value: Any) -> str:
+    """Returns a value in a few words."""
+    if hasattr(value, "dtype"):
         return f"a tensor {list(value.shape)}"
     if isinstance(value, Mapping):
         return "a mapping"

@@ -18,7 +18,7 @@ from lib.core.seeding import Streams, generator
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, expected, warm_start
+from lib.runner import checkpoint, expected, expected_state, warm_start
 from lib.runner.checkpoint import Rotation
 from lib.runner.evaluate import unbroken
 from lib.runner.report import Report
@@ -253,7 +253,7 @@ class Run:
         if counters.task > tasks:
             raise expected.damaged(path, f"it has finished {counters.task} of {tasks} tasks")
         self.agent.begin_task(min(counters.task, tasks - 1))  # to see what kinds there are to be
-        if complaint := expected.like(state, self.state_dict() | {"log": {}}, "state"):
+        if complaint := expected_state.like(state, self.state_dict() | {"log": {}}, "state"):
             raise expected.damaged(path, complaint)
         heads = expected.each(expected.mapping(expected.ANYTHING), counters.task)
         expected.check(state["heads"], heads, "heads", path)

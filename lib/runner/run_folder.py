@@ -19,6 +19,8 @@ from lib.runner import expected
 
 DIFFERENCES = 4  # settings named in an error
 
+NUMBERS = expected.each(expected.maybe(expected.NUMBER))
+CURVES = expected.mapping(expected.mapping(NUMBERS))
 SUMMARY = expected.record(
     {"status": expected.TEXT},
     {
@@ -30,11 +32,11 @@ SUMMARY = expected.record(
         "decisions": expected.WHOLE,
         "updates": expected.WHOLE,
         "tasks": expected.each(expected.TEXT),
-        "optimum": expected.mapping(expected.maybe(expected.NUMBER)),
-        "return_matrix": expected.each(expected.each(expected.maybe(expected.NUMBER))),
+        "optimum": expected.maybe(expected.mapping(expected.maybe(expected.NUMBER))),
+        "return_matrix": expected.each(NUMBERS),
         "final_return": expected.mapping(expected.maybe(expected.NUMBER)),
-        "curves": expected.mapping(expected.mapping(expected.each(expected.NUMBER))),
-        "monitor": expected.mapping(expected.mapping(expected.each(expected.NUMBER))),
+        "curves": CURVES,
+        "monitor": CURVES,
         "audit": expected.each(expected.mapping(expected.maybe(expected.NUMBER))),
         "config": expected.mapping(expected.ANYTHING),
     },

@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.engine.seed_batch import forget
 from lib.envs.api import EndingEnv
 from lib.replay.buffer import Episodes
-from lib.runner import expected
+from lib.runner import expected, expected_state
 
 
 class Unfinished:
@@ -56,9 +56,10 @@ class Unfinished:
         self = cls(env, count, torch.Generator(env.device))
         template = self.state_dict()
         world = {
-            name: expected.tensor(part.dtype, part.dim()) for name, part in template["env"].items()
+            name: expected_state.tensor(part.dtype, part.dim())
+            for name, part in template["env"].items()
         }
-        complaint = expected.like(saved, template | {"env": {}}, "unfinished")
+        complaint = expected_state.like(saved, template | {"env": {}}, "unfinished")
         complaint = complaint or expected.record(world)(saved["env"], "unfinished/env")
         if complaint or not self._fits(saved):
             raise expected.damaged(path, complaint or "unfinished are not as many episodes")
@@ -127,7 +128,7 @@ class Unfinished:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, the environments by what it takes to play them to the same place."""
+        """Returns everything, the environments by what it takes to play them up to now again."""
         return {
             "env": self.env.state_dict(),
             "kept": self.kept,

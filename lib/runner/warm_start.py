@@ -32,7 +32,7 @@ class Start:
     """What a run builds on; nothing, unless other runs are named.
 
     Raises:
-        UserError: an unknown mode, or a mode without a place to load from.
+        UserError: an unknown mode, or a mode without a source to load from.
     """
 
     load_mode: str = ""  # take another run's "world-model", or the whole "agent"
@@ -40,19 +40,19 @@ class Start:
     pre_rollout: str = ""  # folder or checkpoint of who acts before the learner
 
     def __post_init__(self) -> None:
-        mode, place = self.load_mode, self.load_from
+        mode, source = self.load_mode, self.load_from
         if mode not in LOAD_MODES:
             raise unknown("load_mode", mode, LOAD_MODES[1:])
-        if bool(mode) != bool(place):
+        if bool(mode) != bool(source):
             raise UserError(
-                f"load_mode {mode!r} and load_from {place!r} go together: give both "
+                f"load_mode {mode!r} and load_from {source!r} go together: give both "
                 "(mode 'world-model' or 'agent', and a checkpoint or run folder) or neither"
             )
 
     def of_seed(self, seed: int) -> "Start":
         """The same for one seed: `{seed}` in a path is that number."""
         load_from, pre_rollout = (
-            place.replace(SEED, str(seed)) for place in (self.load_from, self.pre_rollout)
+            source.replace(SEED, str(seed)) for source in (self.load_from, self.pre_rollout)
         )
         return Start(self.load_mode, load_from, pre_rollout)
 
@@ -61,7 +61,7 @@ class Start:
         return configs.to_dict(cfg) | asdict(self)
 
 
-def checkpoint_of(place: str, finished: str = "") -> Path:
+def checkpoint_of(source: str, finished: str = "") -> Path:
     """A checkpoint file as it is; of a run folder the newest finished task, else the last save.
 
     Args:
@@ -70,7 +70,7 @@ def checkpoint_of(place: str, finished: str = "") -> Path:
     Raises:
         UserError: there is none.
     """
-    path = Path(place)
+    path = Path(source)
     if not path.is_dir():
         _check_run_is_there(path)
         return path
@@ -82,14 +82,14 @@ def checkpoint_of(place: str, finished: str = "") -> Path:
         ended = {str(checkpoint.load_meta(task).get("finished")): task for task in tasks}
         if finished not in ended:
             raise UserError(
-                f"no agent that learnt '{finished}' in '{place}', which finished "
+                f"no agent that learnt '{finished}' in '{source}', which finished "
                 f"{', '.join(ended) or 'no task'}; name the run that learnt it"
             )
         return ended[finished]
     found = tasks or sorted(folder.glob("last.safetensors"))
     if not found:
         raise UserError(
-            f"no checkpoint in '{place}'; give a run folder that has finished a task, "
+            f"no checkpoint in '{source}'; give a run folder that has finished a task, "
             "or a .safetensors file"
         )
     return found[-1]
@@ -277,37 +277,37 @@ class PreRollout:
         obs = self.env.reset(n, generator)
         return self._lead(obs, None, generator)
 
-    def restart(self, lanes: Tensor, generator: torch.Generator) -> Tensor:
+    def restart(self, which: Tensor, generator: torch.Generator) -> Tensor:
         """The same for the episodes (n,) that are true; the others wait meanwhile."""
-        return self._lead(self.env.restart(lanes, generator), lanes, generator)
+        return self._lead(self.env.restart(which, generator), which, generator)
 
-    def _lead(self, obs: Tensor, lanes: Tensor | None, generator: torch.Generator) -> Tensor:
+    def _lead(self, obs: Tensor, which: Tensor | None, generator: torch.Generator) -> Tensor:
         """Lets the other agent act in some episodes, or in all (None); (n, *shape) after that."""
-        memory, where = None, {} if lanes is None else {"only": lanes}
+        memory, where = None, {} if which is None else {"only": which}
         for _ in range(self.decisions):
             action, memory = self.first.act(obs, memory, generator)
             obs, _ = self.env.step(action, **where)
             if self.env.ended is None:
                 continue
-            over = self.env.ended if lanes is None else self.env.ended & lanes
+            over = self.env.ended if which is None else self.env.ended & which
             if bool(over.any()):
                 obs = self.env.restart(over, generator)
                 memory = forget(memory, over)
         return obs
 
 
-def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dict[int, Path]:
+def first_checkpoints(source: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dict[int, Path]:
     """Whose agent acts before the learner in each task, by index; empty where nobody does.
 
     Args:
-        place: a checkpoint, or a run folder: the agent that learnt the task which a task such as
+        source: a checkpoint, or a run folder: the agent that learnt the task which a task such as
             jump2run names, else its last one.
 
     Raises:
         UserError: a task asks for another agent and none is named, or the wrong one is.
     """
     asking = [task for task in tasks if task.after]
-    if not place:
+    if not source:
         if asking:
             raise UserError(
                 f"task '{asking[0].name}' begins where an agent trained on '{asking[0].after}' "
@@ -316,7 +316,7 @@ def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dic
         return {}
     chosen = {}
     for index, task in enumerate(tasks):
-        path = checkpoint_of(place, finished=task.after)
+        path = checkpoint_of(source, finished=task.after)
         meta = checkpoint.load_meta(path)
         check_same_world(cfg, written_by(meta, path), path)
         learnt = str(meta.get("finished") or "")
@@ -330,10 +330,10 @@ def first_checkpoints(place: str, tasks: tuple[Any, ...], cfg: RunConfig) -> dic
 
 
 def first_actors(
-    place: str, domain: Domain, cfg: RunConfig, device: torch.device
+    source: str, domain: Domain, cfg: RunConfig, device: torch.device
 ) -> dict[int, FirstActor]:
     """Those agents themselves, ready to act; raises what `first_checkpoints` and they raise."""
-    paths = first_checkpoints(place, domain.tasks, cfg)
+    paths = first_checkpoints(source, domain.tasks, cfg)
     handed_over = domain if worlds.of(cfg.env).handed_over else None
     loaded = {
         path: FirstActor(path, cfg, device, handed_over) for path in dict.fromkeys(paths.values())

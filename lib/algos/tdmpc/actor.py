@@ -1,4 +1,4 @@
-"""What one acting agent owns: heads, replay, optimisers, and counts of where it was.
+"""A learner or a reviewer owns heads, replay, optimisers, and counts of where it was.
 
 The dynamics are not its own: learner and reviewer plan in one shared model.
 """
@@ -31,7 +31,7 @@ class Actor:
         self.policy_adam = Adam.over(heads.policy_net.parameters(), cfg.lr)
 
     def state_dict(self, with_replay: bool = True) -> dict:
-        """Everything the actor owns; without replay it is what acting alone needs."""
+        """Returns everything the actor owns; without replay it is what acting alone needs."""
         state = {"heads": self.heads.state_dict()}
         if with_replay:
             state |= {

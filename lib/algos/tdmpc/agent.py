@@ -1,4 +1,4 @@
-"""DRAGO, and every method compared with it: one agent and a list of protections.
+"""One agent with a list of protections makes DRAGO and every method compared with it.
 
 Where we differ from the published code:
 
@@ -50,7 +50,7 @@ def _short(name: str) -> str:
 
 
 class ContinualAgent(Batched):
-    """TD-MPC over a sequence of tasks that share their dynamics.
+    """Learns a sequence of tasks with TD-MPC; they share their dynamics.
 
     Learns from whole episodes, between which it makes the updates that are due.
 
@@ -58,7 +58,7 @@ class ContinualAgent(Batched):
         cfg: the whole run.
         obs_dim, actions, episode_length: the world's sizes.
         grid_size: cells a side where the world is a grid, for exact counts; else None.
-        streams: the run's generators.
+        streams: the run's random generators.
         device: where every tensor lives.
     """
 
@@ -78,7 +78,7 @@ class ContinualAgent(Batched):
         self.episode_length, self.grid_size = episode_length, grid_size
         self.streams, self.device = streams, device
         self.running_means = RunningMeans()
-        self.task, self.horizon = -1, self._horizon(0)
+        self.task = -1
         self.tensor_version = 0  # rises whenever tensors are replaced
         self.threshold = torch.tensor(cfg.reviewer.threshold, device=device)
         self.next_threshold = self.threshold.clone()
@@ -111,38 +111,34 @@ class ContinualAgent(Batched):
         self._open_task(index)
 
     def _open_task(self, index: int) -> None:
-        """Fresh heads, optimisers, replay and counters for one task."""
+        """Makes fresh heads, optimisers, replay and counters for one task."""
         cfg = self.cfg
         self.task, self.steps, self.updates, self.updates_due = index, 0, 0, 0.0
         self.tensor_version += 1
-        self.horizon = self._horizon(index)
+        horizons = cfg.planner.horizon
+        self.horizon = horizons[min(index, len(horizons) - 1)]
         self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
 
-    def _horizon(self, task: int) -> int:
-        """Latent steps that a task's plans and windows last."""
-        horizons = self.cfg.planner.horizon
-        return horizons[min(task, len(horizons) - 1)]
-
     @property
     def reviews(self) -> bool:
-        """Whether this task has a reviewer: from the second task on, where the method has one."""
+        """Tells whether this task has a reviewer: from the second on, where the method has one."""
         return self.cfg.method.review and self.inherits
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Who collects episodes, in order."""
+        """Names who collects episodes, in order."""
         return ("learner", "reviewer") if self.reviewer else ("learner",)
 
     # --- acting --------------------------------------------------------------------------
 
     def computation(self, agents: Sequence["ContinualAgent"]) -> Computation:
-        """What such agents compute together."""
+        """Makes what such agents compute together."""
         return Computation(agents)
 
     def acts_at_random(self, role: str) -> bool:
-        """Whether a role still explores at random: warm-up, or too little to learn from."""
+        """Tells whether a role still explores at random: warm-up, or too little to learn from."""
         cfg = self.cfg.learning
         return self.steps < cfg.seed_steps or self.actor(role).buffer.count < cfg.batch
 
@@ -164,7 +160,7 @@ class ContinualAgent(Batched):
 
     @property
     def pending(self) -> int:
-        """Updates that are due."""
+        """Counts the updates that are due."""
         return int(self.updates_due)
 
     def _reviewed(self, episodes: Episodes) -> Episodes:
@@ -215,7 +211,7 @@ class ContinualAgent(Batched):
     # --- looking in ----------------------------------------------------------------------
 
     def report(self) -> dict[str, float]:
-        """Means of every training quantity since the last report, as `train/part/quantity`.
+        """Returns means of every training quantity since the last report, as `train/part/quantity`.
 
         Raises:
             NonFiniteError: a quantity stopped being finite.
@@ -244,7 +240,7 @@ class ContinualAgent(Batched):
             )
 
     def capabilities(self) -> Capabilities:
-        """Predictions, and what its method adds: a generator, a reviewer's reward."""
+        """Predicts and searches, and does what its method adds: dreams, review."""
         generators = [p.generate for p in self.protections if p.generate]
         return Capabilities(
             predict=torch.no_grad()(self.dynamics.__call__),
@@ -270,7 +266,7 @@ class ContinualAgent(Batched):
     def audit(
         self, domain: Domain, held_out: Any, generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """What the world finds out about the world model: flat metrics, and arrays."""
+        """Returns what the world finds out about the world model: flat metrics, and arrays."""
         can = self.capabilities()
         sample = can.generate and functools.partial(can.generate, generator=generator)
         return domain.audit(held_out, can.predict, sample, can.review)
@@ -278,7 +274,7 @@ class ContinualAgent(Batched):
     # --- saving --------------------------------------------------------------------------
 
     def world_model(self) -> dict[str, Any]:
-        """What goes with the dynamics into other runs: the parts' tensors by name."""
+        """Returns what goes with the dynamics into other runs: the parts' tensors by name."""
         trained = {n: own.network for p in self.known for n, own in p.trained.items()}
         parts = {"dynamics": self.dynamics, **trained}
         state = {name: module.state_dict() for name, module in parts.items()}
@@ -294,7 +290,7 @@ class ContinualAgent(Batched):
         self.inherits = True
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
-        """Everything; without replay, what transfer and acting need."""
+        """Returns everything; without replay, what transfer and acting need."""
         state = {
             "world_model": self.world_model(),
             "learner": self.learner.state_dict(with_replay),
@@ -316,7 +312,7 @@ class ContinualAgent(Batched):
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores a full state exactly; the generators are restored by their owner."""
+        """Restores a full state exactly; the random generators are restored by their owner."""
         self.inherits = state["inherits"]
         self._open_task(state["task"])
         self.load_world_model(state["world_model"])
@@ -342,11 +338,11 @@ class ContinualAgent(Batched):
     # --- construction --------------------------------------------------------------------
 
     def actor(self, role: str) -> Actor:
-        """What a role owns."""
+        """Returns what a role owns."""
         return self.reviewer if role == "reviewer" else self.learner
 
     def skeleton(self) -> dict[str, nn.Module]:
-        """The networks' architecture alone, a protection's as `protection:network`."""
+        """Returns the networks' architecture alone, a protection's as `protection:network`."""
         modules: dict[str, nn.Module] = {
             "dynamics": self.dynamics,
             "heads": self.new_heads(torch.Generator()),

@@ -1,4 +1,4 @@
-"""Plans and updates of TD-MPC agents that differ by their seed alone.
+"""TD-MPC agents that differ by their seed alone plan and learn as one computation.
 
 Shapes: S seeds, E environments, L observation, A action.
 """
@@ -20,7 +20,7 @@ from lib.engine.minimise import Minimise
 
 
 class Computation:
-    """What a `SeedBatch` of TD-MPC agents computes, see `lib.engine.seed_batch`."""
+    """Computes what a `SeedBatch` of TD-MPC agents asks for, see `lib.engine.seed_batch`."""
 
     def __init__(self, agents: Sequence[Any]):
         self.agents, first = agents, agents[0]
@@ -39,7 +39,7 @@ class Computation:
         self.acting.begin(self.learning)
 
     def _make_steps(self) -> tuple[dict[str, Step], dict[str, Minimise]]:
-        """The steps of an update, and what makes them for all seeds."""
+        """Returns the steps of an update, and what makes them for all seeds."""
         first = self.agents[0]
         found = steps(first.cfg, first.roles, first.protections, first.old_dynamics is not None)
         modules = first.skeleton()
@@ -66,7 +66,7 @@ class Computation:
         heads: Sequence[Heads] | None,
         trace: planning.Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Planned actions (S, E, A), and plan means (S, E, H, A) for the next call.
+        """Returns planned actions (S, E, A), and plan means (S, E, H, A) for the next call.
 
         Args:
             obs: (S, E, L).
@@ -89,12 +89,12 @@ class Computation:
             agent.schedule_lr()
 
     def next_update(self) -> tuple[Hashable, Callable[[], None]]:
-        """The next update with its random numbers drawn: the key of its graph, and the work."""
+        """Draws the next update's random numbers; returns the key of its graph, and the work."""
         learning, key = self.learning, next_key(self.agents[0])
         noise = learning.noise(key)
         return key, lambda: update(learning, key, noise)
 
 
 def _updates(cfg: Any) -> int:
-    """Updates that a run will make, about."""
+    """Estimates how many updates a run will make."""
     return int(cfg.decisions_per_task * max(1, len(cfg.tasks)) * cfg.learning.updates_per_step)

@@ -1,4 +1,4 @@
-"""TD-MPC and DRAGO as a family: what `lib.algos.registry` knows of them."""
+"""`lib.algos.registry` knows TD-MPC and DRAGO as the family that is described here."""
 
 from typing import Any
 
@@ -82,14 +82,14 @@ def check(run: TdmpcRun, inherits: bool) -> None:
 
 
 def cut(run: TdmpcRun, index: int) -> TdmpcRun:
-    """The run from a task on, each task with the horizon that it has in the whole sequence."""
+    """Returns the run from a task on; each task keeps the horizon of the whole sequence."""
     horizon = run.planner.horizon
     kept = horizon[min(index, len(horizon) - 1) :]
     return config.merge(run, {"tasks": run.tasks[index:], "planner": {"horizon": kept}})
 
 
 def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device) -> ContinualAgent:
-    """The agent of a run."""
+    """Builds the agent of a run."""
     return ContinualAgent(
         run,
         domain.obs_dim,
@@ -102,12 +102,12 @@ def build(run: TdmpcRun, domain: Domain, streams: Streams, device: torch.device)
 
 
 def for_acting(run: TdmpcRun) -> TdmpcRun:
-    """The run with a replay of one episode."""
+    """Returns the run with a replay of one episode."""
     return config.merge(run, {"budget": {"env_steps_per_task": run.env.episode_length}})
 
 
 def networks(run: TdmpcRun) -> dict[str, Any]:
-    """The settings that fix the layout of dynamics and generator."""
+    """Returns the settings that fix the layout of dynamics and generator."""
     sections = config.to_dict(run)
     return {
         "model": sections["model"],

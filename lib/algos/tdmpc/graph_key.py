@@ -11,7 +11,7 @@ from lib.core.noise import NoiseSpec
 
 
 class GraphKey(NamedTuple):
-    """Updates with equal keys are the same sequence of operations."""
+    """Two updates with equal keys are the same sequence of operations."""
 
     due: tuple[str, ...]  # the protections whose loss counts
     follows: bool  # the target critics move
@@ -19,7 +19,7 @@ class GraphKey(NamedTuple):
 
 
 def next_key(agent: Any) -> GraphKey:
-    """What an agent's next update will be like."""
+    """Returns the key of an agent's next update."""
     cfg, learner = agent.cfg.learning, agent.learner.buffer
     mine, rest = review_rows(agent.cfg)
     draws = [learner.draw(cfg.batch)]
@@ -33,7 +33,7 @@ def next_key(agent: Any) -> GraphKey:
 
 
 def noise_layout(agent: Any, key: GraphKey) -> dict[str, NoiseSpec]:
-    """All random numbers of an update, by name, in the order in which they are drawn."""
+    """Lists all random numbers of an update, by name, in the order in which they are drawn."""
     cfg, horizon = agent.cfg, agent.horizon
     kind, size = policy_noise(agent.actions), agent.actions.size
     batch, (mine, _) = cfg.learning.batch, review_rows(cfg)

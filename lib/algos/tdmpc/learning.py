@@ -1,4 +1,4 @@
-"""What the updates of S agents work on: stacked tensors, written in place, and steps on them.
+"""The updates of S agents write stacked tensors in place, one gradient step after the other.
 
 One update is a fixed sequence of operations that a CUDA graph can record: see
 `lib.algos.tdmpc.update` for which, and `lib.algos.tdmpc.graph_key` for what differs between them.
@@ -26,7 +26,7 @@ from lib.replay.buffer import Windows, draw_windows
 
 
 class Step(NamedTuple):
-    """A loss that is minimised in one gradient step."""
+    """Says which loss one gradient step minimises, and over what."""
 
     loss: Callable[[Nets, Data], tuple[Tensor, Any]]
     networks: tuple[str, ...]  # what it asks for
@@ -37,7 +37,7 @@ class Step(NamedTuple):
 def steps(
     cfg: TdmpcRun, roles: Sequence[str], protections: Sequence[Protection], past: bool
 ) -> dict[str, Step]:
-    """All steps of an update by name; past: whether there are old dynamics."""
+    """Returns all steps of an update by name; past: whether there are old dynamics."""
     clip, found = cfg.learning.grad_clip, {}
     old = ("old_dynamics",) if past else ()
     own = {p.name: tuple(f"{p.name}:{n}" for n in (*p.trained, *p.frozen)) for p in protections}
@@ -67,7 +67,7 @@ def _term(protection: Protection, name: str) -> Any:
 
 
 class _Role:
-    """One role's stacked tensors: heads, their optimisers, replay."""
+    """Stacks what one role owns: heads, their optimisers, replay."""
 
     def __init__(self, actors: Sequence[Any]):
         self.heads: dict[str, Tensor] = stack_as_views(
@@ -83,12 +83,12 @@ class _Role:
         self.target = list(self.only("target_q.").values())
 
     def only(self, *prefixes: str) -> dict[str, Tensor]:
-        """The heads' tensors of some networks."""
+        """Returns the heads' tensors of some networks."""
         return {k: v for k, v in self.heads.items() if k.startswith(prefixes)}
 
 
 class Learning:
-    """The updates of one task. Lives from one task boundary to the next.
+    """Makes the updates of one task. Lives from one task boundary to the next.
 
     Args:
         agents: S agents in lock-step, whose tensors become views of the stacks made here.
@@ -142,7 +142,7 @@ class Learning:
     # --- what an update takes ----------------------------------------------------------------
 
     def noise(self, key: GraphKey) -> dict[str, Tensor]:
-        """Fresh random numbers, at the same addresses for the same key."""
+        """Draws fresh random numbers, at the same addresses for the same key."""
         if key not in self.draws:
             layout = noise_layout(self.agents[0], key)
             device = self.threshold.device
@@ -150,7 +150,7 @@ class Learning:
         return self.draws[key].refill([agent.streams.update for agent in self.agents])
 
     def draw(self, role: str, uniform: Tensor, rows: int) -> Windows:
-        """Windows of a role's replay, by priority."""
+        """Draws windows of a role's replay, by priority."""
         beta = self.cfg.learning.priority_beta
 
         def one(storage: Any, numbers: Tensor) -> Windows:
@@ -159,7 +159,7 @@ class Learning:
         return over_seeds(one, len(self.agents))(self.roles[role].storage, uniform)
 
     def given(self, protection: Any, noise: dict[str, Tensor]) -> dict[str, Any]:
-        """What a protection's losses take beside networks: its tensors and its noise."""
+        """Returns what a protection's losses take beside networks: its tensors and its noise."""
         prefix = f"{protection.name}/"
         own = {n.removeprefix(prefix): v for n, v in noise.items() if n.startswith(prefix)}
         return {"tensors": self.kept[protection.name], "noise": own}
@@ -195,5 +195,5 @@ class Learning:
 
 
 def _trained(tensors: dict[str, Tensor], adams: Sequence[Adam], network: str) -> Trained:
-    """Stacked tensors of a network and one optimiser over them."""
+    """Joins stacked tensors of a network and one optimiser over them."""
     return Trained(named(**{network: tensors}), Adam.joined(adams, tensors.values()))

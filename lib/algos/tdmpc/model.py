@@ -1,4 +1,4 @@
-"""The latent model of TD-MPC as DRAGO uses it: shared dynamics, and heads per agent.
+"""TD-MPC's latent model as DRAGO has it consists of shared dynamics, and heads per agent.
 
 The encoder is the identity, so a latent is an observation. Heads read detached latents: the
 dynamics learn from prediction alone.
@@ -20,7 +20,7 @@ LATENT_LIMIT = 100.0  # published code: predictions are clipped before anything 
 
 
 class Dynamics(nn.Module):
-    """T: the absolute next observation from (observation, action)."""
+    """Predicts the absolute next observation from (observation, action): T in the papers."""
 
     def __init__(
         self,
@@ -38,11 +38,11 @@ class Dynamics(nn.Module):
         self.net = mlp(obs_dim + action_dim, width, obs_dim, generator, crelu=crelu)
 
     def raw(self, obs: Tensor, action: Tensor) -> Tensor:
-        """The network's output before any bound: (B, L)."""
+        """Returns the network's output before any bound: (B, L)."""
         return self.net(torch.cat((obs, action), -1))
 
     def bound(self, raw: Tensor) -> Tensor:
-        """Clip, then tanh where observations lie in [-1, 1]."""
+        """Clips, then takes tanh where observations lie in [-1, 1]."""
         clipped = raw.clamp(-LATENT_LIMIT, LATENT_LIMIT)
         return torch.tanh(clipped) if self.bounded else clipped
 
@@ -57,12 +57,12 @@ class Dynamics(nn.Module):
         return torch.stack(latents)
 
     def frozen(self) -> "Dynamics":
-        """A copy that never trains."""
+        """Returns a copy that never trains."""
         return copy.deepcopy(self).requires_grad_(False)
 
 
 class Heads(nn.Module):
-    """Reward, twin critics with their target, and policy of one agent."""
+    """Holds reward, twin critics with their target, and policy of one agent."""
 
     def __init__(
         self, obs_dim: int, action_dim: int, width: int, generator: torch.Generator, discrete: bool
@@ -75,11 +75,11 @@ class Heads(nn.Module):
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
 
     def reward(self, x: Tensor) -> Tensor:
-        """Predicted reward of x = [z; a]: (..., L+A) to (...)."""
+        """Predicts the reward of x = [z; a]: (..., L+A) to (...)."""
         return self.reward_net(x).squeeze(-1)
 
     def policy(self, z: Tensor, std: float, noise: Tensor) -> Tensor:
-        """A reparameterised action sample: one-hot, or tanh mean plus clipped noise.
+        """Samples a reparameterised action: one-hot, or tanh mean plus clipped noise.
 
         Args:
             noise: (..., A), uniform draws for discrete actions, standard normal ones otherwise.
@@ -90,11 +90,11 @@ class Heads(nn.Module):
         return bounded_sample(torch.tanh(out), std, noise)
 
     def twin(self, critic: TwinQ, z: Tensor, action: Tensor) -> Tensor:
-        """Both critics over any leading shape: (..., L) and (..., A) to (2, ...)."""
+        """Asks both critics, over any leading shape: (..., L) and (..., A) to (2, ...)."""
         x = torch.cat((z, action), -1)
         return critic(x.reshape(-1, x.shape[-1])).view(2, *x.shape[:-1])
 
 
 def policy_noise(actions: ActionSpace) -> Literal["uniform", "normal"]:
-    """The kind of random numbers that `Heads.policy` takes for such actions."""
+    """Names the kind of random numbers that `Heads.policy` takes for such actions."""
     return "uniform" if actions.discrete else "normal"

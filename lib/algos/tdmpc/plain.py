@@ -31,12 +31,12 @@ Noise = dict[str, Tensor]  # all random numbers of an update, see `graph_key.noi
 
 
 def draw_windows(buffer: EpisodeBuffer, uniform: Tensor, rows: int) -> Windows:
-    """Windows by priority, and weights that make up for it (Schaul et al. 2016)."""
+    """Draws windows by priority, and weights that make up for it (Schaul et al. 2016)."""
     return buffer_draw(buffer.storage, uniform, rows, buffer.horizon, buffer.beta)
 
 
 class Seen(NamedTuple):
-    """What a model's loss leaves behind, all detached."""
+    """Holds what a model's loss leaves behind, all detached."""
 
     latents: list[Tensor]  # H+1 of (B, L)
     priority: list[Tensor]  # H of (B,): |Q1 - y| + |Q2 - y|
@@ -54,7 +54,7 @@ def model_loss(
     protections: list[Protection],
     train_dynamics: bool = True,
 ) -> tuple[Tensor, Seen]:
-    """TD-MPC's joint loss of dynamics T, reward R and critics Q1, Q2, (), divided by H.
+    """Returns TD-MPC's joint loss of dynamics T, reward R and critics Q1, Q2, (), divided by H.
 
     With e_k = |T(z_k, a_k) - s_{k+1}|^2 and y_k = r_k + discount min Q'(s_{k+1}, pi(s_{k+1})),
     sum_k rho^k [c_1 e_k + c_2 (R(z_k, a_k) - r_k)^2 + c_3 sum_j (Q_j(z_k, a_k) - y_k)^2].
@@ -102,7 +102,7 @@ def model_loss(
 
 
 def priorities(seen: Seen, rows: int, cfg: LearningConfig, reward: Tensor | None) -> Tensor:
-    """Priorities of the first rows; the reviewer's add its reward (H, rows) and 2 at every step."""
+    """Ranks the first rows; the reviewer's add its reward (H, rows) and 2 at every step."""
     total = 0
     for k, surprise in enumerate(seen.priority):
         own = surprise[:rows] if reward is None else surprise[:rows] + reward[k] + 2
@@ -131,7 +131,7 @@ def review_parts(
     threshold: Tensor,
     cfg: ReviewerConfig,
 ) -> tuple[Tensor, Tensor]:
-    """What the reviewer gains where the old dynamics knew, and pays where today's still know.
+    """Tells what the reviewer gains where the old dynamics knew, and pays where today's still know.
 
     Two of (...), for transitions (..., L), (..., A), (..., L). Source: DRAGO, method figure.
     """
@@ -148,7 +148,7 @@ def review_parts(
 
 
 def relabelled(agent: "ContinualAgent", batch: Windows) -> Windows:
-    """The same windows with the reviewer's reward, step by step."""
+    """Returns the windows with the reviewer's reward, step by step."""
     models, rewards = (agent.dynamics, agent.old_dynamics), []
     for k, action in enumerate(batch.action):
         pair = batch.obs[k], action, batch.obs[k + 1]
@@ -158,7 +158,7 @@ def relabelled(agent: "ContinualAgent", batch: Windows) -> Windows:
 
 
 def descend(loss: Tensor, optimizers: list[torch.optim.Adam], clip: float | None) -> Tensor:
-    """Backward, clip, step; returns the gradient's norm before clipping (0 where not clipped)."""
+    """Makes a gradient step; returns the norm before clipping (0 where not clipped)."""
     held: list[nn.Parameter] = [p for o in optimizers for g in o.param_groups for p in g["params"]]
     for optimizer in optimizers:
         optimizer.zero_grad(set_to_none=True)
@@ -172,7 +172,7 @@ def descend(loss: Tensor, optimizers: list[torch.optim.Adam], clip: float | None
 def given(
     agent: "ContinualAgent", protection: Protection, noise: Noise, pairs: Tensor | None = None
 ) -> Given:
-    """What a protection's loss asks for."""
+    """Gathers what a protection's loss asks for."""
     networks = {name: own.network for name, own in protection.trained.items()}
     prefix = f"{protection.name}/"
     own = {n.removeprefix(prefix): v for n, v in noise.items() if n.startswith(prefix)}
@@ -226,7 +226,7 @@ def learn(
     noise: Noise,
     train_dynamics: bool = True,
 ) -> None:
-    """Model, priorities, policy and target of a role; its first `rows` windows are its own."""
+    """Steps model, priorities, policy, target of a role, whose first `rows` windows are its own."""
     cfg, std, own = agent.cfg.learning, agent.cfg.planner.min_std, agent.actor(role)
     moved = [optimizers[f"{role}/heads"]]
     models, draws = (agent.dynamics, own.heads), noise[f"{role}/next"]

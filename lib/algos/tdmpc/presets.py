@@ -1,4 +1,4 @@
-"""Methods and sizes as tables of differences from the defaults in `lib.algos.tdmpc.settings`."""
+"""Methods and sizes are tables of differences from the defaults in `lib.algos.tdmpc.settings`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +44,7 @@ TRANSFER = {
 
 
 def _rehearsed(**settings: Any) -> Sections:
-    """The same settings for dreams and for stored transitions."""
+    """Gives the same settings to dreams and to stored transitions."""
     return {"rehearsal": settings, "stored_replay": settings}
 
 
@@ -158,7 +158,7 @@ GPU: dict[str, Any] = {
 
 
 def _new_task(base: Mapping[str, Any], env_steps: int) -> dict[str, Any]:
-    """A preset for one new task, learnt by a trained world model."""
+    """Returns a preset for one new task, learnt by a trained world model."""
     budget = {"env_steps_per_task": env_steps, "eval_every": env_steps // 10}
     task = TRANSFER[base["env"]["domain"]][0]
     return layered(base, NEW_TASK, {"tasks": [task], "budget": budget})

@@ -1,4 +1,4 @@
-"""The reviewer's reward and data: what it is paid for, and the windows that it learns from.
+"""The reviewer is paid for what the old dynamics knew, and learns from its windows and others.
 
 Source: DRAGO (arXiv 2503.04256), section 4.2 and the method figure.
 
@@ -14,7 +14,7 @@ from lib.replay.buffer import Windows, join
 
 
 def review_rows(cfg: TdmpcRun) -> tuple[int, int]:
-    """Rows of a reviewer's update from its own replay, and from the learner's."""
+    """Counts the rows of a reviewer's update from its own replay, and from the learner's."""
     both = 2 * cfg.learning.batch
     mine = max(1, round(both * cfg.reviewer.ratio))
     return mine, both - mine
@@ -29,7 +29,7 @@ def review_parts(
     threshold: Tensor,
     cfg: ReviewerConfig,
 ) -> tuple[Tensor, Tensor]:
-    """The reviewer's two terms for real transitions: (..., L) to a pair of (...)."""
+    """Returns the reviewer's two terms for real transitions: (..., L) to a pair of (...)."""
     error = [losses.model_error(m(obs, action), next_obs, cfg.norm) for m in (old, dynamics)]
     return losses.review_parts(
         error[0], error[1], threshold, sharpness=cfg.sharpness, cost=cfg.cost, shape=cfg.shape
@@ -39,7 +39,7 @@ def review_parts(
 def relabelled(
     batch: Windows, dynamics: Dynamics, old: Dynamics, threshold: Tensor, cfg: ReviewerConfig
 ) -> Windows:
-    """The same windows with the review reward in place of the task's."""
+    """Returns the windows with the review reward in place of the task's."""
     args = (batch.obs[:-1], batch.action, batch.obs[1:], threshold, cfg)
     known, cost = review_parts(dynamics, old, *args)
     return batch._replace(reward=known - cost)
@@ -54,7 +54,7 @@ def review_batch(
     *,
     cfg: ReviewerConfig,
 ) -> Windows:
-    """The reviewer's windows followed by the learner's, the latter with the review reward."""
+    """Joins the reviewer's windows and the learner's, the latter with the review reward."""
     if cfg.relabel:
         mine = relabelled(mine, dynamics, old, threshold, cfg)
     if theirs is None:

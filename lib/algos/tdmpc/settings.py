@@ -1,4 +1,4 @@
-"""Every setting of a TD-MPC or DRAGO run beside those of every family (`lib.core.config`).
+"""A TD-MPC or DRAGO run has these settings beside those of every family (`lib.core.config`).
 
 The defaults are those of DRAGO's published code on MiniGrid; smaller worlds are named changes in
 `lib.algos.tdmpc.presets`.

@@ -1,4 +1,4 @@
-"""What a TD-MPC agent can do for other tasks and runs: keep a task's heads, and start from others.
+"""A TD-MPC agent keeps a task's heads for later, and starts from the parts of another run.
 
 Shapes: see `lib.algos.tdmpc.model`.
 """

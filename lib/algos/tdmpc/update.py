@@ -1,4 +1,4 @@
-"""One update of TD-MPC, of DRAGO, and of every method between: its steps in order.
+"""One update of TD-MPC, DRAGO or any method between makes these steps, in this order.
 
 Each step minimises a loss that is written for one seed; `lib.engine.minimise` maps it over seeds,
 differentiates, clips and steps. `lib.algos.tdmpc.plain` has the same update without any of this.
@@ -179,7 +179,7 @@ def protection_given(protection: Protection, nets: Nets, data: Data) -> Given:
 
 
 class TdResult(NamedTuple):
-    """What one model update leaves for the steps after it, all detached."""
+    """Holds what one model update leaves for the steps after it, all detached."""
 
     latents: Tensor  # (H+1, B, L)
     q: Tensor  # (2, H, B)
@@ -199,7 +199,7 @@ def td_loss(
     train_dynamics: bool,
     bonuses: Sequence[Callable[[Tensor], Tensor]] = (),
 ) -> tuple[Tensor, TdResult]:
-    """The loss of reward and critics, and of the dynamics where they are trained too.
+    """Returns the loss of reward and critics, and of the dynamics where they are trained too.
 
     Args:
         noise: (H, B, A) draws for the policy's next actions, see `Heads.policy`.
@@ -246,7 +246,7 @@ def td_loss(
 def policy_loss(
     heads: Heads, latents: Tensor, noise: Tensor, *, cfg: LearningConfig, std: float
 ) -> Tensor:
-    """What moves the policy towards actions that the (just updated) critics like: a scalar.
+    """Returns the loss that moves the policy towards what the (just updated) critics like, ().
 
     Args:
         latents: (H+1, B, L). noise: (H+1, B, A), see `Heads.policy`.

@@ -55,7 +55,7 @@ def protection(agent: ContinualAgent, name: str) -> Any:
     return found
 
 
-def places(*modules: torch.nn.Module) -> list[int]:
+def addresses(*modules: torch.nn.Module) -> list[int]:
     """Where the modules' parameters lie in memory."""
     return [p.data_ptr() for module in modules for p in module.parameters()]
 

@@ -24,7 +24,7 @@ from lib.replay.buffer import Episodes, Windows
 from lib.replay.stored import TransitionMemory
 from lib.runner import checkpoint
 from lib.runner.record import describe
-from tests.algos.tdmpc.spies import applications, learning, places, protection, spied, steps
+from tests.algos.tdmpc.spies import addresses, applications, learning, protection, spied, steps
 from tests.tiny import (
     BOX,
     continuous,
@@ -59,14 +59,14 @@ def test_learner_and_reviewer_share_one_world_model_after_the_first_update(monke
     used, original = [], imagined.trajectory_value
 
     def noted(dynamics, heads, *args, **kwargs):
-        used.append((places(dynamics), places(heads)))
+        used.append((addresses(dynamics), addresses(heads)))
         return original(dynamics, heads, *args, **kwargs)
 
     monkeypatch.setattr(imagined, "trajectory_value", noted)
     for role in ("learner", "reviewer"):
         used.clear()
         agent.act(torch.zeros(2, 3), None, role=role)
-        assert used == [(places(agent.dynamics), places(agent.actor(role).heads))] * 2
+        assert used == [(addresses(agent.dynamics), addresses(agent.actor(role).heads))] * 2
     owned = [m for part in vars(agent.learner).values() for m in [part] if isinstance(m, Dynamics)]
     assert owned == []
 
@@ -88,11 +88,11 @@ def test_the_learners_update_beside_a_reviewer_leaves_the_world_model_alone(monk
     learner, reviewer = agent.learner.heads, agent.reviewer.heads
     assert [kwargs["train_dynamics"] for _, kwargs, _ in losses_of] == [False, True]
     assert [where for where, _ in stepped] == [
-        places(learner.reward_net, learner.q),
-        places(learner.policy_net),
-        places(reviewer.reward_net, reviewer.q),
-        places(agent.dynamics),
-        places(reviewer.policy_net),
+        addresses(learner.reward_net, learner.q),
+        addresses(learner.policy_net),
+        addresses(reviewer.reward_net, reviewer.q),
+        addresses(agent.dynamics),
+        addresses(reviewer.policy_net),
     ]
     assert all(p.grad is None for p in agent.dynamics.parameters())
 
@@ -197,7 +197,7 @@ def test_the_rehearsal_step_moves_the_world_model_alone(monkeypatch):
     before, model = [copied(module) for module in frozen], copied(agent.dynamics)
     agent.update(1)
     where, found = stepped[-1]
-    assert where == places(agent.dynamics) and all(gradient.any() for gradient in found)
+    assert where == addresses(agent.dynamics) and all(gradient.any() for gradient in found)
     assert moved(agent.dynamics, model)
     assert not any(moved(module, was) for module, was in zip(frozen, before, strict=True))
 
@@ -257,7 +257,7 @@ def test_joint_rehearsal_is_one_step_of_the_summed_loss(monkeypatch):
     rehearsed, stepped = spied(monkeypatch, pairs, "rehearsal_loss"), applications(monkeypatch)
     agent.running_means.clear()
     agent.update(1)
-    assert [where for where, _ in stepped].count(places(agent.dynamics)) == 1
+    assert [where for where, _ in stepped].count(addresses(agent.dynamics)) == 1
     assert len(rehearsed) == 1 and rehearsed[0][2].item() > 0
     assert agent.report()["train/rehearsal/loss"] == pytest.approx(rehearsed[0][2].item())
 

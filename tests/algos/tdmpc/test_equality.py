@@ -244,19 +244,19 @@ def test_a_mean_kept_from_a_shorter_horizon_is_read_alike(double, kind):
 
 
 def alone_and_together(cfg: TdmpcRun) -> tuple[list[ContinualAgent], SeedBatch]:
-    """The same seeds, each an agent of its own and all as one team."""
+    """The same seeds, each an agent of its own and all as one batch."""
     own = [with_seed(cfg, seed) for seed in SEEDS]
     return [ready(ContinualAgent, c) for c in own], SeedBatch(
         [ready(ContinualAgent, c) for c in own]
     )
 
 
-def assert_teams_learn_alike(
-    alone: list[ContinualAgent], team: SeedBatch, rounds: int, tolerance: float
+def assert_batches_learn_alike(
+    alone: list[ContinualAgent], batch: SeedBatch, rounds: int, tolerance: float
 ) -> None:
     """Rounds of five updates with new episodes between them."""
     for round_ in range(rounds):
-        for agents, update in ((team.agents, team.update), (alone, None)):
+        for agents, update in ((batch.agents, batch.update), (alone, None)):
             for seed, agent in enumerate(agents):
                 for role in agent.roles:
                     agent.store(role, episodes(agent, seed=10 * round_ + seed, count=2))
@@ -264,109 +264,109 @@ def assert_teams_learn_alike(
                     agent.update(5)
             if update is not None:
                 update(5)
-    for one, other in zip(team.agents, alone, strict=True):
+    for one, other in zip(batch.agents, alone, strict=True):
         assert_alike(one.state_dict(), other.state_dict(), tolerance)
         assert_alike(one.report(), other.report(), tolerance)
 
 
 @both_kinds
 @every_method
-def test_a_team_learns_what_its_seeds_learn_alone(double, method, kind):
-    alone, team = alone_and_together(settings(method, kind))
-    assert_teams_learn_alike(alone, team, rounds=1, tolerance=1e-12)
+def test_a_batch_learns_what_its_seeds_learn_alone(double, method, kind):
+    alone, batch = alone_and_together(settings(method, kind))
+    assert_batches_learn_alike(alone, batch, rounds=1, tolerance=1e-12)
 
 
 @both_kinds
-def test_a_team_is_the_same_after_fifty_updates(double, kind):
-    alone, team = alone_and_together(settings("drago", kind))
-    assert_teams_learn_alike(alone, team, rounds=10, tolerance=1e-12)
+def test_a_batch_is_the_same_after_fifty_updates(double, kind):
+    alone, batch = alone_and_together(settings("drago", kind))
+    assert_batches_learn_alike(alone, batch, rounds=10, tolerance=1e-12)
 
 
-def test_a_team_in_single_precision_stays_close_to_its_seeds():
-    alone, team = alone_and_together(settings("drago", "continuous"))
-    assert_teams_learn_alike(alone, team, rounds=1, tolerance=1e-3)
+def test_a_batch_in_single_precision_stays_close_to_its_seeds():
+    alone, batch = alone_and_together(settings("drago", "continuous"))
+    assert_batches_learn_alike(alone, batch, rounds=1, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("name", ["gradients clipped", "replay full", "many reviewer rows"])
-def test_a_team_with_other_settings_learns_what_its_seeds_learn_alone(double, name):
+def test_a_batch_with_other_settings_learns_what_its_seeds_learn_alone(double, name):
     method, changes = VARIATIONS[name]
-    alone, team = alone_and_together(settings(method, "discrete", **changes))
-    assert_teams_learn_alike(alone, team, rounds=2, tolerance=1e-12)
+    alone, batch = alone_and_together(settings(method, "discrete", **changes))
+    assert_batches_learn_alike(alone, batch, rounds=2, tolerance=1e-12)
 
 
 @both_kinds
 @pytest.mark.parametrize("role", ["learner", "reviewer"])
-def test_a_team_acts_as_its_seeds_do_alone(double, role, kind):
-    alone, team = alone_and_together(settings("drago", kind))
+def test_a_batch_acts_as_its_seeds_do_alone(double, role, kind):
+    alone, batch = alone_and_together(settings("drago", kind))
     memory, memories = None, [None] * len(alone)
     for obs in states(3, len(alone), 4):
-        action, memory = team.act(obs, memory, role=role)
+        action, memory = batch.act(obs, memory, role=role)
         for seed, agent in enumerate(alone):
             own, memories[seed] = agent.act(obs[seed], memories[seed], role=role)
             assert_alike([action[seed], memory[seed]], [own, memories[seed]], 1e-12)
 
 
-def test_a_team_acts_with_given_heads_and_generators_as_its_seeds_do(double):
-    alone, team = alone_and_together(settings("drago", "continuous"))
+def test_a_batch_acts_with_given_heads_and_generators_as_its_seeds_do(double):
+    alone, batch = alone_and_together(settings("drago", "continuous"))
     heads = [kept_heads(agent) for agent in alone]
-    team.update(1)
+    batch.update(1)
     for agent in alone:
         agent.update(1)
     obs = states(len(alone), 4)
     draws = [torch.Generator().manual_seed(seed) for seed in SEEDS]
-    action, _ = team.act(obs, None, explore=False, generators=draws, heads=heads)
+    action, _ = batch.act(obs, None, explore=False, generators=draws, heads=heads)
     for seed, agent in enumerate(alone):
         again = torch.Generator().manual_seed(seed)
         own, _ = agent.act(obs[seed], None, explore=False, generator=again, heads=heads[seed])
         assert_alike(action[seed], own, 1e-12)
 
 
-def test_a_team_warms_up_as_its_seeds_do_alone(double):
+def test_a_batch_warms_up_as_its_seeds_do_alone(double):
     own = [with_seed(settings("drago", "discrete"), seed) for seed in SEEDS]
     alone = [new(ContinualAgent, cfg) for cfg in own]
-    team = SeedBatch([new(ContinualAgent, cfg) for cfg in own])
-    for agent in (*alone, *team.agents):
+    batch = SeedBatch([new(ContinualAgent, cfg) for cfg in own])
+    for agent in (*alone, *batch.agents):
         agent.begin_task(0)
-    action, memory = team.act(states(len(alone), 4))
+    action, memory = batch.act(states(len(alone), 4))
     assert memory is None
     for seed, agent in enumerate(alone):
         assert torch.equal(action[seed], agent.act(states(4), None)[0])
 
 
-def test_one_seed_of_a_team_goes_on_alone(double):
+def test_one_seed_of_a_batch_goes_on_alone(double):
     cfg = settings("drago", "discrete")
-    _, team = alone_and_together(cfg)
-    team.update(3)
-    leaving = team.agents[1]
+    _, batch = alone_and_together(cfg)
+    batch.update(3)
+    leaving = batch.agents[1]
     alone = new(ContinualAgent, with_seed(cfg, 1))
     alone.load_state_dict(copied(leaving.state_dict()))
     alone.streams.load_state_dict(leaving.streams.state_dict())
-    team.update(3)
+    batch.update(3)
     alone.update(3)
     assert_alike(alone.state_dict(), leaving.state_dict(), 1e-12)
-    action, _ = team.act(states(len(SEEDS), 4), role="reviewer")
+    action, _ = batch.act(states(len(SEEDS), 4), role="reviewer")
     assert_alike(alone.act(states(len(SEEDS), 4)[1], None, role="reviewer")[0], action[1], 1e-12)
 
 
-def test_seeds_that_ran_alone_go_on_as_a_team(double):
+def test_seeds_that_ran_alone_go_on_as_a_batch(double):
     cfg = settings("drago", "continuous")
     alone, _ = alone_and_together(cfg)
-    team = SeedBatch([new(ContinualAgent, with_seed(cfg, seed)) for seed in SEEDS])
-    for agent, joining in zip(alone, team.agents, strict=True):
+    batch = SeedBatch([new(ContinualAgent, with_seed(cfg, seed)) for seed in SEEDS])
+    for agent, joining in zip(alone, batch.agents, strict=True):
         agent.update(3)
         joining.load_state_dict(copied(agent.state_dict()))
         joining.streams.load_state_dict(agent.streams.state_dict())
-    assert_teams_learn_alike(alone, team, rounds=1, tolerance=1e-12)
+    assert_batches_learn_alike(alone, batch, rounds=1, tolerance=1e-12)
 
 
-def test_a_team_crosses_into_the_next_task_as_its_seeds_do(double):
-    alone, team = alone_and_together(settings("drago", "discrete"))
-    team.update(2)
+def test_a_batch_crosses_into_the_next_task_as_its_seeds_do(double):
+    alone, batch = alone_and_together(settings("drago", "discrete"))
+    batch.update(2)
     for agent in alone:
         agent.update(2)
-    for agent in (*alone, *team.agents):
+    for agent in (*alone, *batch.agents):
         enter(agent, 2)
-    assert_teams_learn_alike(alone, team, rounds=1, tolerance=1e-12)
+    assert_batches_learn_alike(alone, batch, rounds=1, tolerance=1e-12)
 
 
 # --- compiled ---------------------------------------------------------------------------------
@@ -382,10 +382,10 @@ def assert_compiled_equals_eager(method: str, kind: str, seeds: int) -> None:
         again.streams.load_state_dict(agent.streams.state_dict())
     assert fast.compile and not eager.compile
     told = []
-    for team in (eager, fast):
-        team.update(2)
-        told.append([(agent.report(), agent.state_dict()) for agent in team.agents])
-        told[-1] += team.act(states(seeds, 4), role=eager.agents[0].roles[-1])
+    for batch in (eager, fast):
+        batch.update(2)
+        told.append([(agent.report(), agent.state_dict()) for agent in batch.agents])
+        told[-1] += batch.act(states(seeds, 4), role=eager.agents[0].roles[-1])
     assert_alike(*told, 1e-5)
 
 
@@ -396,7 +396,7 @@ quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's, w
 @needs_compiler
 @quiet
 @pytest.mark.parametrize(("method", "seeds"), [("drago-no-review", 1), ("drago", 2)])
-def test_every_compiled_piece_is_read_whole_and_computes_the_same(monkeypatch, method, seeds):
+def test_every_compiled_part_is_read_whole_and_computes_the_same(monkeypatch, method, seeds):
     # without the C++ that takes most of the time, see the slow test below
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     assert_compiled_equals_eager(method, "discrete", seeds)

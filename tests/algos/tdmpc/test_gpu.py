@@ -33,7 +33,7 @@ from tests.tiny import (
 )
 
 DEVICE = "cuda"
-UPDATES = 10  # every variant is run plainly, recorded and replayed: ema_every is 2
+UPDATES = 10  # every graph is run plainly, recorded and replayed: ema_every is 2
 BOTH = pytest.mark.parametrize("box", [False, True], ids=["discrete", "continuous"])
 
 pytestmark = [
@@ -52,16 +52,16 @@ def full_precision() -> Iterator[None]:
 
 @pytest.fixture
 def numbers(monkeypatch) -> SimpleNamespace:
-    """Lets every agent draw alike on any device; a run alone is lane `first`."""
+    """Lets every agent draw alike on any device; a run alone is index `first`."""
     shared = SimpleNamespace(first=0)
 
     def refill(self: NoiseBuffers, generators: list[torch.Generator]) -> dict[str, torch.Tensor]:
         self.refills = getattr(self, "refills", 0) + 1
-        for lane in range(len(generators)):
-            draws = torch.Generator().manual_seed(1000 * self.refills + shared.first + lane)
+        for index in range(len(generators)):
+            draws = torch.Generator().manual_seed(1000 * self.refills + shared.first + index)
             for kind, block in self.blocks.items():
                 draw = torch.rand if kind == "uniform" else torch.randn
-                block[lane].copy_(draw(block[lane].shape, generator=draws))
+                block[index].copy_(draw(block[index].shape, generator=draws))
         return self.views
 
     monkeypatch.setattr(NoiseBuffers, "refill", refill)
@@ -155,19 +155,19 @@ def test_recorded_graphs_the_eager_way_and_the_cpu_agree(method, box, numbers):
 
 @BOTH
 @pytest.mark.parametrize("method", ["drago", "ewc", "stored-replay"])
-def test_a_team_of_two_does_what_each_does_alone(method, box, numbers):
+def test_a_batch_of_two_does_what_each_does_alone(method, box, numbers):
     cfgs = [settings(method, box, seed=seed) for seed in (0, 1)]
     likes = [origin(cfg, box) for cfg in cfgs]
     alone = []
-    for lane, (cfg, like) in enumerate(zip(cfgs, likes, strict=True)):
-        numbers.first, agent = lane, started(cfg, box, DEVICE, like)
+    for index, (cfg, like) in enumerate(zip(cfgs, likes, strict=True)):
+        numbers.first, agent = index, started(cfg, box, DEVICE, like)
         agent.update(UPDATES)
         alone.append(tensors(agent.state_dict()))
     numbers.first = 0
     agents = [started(cfg, box, DEVICE, like) for cfg, like in zip(cfgs, likes, strict=True)]
-    team = SeedBatch(agents)
-    team.update(UPDATES)
-    assert team.graphs.recorded
+    batch = SeedBatch(agents)
+    batch.update(UPDATES)
+    assert batch.graphs.recorded
     for agent, wanted in zip(agents, alone, strict=True):
         assert differing(tensors(agent.state_dict()), wanted) == []
     assert differing(*alone) != []

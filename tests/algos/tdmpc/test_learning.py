@@ -15,7 +15,7 @@ from lib.algos.tdmpc.reviewer import review_rows
 from lib.core import losses
 from lib.core.noise import NoiseSpec
 from lib.engine.seeds import gradients, norm_per_seed
-from tests.algos.tdmpc.spies import applications, learning, places, protection, spied, steps
+from tests.algos.tdmpc.spies import addresses, applications, learning, protection, spied, steps
 from tests.tiny import BOX, continuous, in_task, invented, tiny
 
 B, H, A = 11, 3, 3
@@ -87,11 +87,11 @@ def test_every_optimiser_steps_what_is_its_own(monkeypatch):
     applied, heads = applications(monkeypatch), agent.learner.heads
     agent.update(1)
     assert [where for where, _ in applied] == [
-        places(heads.reward_net, heads.q),
-        places(agent.dynamics),
-        places(heads.policy_net),
-        places(protection(agent, "rehearsal").vae),
-        places(agent.dynamics),  # the rehearsal
+        addresses(heads.reward_net, heads.q),
+        addresses(agent.dynamics),
+        addresses(heads.policy_net),
+        addresses(protection(agent, "rehearsal").vae),
+        addresses(agent.dynamics),  # the rehearsal
     ]
 
 
@@ -138,7 +138,7 @@ def second_gradients(monkeypatch, **changes) -> tuple[list[torch.Tensor], list[t
         applied, rehearsed = applications(patched), spied(patched, pairs, "rehearsal_loss")
         penalised = spied(patched, losses, "ewc_penalty")
         agent.update(1)
-    (found,) = [found for where, found in applied if where == places(agent.dynamics)]
+    (found,) = [found for where, found in applied if where == addresses(agent.dynamics)]
     assert steps(agent.dynamics_adam) == 2
     return found, [model, rehearsed, penalised]
 

@@ -1,4 +1,4 @@
-"""Protections of the dynamics, one file each; `api` says what such a file holds.
+"""Each file here is one protection of the dynamics; `api` says what such a file holds.
 
 A file with a `PROTECTION` in this folder is found by being there. Its name is the protection's, in
 `cfg.protections` and in checkpoints.

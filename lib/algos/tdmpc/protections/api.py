@@ -1,4 +1,4 @@
-"""What a protection of the dynamics is: the hooks that the agent and the update call.
+"""A protection of the dynamics offers the hooks that the agent and the update call.
 
 A protection keeps alive in the dynamics what earlier tasks taught them. Each is one file of this
 package that holds its settings and one class, named in `PROTECTION`; the file's name is its name
@@ -28,7 +28,7 @@ Transitions = tuple[Tensor, Tensor, Tensor]  # (N, L), (N, A), (N, L)
 
 @dataclass(frozen=True)
 class Context:
-    """What a protection may know of the run when it is built."""
+    """Holds what a protection may know of the run when it is built."""
 
     obs_dim: int
     action_dim: int
@@ -38,19 +38,19 @@ class Context:
 
 
 class Own(NamedTuple):
-    """A network that a protection trains, and what steps it."""
+    """Holds a network that a protection trains, and what steps it."""
 
     network: nn.Module
     adam: Adam
 
     @classmethod
     def fresh(cls, network: nn.Module, lr: float) -> "Own":
-        """A network whose optimiser starts anew."""
+        """Takes a network and starts its optimiser anew."""
         return cls(network, Adam.over(network.parameters(), lr))
 
 
 class Given(NamedTuple):
-    """What a loss is given, all of it of one seed."""
+    """Holds what a loss is given, all of it of one seed."""
 
     dynamics: Dynamics
     old_dynamics: Dynamics | None  # as the last boundary froze them; None in the first task
@@ -61,14 +61,14 @@ class Given(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A scalar to minimise, weighted, and scalars to log: group to quantity to value."""
+    """Holds a scalar to minimise, weighted, and scalars to log: group to quantity to value."""
 
     value: Tensor
     logged: dict[str, dict[str, Tensor]]
 
 
 class Protection:
-    """One mechanism. What it lacks stays None; what never happens to it stays empty.
+    """Protects the dynamics in one way. A hook that it lacks is None, one it ignores does nothing.
 
     Every known protection is built for every run, whether it is on or off, so that all methods
     begin with the same networks. All other hooks are called only where it is on.
@@ -96,7 +96,7 @@ class Protection:
 
     @property
     def on(self) -> bool:
-        """Whether the run has this protection."""
+        """Tells whether the run has this protection."""
         raise NotImplementedError
 
     # --- a task's boundary --------------------------------------------------------------------
@@ -112,20 +112,20 @@ class Protection:
     joint: bool = True  # whether `loss` joins the model's loss or is minimised in a step of its own
 
     def due(self, updates: int) -> bool:
-        """Whether `loss` counts in the update after so many; asked from the second task on."""
+        """Tells whether `loss` counts after so many updates; asked from the second task on."""
         return self.loss is not None
 
     @property
     def learns(self) -> bool:
-        """Whether `own_loss` is minimised in this task."""
+        """Tells whether `own_loss` is minimised in this task."""
         return self.own_loss is not None
 
     def tensors(self) -> dict[str, Tree]:
-        """What the losses read besides networks, the very tensors; replaced at boundaries alone."""
+        """Returns what the losses read besides networks, uncopied; replaced at boundaries alone."""
         return {}
 
     def noise(self, due: bool, rows: int) -> NoiseLayout:
-        """Random numbers of an update; rows: (state, action) pairs that the model learns from."""
+        """Lists random numbers of an update; rows: pairs (s, a) that the model learns from."""
         return {}
 
     def set_lr(self, scale: float) -> None:
@@ -134,11 +134,11 @@ class Protection:
     # --- saving -------------------------------------------------------------------------------
 
     def lacks(self, theirs: Any, path: Path) -> str | None:
-        """What the world model in a run's file lacks for this one; theirs: its `Settings`."""
+        """Names what another run's world model lacks for this one; theirs: its `Settings`."""
         return None
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the networks in `trained`, which belong to the world model."""
+        """Returns everything but the networks in `trained`, which belong to the world model."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from lib.core.config import at_least
 
 @dataclass(frozen=True)
 class Settings:
-    """A bonus for what the dynamics do not know."""
+    """Rewards what the dynamics do not know."""
 
     weight: float = at_least(0, 0.0)  # times the mean squared error, in units of reward; 0: off
 

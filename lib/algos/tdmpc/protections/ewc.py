@@ -1,4 +1,4 @@
-"""Elastic weight consolidation on the dynamics: the regularisation baseline.
+"""Elastic weight consolidation holds the dynamics' weights that mattered: a baseline.
 
 Source: Kirkpatrick et al. 2017; the running sum over tasks is online EWC (Schwarz et al. 2018)
 without decay. DRAGO's paper names the baseline, not its details.
@@ -22,7 +22,7 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """Weights that mattered for earlier tasks are held where they were."""
+    """Holds weights that mattered for earlier tasks where they were."""
 
     strength: float = at_least(0, 0.0)  # lambda in the paper; 0: off
 
@@ -30,7 +30,7 @@ class Settings:
 def fisher_diagonal(
     dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs: Tensor
 ) -> list[Tensor]:
-    """Mean over transitions of the squared gradient of the one-step error, per parameter."""
+    """Averages the squared gradient of the one-step error over transitions, per parameter."""
     parameters = {name: p.detach() for name, p in dynamics.named_parameters()}
 
     def error(values: dict[str, Tensor], o: Tensor, a: Tensor, target: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Ewc(Protection):
         return self.anchors is not None
 
     def tensors(self) -> dict[str, Any]:
-        """Anchors and importances like the dynamics' parameters, where there are any."""
+        """Returns anchors and importances like the dynamics' parameters, where there are any."""
         if self.anchors is None:
             return {}
         return {"anchors": self.anchors, "fisher": self.fisher}

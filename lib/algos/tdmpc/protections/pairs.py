@@ -1,4 +1,4 @@
-"""Rehearsal of pairs: the dynamics answer (state, action) pairs of earlier tasks as they once did.
+"""The dynamics rehearse (state, action) pairs of earlier tasks: they answer as they once did.
 
 What rehearses dreams and what rehearses stored transitions differ in where pairs and answers come
 from; the loss, and how it enters an update, are the same.
@@ -18,7 +18,7 @@ from lib.core.config import at_least, one_of
 
 @dataclass(frozen=True)
 class PairsConfig:
-    """How often pairs are rehearsed, and how that enters an update."""
+    """Says how often pairs are rehearsed, and how that enters an update."""
 
     every: int = at_least(1, 1)  # updates between two rehearsals
     pairs: int = at_least(1, 512)  # rehearsed at once
@@ -29,7 +29,7 @@ class PairsConfig:
 def rehearsal_loss(
     dynamics: Dynamics, obs: Tensor, action: Tensor, target: Tensor, match: str
 ) -> Tensor:
-    """Mean squared difference from what the old dynamics (or the world) answered.
+    """Returns the mean squared difference from what the old dynamics (or the world) answered.
 
     Args:
         obs, action: (B, L) and (B, A), dreamt or stored.
@@ -48,7 +48,7 @@ class PairRehearsal(Protection):
     match: str  # what answers are: "raw" outputs of the network, or "bounded" observations
 
     def answered(self, given: Given) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs and their answers, (B, L), (B, A) and (B, L), without gradients."""
+        """Returns pairs and their answers, (B, L), (B, A) and (B, L), without gradients."""
         raise NotImplementedError
 
     @property

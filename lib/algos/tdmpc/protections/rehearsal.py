@@ -1,4 +1,4 @@
-"""Rehearsal of dreams: a generator dreams pairs, the frozen dynamics answer them. DRAGO's own.
+"""A generator dreams pairs of earlier tasks, and the frozen dynamics answer them: DRAGO's way.
 
 The generator goes on from task to task: it learns from the pairs that the model learns from and,
 once there is a past, from the dreams of its frozen predecessor.
@@ -28,7 +28,7 @@ __all__ = ["PROTECTION", "Rehearsal", "Settings", "rehearsal_loss", "vae_loss"]
 
 @dataclass(frozen=True)
 class Settings(PairsConfig):
-    """Dreams of earlier tasks; `pairs` is also how many a step of the generator learns from."""
+    """Rehearses dreams; `pairs` is also how many a step of the generator learns from."""
 
     train: str = one_of("never", "first-task", "always")  # when the generator learns; never: off
     match: str = one_of("raw", "bounded")  # compare before or after clip and tanh
@@ -37,7 +37,7 @@ class Settings(PairsConfig):
 def vae_loss(
     vae: Vae, pairs: Tensor, noise: Tensor, *, beta: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The generator's loss on (state, action) rows (B, L+A), with (B, code) normal draws."""
+    """Returns the generator's loss on (state, action) rows (B, L+A); noise (B, code), normal."""
     reconstruction, mean, log_var = vae(pairs, noise)
     return losses.vae_loss(pairs, reconstruction, mean, log_var, beta)
 
@@ -60,12 +60,12 @@ class Rehearsal(PairRehearsal):
 
     @property
     def vae(self) -> Vae:
-        """The generator."""
+        """Returns the generator."""
         return self.trained["vae"].network
 
     @property
     def learns(self) -> bool:
-        """Whether the generator is trained in this task."""
+        """Tells whether the generator is trained in this task."""
         return self.settings.train == "always" or "old_vae" not in self.frozen
 
     def begin_task(self, past: bool) -> None:
@@ -75,7 +75,7 @@ class Rehearsal(PairRehearsal):
         self.trained["vae"] = Own.fresh(self.vae, self.context.vae.lr)
 
     def noise(self, due: bool, rows: int) -> NoiseLayout:
-        """Codes to encode and to dream with."""
+        """Lists codes to encode and to dream with."""
         code, dreams, past = self.context.vae.code, self.settings.pairs, "old_vae" in self.frozen
         found = {}
         if self.learns:
@@ -88,7 +88,7 @@ class Rehearsal(PairRehearsal):
         return found
 
     def own_loss(self, given: Given) -> Term:
-        """Of the generator, on pairs just seen and on dreams of its predecessor."""
+        """Returns the generator's loss on pairs just seen and on dreams of its predecessor."""
         pairs = given.pairs
         if "learnt" in given.noise:
             with torch.no_grad():
@@ -99,7 +99,7 @@ class Rehearsal(PairRehearsal):
         return Term(value, {"vae": parts})
 
     def answered(self, given: Given) -> tuple[Tensor, Tensor, Tensor]:
-        """Fresh dreams, and what the old dynamics say of them."""
+        """Returns fresh dreams, and what the old dynamics say of them."""
         old, sizes = given.old_dynamics, (self.context.obs_dim, self.context.action_dim)
         pairs = given.networks["old_vae"].decoder(given.noise["rehearsed"])
         obs, action = pairs.split(sizes, -1)
@@ -110,7 +110,7 @@ class Rehearsal(PairRehearsal):
         self.trained["vae"].adam.set_lr(scale * self.context.vae.lr)
 
     def generate(self, n: int, generator: torch.Generator) -> Tensor:
-        """Dreams of the generator as it is now, (n, L+A)."""
+        """Returns dreams of the generator as it is now, (n, L+A)."""
         return self.vae.sample(n, generator)
 
     def lacks(self, theirs: Settings, path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Stored replay: rehearsal with real transitions of earlier tasks, in as many bytes as a generator.
+"""Stored replay rehearses real transitions of earlier tasks, in as many bytes as a generator.
 
 With room for everything it is what rehearsal could be at best.
 
@@ -23,7 +23,7 @@ FLOAT_BYTES = 4  # of a number in single precision
 
 @dataclass(frozen=True)
 class Settings(PairsConfig):
-    """A uniform sample of all earlier transitions."""
+    """Keeps a uniform sample of all earlier transitions."""
 
     # how much is kept; vae-bytes: what the parameters of the generator of dreams take; nothing: off
     capacity: str = one_of("nothing", "vae-bytes", "everything")
@@ -58,11 +58,11 @@ class StoredReplay(PairRehearsal):
         return {"stored": self.stored.storage}
 
     def noise(self, due: bool, rows: int) -> NoiseLayout:
-        """Which transitions are rehearsed."""
+        """Lists which transitions are rehearsed."""
         return {"rehearsed": NoiseSpec("uniform", (self.settings.pairs,))} if due else {}
 
     def answered(self, given: Given) -> tuple[Tensor, Tensor, Tensor]:
-        """Transitions drawn uniformly, with replacement."""
+        """Draws transitions uniformly, with replacement."""
         return draw_transitions(given.tensors["stored"], given.noise["rehearsed"])
 
     def state_dict(self) -> dict[str, Any]:
