@@ -124,7 +124,7 @@ def test_replayed_updates_and_plans_equal_plain_ones(request, method, kind):
     assert [len(one.records) for one in made[-2:]] == [2, roles]  # with and without a target step
 
 
-def test_replayed_updates_and_plans_of_a_team_equal_plain_ones(request):
+def test_replayed_updates_and_plans_of_a_batch_equal_plain_ones(request):
     own = [with_seed(settings("drago", "continuous"), seed) for seed in (0, 1)]
     plain = life(SeedBatch([ready(ContinualAgent, cfg) for cfg in own]))
     agents = [ready(ContinualAgent, cfg) for cfg in own]

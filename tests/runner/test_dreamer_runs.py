@@ -171,7 +171,7 @@ def test_worlds_that_are_registered_elsewhere_are_learnt_too(tmp_path):
 
 
 def after_updates(monkeypatch, number: int, happen) -> None:
-    """Calls `happen` once, after the given call of the team's update."""
+    """Calls `happen` once, after the given call of the batch's update."""
     original, seen = SeedBatch.update, []
 
     def update(self, n):
@@ -239,7 +239,7 @@ def test_so_does_one_of_every_other_kind(changes, tmp_path):
 @pytest.fixture(scope="module")
 def together(cfg, tmp_path_factory) -> Path:
     """Three seeds that nobody interrupted."""
-    out = tmp_path_factory.mktemp("teams")
+    out = tmp_path_factory.mktemp("seeds")
     cfgs = [of_seed(cfg, seed) for seed in SEEDS]
     folders = [out / str(seed) for seed in SEEDS]
     training.train_seeds(cfgs, folders, out, tensorboard=False, progress=False)

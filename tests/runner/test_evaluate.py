@@ -55,7 +55,7 @@ def test_an_agent_is_handed_back_its_memory_and_told_who_acts():
     assert all(told == wanted for _, told in agent.asked)
 
 
-def test_every_seed_of_a_team_plays_in_its_own_world_with_its_own_numbers():
+def test_every_seed_of_a_batch_plays_in_its_own_world_with_its_own_numbers():
     envs = [Clock(HOURS, T) for _ in range(2)]
 
     class Pair:

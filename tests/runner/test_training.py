@@ -184,7 +184,7 @@ def test_how_often_a_run_looks_whether_to_stop_or_save_changes_nothing_it_learns
 
 
 def after_updates(monkeypatch, number: int, happen) -> None:
-    """Calls `happen` once, after the given call of the team's update."""
+    """Calls `happen` once, after the given call of the batch's update."""
     original, seen = seed_batch.SeedBatch.update, []
 
     def update(self, n):

@@ -125,10 +125,10 @@ def played(monkeypatch) -> list:
     """Every batch of episodes that the loop plays: role, exploring, whether somebody led it."""
     calls, real = [], evaluate.play_batch
 
-    def spy(team, envs, count, draws, *, role="learner", explore, **kwargs):
+    def spy(batch, envs, count, draws, *, role="learner", explore, **kwargs):
         led = isinstance(envs[0], warm_start.PreRollout)
         calls.append((role, explore, led))
-        return real(team, envs, count, draws, role=role, explore=explore, **kwargs)
+        return real(batch, envs, count, draws, role=role, explore=explore, **kwargs)
 
     monkeypatch.setattr(evaluate, "play_batch", spy)
     return calls

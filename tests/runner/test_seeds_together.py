@@ -1,6 +1,6 @@
 """Several seeds trained together: every folder ends up as if its run had been alone.
 
-How a team computes for all its agents at once is none of the runner's business, and may round
+How a batch of seeds computes for all its agents at once is none of the runner's business, and may round
 differently; where bytes are compared with those of single runs, `OneByOne` stands in for it.
 """
 
@@ -61,7 +61,7 @@ def cfg() -> TdmpcRun:
 @pytest.fixture(scope="module")
 def done(cfg, tmp_path_factory) -> Path:
     """Three seeds that nobody interrupted."""
-    out = tmp_path_factory.mktemp("teams") / "whole"
+    out = tmp_path_factory.mktemp("together") / "whole"
     assert train(seeded(cfg), out) == [out / str(seed) / "summary.json" for seed in SEEDS]
     return out
 
@@ -87,9 +87,9 @@ def test_every_seed_draws_what_it_would_alone_and_ends_in_the_same_bytes(
 
 def test_so_does_every_seed_of_a_body(looping, tmp_path):
     cfgs = seeded(control("drago", budget__env_steps_per_task=4 * STEPS), 3, 0)
-    train(cfgs, tmp_path / "team")
+    train(cfgs, tmp_path / "together")
     for one in cfgs:
-        assert_same_run(alone(one, tmp_path / str(one.seed)), tmp_path / "team" / str(one.seed))
+        assert_same_run(alone(one, tmp_path / str(one.seed)), tmp_path / "together" / str(one.seed))
 
 
 def test_computed_together_a_seed_starts_as_it_does_alone(done, singles):
@@ -147,27 +147,27 @@ def test_a_seed_whose_physics_break_stays_in_step(looping, tmp_path, monkeypatch
     broken = []
     real = evaluate.play_batch
 
-    def spoil(team, envs, count, draws, *, explore, **kwargs):
-        played = real(team, envs, count, draws, explore=explore, **kwargs)
+    def spoil(batch, envs, count, draws, *, explore, **kwargs):
+        played = real(batch, envs, count, draws, explore=explore, **kwargs)
         # What is played again is one agent's alone, and stays sound.
-        for agent, env in zip(getattr(team, "agents", ()), envs, strict=False):
+        for agent, env in zip(getattr(batch, "agents", ()), envs, strict=False):
             if agent.cfg.seed == 1 and explore and count > 1 and agent.steps == 28:
                 env._broken[1] = True
                 broken.append(agent)
         return played
 
     monkeypatch.setattr(evaluate, "play_batch", spoil)
-    train(cfgs, tmp_path / "team")
+    train(cfgs, tmp_path / "together")
     for one in cfgs:
-        assert_same_run(alone(one, tmp_path / str(one.seed)), tmp_path / "team" / str(one.seed))
-    dropped = [summary(tmp_path / "team" / str(seed))["dropped_episodes"] for seed in (0, 1)]
+        assert_same_run(alone(one, tmp_path / str(one.seed)), tmp_path / "together" / str(one.seed))
+    dropped = [summary(tmp_path / "together" / str(seed))["dropped_episodes"] for seed in (0, 1)]
     assert dropped == [0, 2] and len(broken) == 4  # learner in one task, reviewer in the other
-    steps = [summary(tmp_path / "team" / str(seed))["env_steps"] for seed in (0, 1)]
+    steps = [summary(tmp_path / "together" / str(seed))["env_steps"] for seed in (0, 1)]
     assert steps == [2 * STEPS * 4] * 2
 
 
 def spoil_seed(monkeypatch, seed: int, after: int) -> None:
-    """Makes a seed's stored rewards no numbers after so many updates of its team."""
+    """Makes a seed's stored rewards no numbers after so many updates of its batch."""
     real, calls = seed_batch.SeedBatch.update, []
 
     def update(self, n):
@@ -349,16 +349,16 @@ def test_a_seed_added_later_follows_and_ends_up_the_same(
     cfg, singles, tmp_path, looping, monkeypatch
 ):
     stopped(cfg, tmp_path, (3, 0), 7, monkeypatch)
-    teams, real = [], training.TrainingLoop
+    groups, real = [], training.TrainingLoop
 
     class Noted(real):
         def __init__(self, runs, *args):
-            teams.append([run.cfg.seed for run in runs])
+            groups.append([run.cfg.seed for run in runs])
             super().__init__(runs, *args)
 
     monkeypatch.setattr(training, "TrainingLoop", Noted)
     train(seeded(cfg), tmp_path)
-    assert teams == [[3, 0], [5]]
+    assert groups == [[3, 0], [5]]
     assert_same_seeds(singles, tmp_path)
 
 
@@ -430,11 +430,13 @@ SHORT = {"budget__env_steps_per_task": 112, "budget__eval_every": 56, "budget__p
 @pytest.mark.parametrize("place", ["0", "{seed}"])
 def test_somebody_acts_first_for_every_seed_as_alone(place, jumpers, looping, tmp_path):
     cfgs = seeded(control("tdmpc", tasks=["jump2run"], **SHORT), 0, 1)
-    train(cfgs, tmp_path / "team", pre_rollout=str(jumpers / place))
+    train(cfgs, tmp_path / "together", pre_rollout=str(jumpers / place))
     for one in cfgs:
         path = jumpers / place.replace("{seed}", str(one.seed))
         single = alone(one, tmp_path / str(one.seed), pre_rollout=str(path))
-        mine, theirs = (o / "metrics.jsonl" for o in (tmp_path / "team" / str(one.seed), single))
+        mine, theirs = (
+            o / "metrics.jsonl" for o in (tmp_path / "together" / str(one.seed), single)
+        )
         assert mine.read_bytes() == theirs.read_bytes()
 
 
