@@ -82,7 +82,7 @@ def dreams(device: torch.device, quick: bool) -> tuple[Dream, ...]:
 
 
 class Dreamers:
-    """S agents over one world, one after another ("reference") or as a team ("fast")."""
+    """S agents over one world, one after another ("reference") or as one batch ("fast")."""
 
     def __init__(self, cfg: DreamerRun, form: str, device: torch.device, seeds: int = 1):
         self.cfg, self.device = cfg, device
@@ -91,7 +91,7 @@ class Dreamers:
         build = DreamerAgent if form == "fast" else PlainDreamer
         self.agents = [self._agent(build, seed, episodes) for seed in range(seeds)]
         self.obs = episodes.obs[:, 0]
-        self.team = SeedBatch(self.agents) if form == "fast" else None
+        self.batch = SeedBatch(self.agents) if form == "fast" else None
 
     def _agent(self, build: type[DreamerAgent], seed: int, episodes: Episodes) -> DreamerAgent:
         world, streams = self.domain, Streams(seed, self.device)
@@ -107,8 +107,8 @@ class Dreamers:
 
     def update(self) -> None:
         """One update of every seed."""
-        if self.team is not None:
-            self.team.update(1)
+        if self.batch is not None:
+            self.batch.update(1)
             return
         for agent in self.agents:
             agent.update(1)
@@ -120,9 +120,9 @@ class Dreamers:
 
         def decide() -> None:
             nonlocal memory
-            if self.team is not None:
+            if self.batch is not None:
                 each = obs.expand(len(self.agents), *obs.shape)
-                _, memory = self.team.act(each, memory)
+                _, memory = self.batch.act(each, memory)
                 return
             past = memory or [None] * len(self.agents)
             told = [a.act(obs, kept) for a, kept in zip(self.agents, past, strict=True)]
@@ -132,7 +132,7 @@ class Dreamers:
 
     def form(self, call: Callable[[], object], work: float = 1.0) -> Form:
         """A piece of work, with as many calls before it as recording takes."""
-        warm = WARM_UP + 2 if self.team is not None and self.device.type == "cuda" else 1
+        warm = WARM_UP + 2 if self.batch is not None and self.device.type == "cuda" else 1
         return Form(call, work, warm, self.settled)
 
 
