@@ -72,8 +72,7 @@ def _die() -> None:
 
 
 def _events() -> list[tuple[Any, str]]:
-    """Where a process may die, before and after each call: around every step that reaches the
-    disk, and between pieces of work."""
+    """Names the calls before and after which a process may die: those that reach the disk or work."""
     disk = [(os, name) for name in ("fsync", "replace", "link")]
     work = [
         (evaluate, "play_batch"),

@@ -76,9 +76,9 @@ def new_agent(
     cfg: TdmpcRun, actions: ActionSpace = PICKS, obs_dim: int = 3, device: str = "cpu"
 ) -> ContinualAgent:
     """An agent without a world around it."""
-    streams, place = Streams(cfg.seed, device), torch.device(device)
+    streams, on = Streams(cfg.seed, device), torch.device(device)
     size = cfg.env.size if actions.discrete else None
-    return ContinualAgent(cfg, obs_dim, actions, cfg.env.episode_length, streams, place, size)
+    return ContinualAgent(cfg, obs_dim, actions, cfg.env.episode_length, streams, on, size)
 
 
 def invented(agent: ContinualAgent, count: int = 5, seed: int = 0) -> Episodes:

@@ -272,6 +272,7 @@ class Family:
             run and whether its first task starts from another run's world model.
         cut: the same run from its task with a given index on.
         build: the agent of a run, from the run, its world, random streams and device.
+        least_bytes: how much memory one seed of a run takes at least, by arithmetic alone.
         for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
         transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
@@ -286,5 +287,6 @@ class Family:
     cut: Callable[[Any, int], Any]
     build: Callable[..., Agent]
     for_acting: Callable[[Any], Any]
+    least_bytes: Callable[[Any], int] | None = None
     mixed_spaces: bool = False
     transfer_study: TransferStudy | None = None

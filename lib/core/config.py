@@ -30,6 +30,11 @@ def at_least(low: float, default: Any) -> Any:
     return field(default=default, metadata={"low": low})
 
 
+def within(low: float, high: float, default: Any) -> Any:
+    """A number with a smallest and a largest allowed value."""
+    return field(default=default, metadata={"low": low, "high": high})
+
+
 def share(default: float) -> Any:
     """A number from 0 to 1."""
     return field(default=default, metadata={"low": 0, "high": 1})
@@ -43,7 +48,7 @@ class EnvConfig:
     observation: str = one_of("state", "pixels", "symbols")
     episode_length: int = at_least(1, 100)  # env steps until an episode is cut
     action_repeat: int = at_least(1, 1)  # env steps that one decision lasts
-    size: int = at_least(9, 27)  # grid only: side of the square in cells, odd
+    size: int = within(9, 255, 27)  # grid only: side of the square in cells, odd
     reward: str = one_of("dense", "sparse")  # grid only
     put_blocks: bool = True  # grid only: impassable blocks inside the rooms
 

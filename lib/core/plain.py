@@ -80,7 +80,7 @@ def check_plain(value: Any, name: str) -> None:
     """
     left = [MOST]
 
-    def check(item: Any, depth: int) -> None:
+    def check(item: Any, depth: int, name: str) -> None:
         left[0] -= 1
         if depth > DEEPEST or left[0] < 0:
             raise UserError(f"{name}: too many values in each other; a plain list is enough")
@@ -89,13 +89,12 @@ def check_plain(value: Any, name: str) -> None:
                 raise UserError(f"{name}: {item[:60]!r} contains a control character; remove it")
         elif isinstance(item, int):
             if not -LARGEST <= item <= LARGEST:
-                raise UserError(
-                    f"{name}: a number of {len(hex(item)) - 2} hexadecimal digits is "
-                    f"too large; take at most {LARGEST}"
-                )
+                short = item.bit_length() <= 128
+                digits = item if short else f"a number of {len(hex(item)) - 2} hexadecimal digits"
+                raise UserError(f"{name}: {digits} is too large; take at most {LARGEST}")
         elif isinstance(item, list | tuple):
             for part in item:
-                check(part, depth + 1)
+                check(part, depth + 1, name)
         elif isinstance(item, Mapping):
             for key, part in item.items():
                 if not isinstance(key, str):
@@ -103,15 +102,15 @@ def check_plain(value: Any, name: str) -> None:
                     raise UserError(
                         f"{name}: a key of type {kind} is no text; put quotes around it"
                     )
-                check(key, depth + 1)
-                check(part, depth + 1)
+                check(key, depth + 1, name)
+                check(part, depth + 1, f"{name}, {key!r}")
         elif item is not None and not isinstance(item, float):
             raise UserError(
                 f"{name}: a {type(item).__name__} is no value for it; give text, numbers, true or "
                 "false, or lists and mappings of these"
             )
 
-    check(value, 0)
+    check(value, 0, name)
 
 
 def read_yaml(text: str) -> Any:

@@ -5,17 +5,22 @@ add up in another order.
 """
 
 import ctypes
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from lib.core import config
 from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
 
 WIDE = 512  # hidden units from which more threads pay off without a compiler
 FEW = 4  # threads that the fused loops of small networks can use, of twice as many cores
+CONTAINER = Path("/sys/fs/cgroup/memory.max")  # bytes that a container may use, or "max"
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's mallopt
 
 
@@ -80,3 +85,71 @@ def choose_device(name: str) -> torch.device:
     if device.index is not None and device.index >= (count := torch.cuda.device_count()):
         raise UserError(f"device '{name}': this machine has {count}, counted from 'cuda:0'")
     return device
+
+
+Run = TypeVar("Run", bound=RunConfig)
+
+
+def total_bytes(device: torch.device) -> int:
+    """Returns how much memory the device has, or the part of it that a container may use."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        total = min(total, int(CONTAINER.read_text()))
+    return total
+
+
+def check_fits(
+    run: Run, usual: Run, least_bytes: Callable[[Run], int], seeds: int, device: torch.device
+) -> None:
+    """Refuses a run that the device's memory cannot hold. Nothing is allocated.
+
+    Args:
+        usual: the run with its preset's values, in which the setting at fault is looked for.
+        least_bytes: what one seed takes at least.
+        seeds: how many are trained at once.
+
+    Raises:
+        UserError: it names the setting to which most of the excess is due, and its largest value.
+    """
+    room, needed = total_bytes(device), seeds * least_bytes(run)
+    if needed <= room:
+        return
+    said = f"needs at least {_gigabytes(needed)} of memory and this {device.type} device has "
+    said += _gigabytes(room)
+    changed = {}
+    for name in config.dotted_keys(run):
+        given, before = _setting(run, name), _setting(usual, name)
+        if isinstance(given, int | tuple) and given != before:
+            changed[name] = least_bytes(config.set_dotted(run, {name: before}))
+    fault = min(changed, key=changed.__getitem__, default=None)
+    if fault is None or seeds * changed[fault] > room:
+        what = f"preset '{run.preset}'" if fault is None else f"this run ({', '.join(changed)})"
+        raise UserError(
+            f"{what} {said}; take a smaller preset or smaller sizes"
+            f"{', fewer seeds' if seeds > 1 else ''}, or a machine with more memory"
+        )
+    given, low = _setting(run, fault), _setting(usual, fault)
+    allowed = f"{low}, as in preset '{run.preset}'"
+    if isinstance(given, int):
+        high = given
+        while high - low > max(1, low // 100):  # one per cent is exact enough
+            middle = (low + high) // 2
+            fits = seeds * least_bytes(config.set_dotted(run, {fault: middle})) <= room
+            low, high = (middle, high) if fits else (low, middle)
+        allowed = f"at most about {low}"
+    shown = list(given) if isinstance(given, tuple) else given
+    raise UserError(f"setting '{fault}': {shown} {said}; take {allowed}")
+
+
+def _setting(run: RunConfig, dotted: str) -> object:
+    """Returns the value of a setting by its dotted name."""
+    value: object = run
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count < 1e15 else f"{count / 1e9:.1e} GB"

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from lib.algos import registry
-from lib.algos.dreamer.agent import DreamerAgent
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.api import Agent
 from lib.core import config as configs
+from lib.core.config import RunConfig
 from lib.core.errors import UserError, unknown
 from lib.core.seeding import Streams, generator
 from lib.engine import machine
@@ -36,7 +36,7 @@ class Trained:
     """What `train` returns: the run's folder, and the agent as it was at the end."""
 
     folder: Path
-    agent: DreamerAgent
+    agent: Agent
     domain: GymDomain
 
     def play(self, episodes: int = 1, task: int = 0, seed: int = 0) -> Episodes:
@@ -47,19 +47,19 @@ class Trained:
             task: which environment, counted from 0.
             seed: of beginnings and chance.
         """
-        draws = generator(seed, "own/play", self.agent.device)
+        draws = generator(seed, "own/play", self.domain.device)
         env = self.domain.make(task)
         return play(self.agent, env, episodes, draws, explore=False, act_generator=draws)
 
 
 def configure(
     domain: GymDomain,
-    config: str | Mapping[str, Any] | DreamerRun = "debug",
+    config: str | Mapping[str, Any] | RunConfig = "debug",
     *,
     method: str = "",
     seed: int = 0,
     device: str = "auto",
-) -> DreamerRun:
+) -> RunConfig:
     """A complete configuration for environments that were handed over.
 
     Args:
@@ -71,7 +71,7 @@ def configure(
         UserError: an unknown preset or setting, or numbers that do not fit each other.
     """
     given = {"preset": config} if isinstance(config, str) else config
-    if isinstance(given, DreamerRun):
+    if isinstance(given, RunConfig):
         run = given
     elif isinstance(given, Mapping):
         settings = {key: value for key, value in given.items() if key != "preset"}
@@ -103,7 +103,7 @@ def configure(
     return run
 
 
-def _without_minigrids_settings(run: DreamerRun) -> DreamerRun:
+def _without_minigrids_settings(run: RunConfig) -> RunConfig:
     """A preset without what it says of Minigrid's tasks alone.
 
     Rewards may have any size, there is no bonus for cells that other worlds do not have, and tasks
@@ -120,7 +120,7 @@ def _without_minigrids_settings(run: DreamerRun) -> DreamerRun:
 
 def train(
     env: Any,
-    config: str | Mapping[str, Any] | DreamerRun = "debug",
+    config: str | Mapping[str, Any] | RunConfig = "debug",
     out_dir: str | Path = "",
     *,
     method: str = "",
@@ -156,8 +156,8 @@ def train(
 
 
 def agent_of(
-    run: DreamerRun, folder: Path, domain: GymDomain, device: torch.device, after: int = 0
-) -> DreamerAgent:
+    run: RunConfig, folder: Path, domain: GymDomain, device: torch.device, after: int = 0
+) -> Agent:
     """The agent of a finished run as it was when a task ended.
 
     Args:

@@ -129,8 +129,16 @@ def resolve_seeds(parameters: Mapping[str, Any]) -> tuple[RunConfig, ...]:
     if given["start_at"]:
         run = _from_task(run, given["start_at"], inherits=bool(given["load_mode"]))
     check(run, inherits=bool(given["load_mode"]))
-    machine.choose_device(run.device)
+    check_fits(run, len(seeds))
     return tuple(config.merge(run, {"seed": seed}) for seed in seeds)
+
+
+def check_fits(run: RunConfig, seeds: int = 1) -> None:
+    """Raises UserError where the run's device does not exist, or its memory is too small."""
+    device, family = machine.choose_device(run.device), registry.of(run)
+    if family.least_bytes:
+        usual = plain(run.preset, run.method_name)
+        machine.check_fits(run, usual, family.least_bytes, seeds, device)
 
 
 def check(run: RunConfig, inherits: bool = False) -> None:

@@ -82,7 +82,7 @@ def dreams(device: torch.device, quick: bool) -> tuple[Dream, ...]:
 
 
 class Dreamers:
-    """S agents over one world, one after another ("reference") or as one batch ("fast")."""
+    """S agents over one world, one after another ("reference") or as a batch of seeds ("fast")."""
 
     def __init__(self, cfg: DreamerRun, form: str, device: torch.device, seeds: int = 1):
         self.cfg, self.device = cfg, device

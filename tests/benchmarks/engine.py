@@ -114,7 +114,7 @@ class Engine:
         return self.once(("updates", size, task, seeds, tuple(changes.items())), measure)
 
     def stacked(self, size: Size, task: int, seeds: int) -> Found:
-        """Updates per second of seeds in one team against as many teams of one, in turn."""
+        """Updates per second of seeds in one batch against as many batches of one, in turn."""
 
         def measure() -> Found:
             alone, together = self.pair(size, task)[1], self.pair(size, task, seeds)[1]
@@ -182,7 +182,7 @@ def updating(engine: Engine, peak: float) -> Iterator[Line]:
 
 
 def stacking(engine: Engine, peak: float) -> Iterator[Line]:
-    """Five seeds as one team (fast) against five teams of one, each in turn (reference)."""
+    """Five seeds as one batch (fast) against five batches of one, each in turn (reference)."""
     size = engine.scale.base
     tasks = ("first task", "reviewed") if engine.scale.thorough else ("first task",)
     for task, name in enumerate(tasks):

@@ -25,7 +25,7 @@ def grid(copies: int, device: torch.device, effort: Effort, side: int = SIDE) ->
     draws = torch.Generator().manual_seed(0)
     moves = torch.randint(3, (MOVES,), generator=draws).tolist()
 
-    def walk() -> None:
+    def step_all() -> None:
         real.reset()
         for move in moves:
             real.step(move)
@@ -34,7 +34,7 @@ def grid(copies: int, device: torch.device, effort: Effort, side: int = SIDE) ->
     batch.reset(copies, torch.Generator(device).manual_seed(0))
     actions = batch.actions.random(copies, torch.Generator(device).manual_seed(0), device)
     fast = Form(lambda: batch.step(actions), copies, settled=one_thread)
-    return compare(Form(walk, len(moves), settled=one_thread), fast, device, effort)
+    return compare(Form(step_all, len(moves), settled=one_thread), fast, device, effort)
 
 
 def steps(size: Size, device: torch.device, effort: Effort) -> Found:

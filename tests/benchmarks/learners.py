@@ -74,7 +74,7 @@ class Size:
 
 
 class Learners:
-    """S agents in one task of a run, one after another ("reference") or as a team ("fast")."""
+    """S agents in one task of a run, one after another ("reference") or as a batch of seeds ("fast")."""
 
     def __init__(
         self, cfg: TdmpcRun, form: str, device: torch.device, task: int = 0, seeds: int = 1
@@ -82,11 +82,11 @@ class Learners:
         self.cfg, self.form, self.device = cfg, form, device
         self.domain: Domain = worlds.build(cfg.env, cfg.tasks, device)
         self.agents = [self._agent(seed) for seed in range(seeds)]
-        self.team: SeedBatch | None = None
+        self.batch: SeedBatch | None = None
         for index in range(task + 1):
             self.begin(index)
         if form == "fast":
-            self.team = SeedBatch(self.agents)
+            self.batch = SeedBatch(self.agents)
 
     def _agent(self, seed: int) -> Any:
         world = self.domain
@@ -103,7 +103,7 @@ class Learners:
 
     def settled(self) -> AbstractContextManager[None]:
         """Threads and precision of products as a run of this form has them."""
-        return machine.settled(self.cfg, self.device, bool(self.team and self.team.compile))
+        return machine.settled(self.cfg, self.device, bool(self.batch and self.batch.compile))
 
     def begin(self, task: int) -> None:
         """Crosses into a task and gives every role random episodes of it to learn from."""
@@ -124,8 +124,8 @@ class Learners:
 
     def act(self, obs: Tensor, memory: Any, role: str) -> tuple[Tensor, Any]:
         """(S, E, L) to (S, E, A) and the next call's memory; None begins an episode."""
-        if self.team is not None:
-            return self.team.act(obs, memory, role=role)
+        if self.batch is not None:
+            return self.batch.act(obs, memory, role=role)
         past = memory or [None] * len(self.agents)
         told = [
             agent.act(obs[s], past[s], role=role, explore=True)
@@ -145,8 +145,8 @@ class Learners:
 
     def update(self, n: int) -> None:
         """Runs n updates of every seed."""
-        if self.team is not None:
-            self.team.update(n)
+        if self.batch is not None:
+            self.batch.update(n)
             return
         for agent in self.agents:
             agent.update(n)

@@ -49,7 +49,7 @@ def started(size: Size, form: str, device: torch.device, caches: Path | None = N
     """Starts a process and waits for what it tells.
 
     Args:
-        caches: where compiled code is kept; None for the usual place of this machine.
+        caches: where compiled code is kept; None for where this machine usually keeps it.
 
     Raises:
         RuntimeError: it failed; the message ends with what it said last.
@@ -113,9 +113,9 @@ def ready_after(durations: list[float]) -> float:
     return sum(durations[: slow[-1] + 1]) if slow else durations[0]
 
 
-def walk(size: Size, form: str, device: torch.device, began: float) -> Start:
+def learn_three_tasks(size: Size, form: str, device: torch.device, began: float) -> Start:
     """Plans and learns in three tasks."""
-    used = memory_meter(device)
+    used = memory_in_use(device)
     learners = Learners(size.config(form), form, device, task=0)
     ready = []
     for task in range(TASKS):
@@ -142,7 +142,7 @@ def _timed(learners: Learners, plans: list[Callable[[], None]]) -> float:
     return time.perf_counter() - began
 
 
-def memory_meter(device: torch.device) -> Callable[[], float]:
+def memory_in_use(device: torch.device) -> Callable[[], float]:
     """A function that tells the most memory in use since now [MiB]."""
     if device.type == "cuda":
         torch.cuda.init()
@@ -179,7 +179,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     size = Size(given.preset, given.many, tuple(given.overrides.items()), lower=given.lower)
-    start = walk(size, given.form, given.device, given.began or time.time())
+    start = learn_three_tasks(size, given.form, given.device, given.began or time.time())
     print(json.dumps({"ready": start.ready, "memory": start.memory}))
 
 

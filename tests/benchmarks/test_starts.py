@@ -21,7 +21,7 @@ def test_without_a_slow_call_one_call_is_enough():
 def test_memory_is_the_most_that_was_held_since():
     # a process may have held more once than it does now
     now = int(re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**10
-    used = starts.memory_meter(torch.device("cpu"))
+    used = starts.memory_in_use(torch.device("cpu"))
     before = used()
     block = bytearray(os.urandom(1)) * int((starts.most_resident() - now + 64) * 2**20)
     del block

@@ -41,7 +41,7 @@ class Work:
 
 
 def work(cfg: TdmpcRun, task: int) -> Work:
-    """Counts one task by walking through its rounds of collecting, as `lib.runner.training` does."""
+    """Counts one task round by round of collecting, as `lib.runner.training` does."""
     budget, learning, each = cfg.budget, cfg.learning, cfg.env.decisions
     roles = ("learner", "reviewer") if cfg.method.review and task else ("learner",)
     stored, plans = dict.fromkeys(roles, 0), {"learner": 0, "reviewer": 0}

@@ -22,7 +22,7 @@ from lib import viewer
 
 frames = np.zeros((5, 8, 8, 3), np.uint8)
 frames[np.arange(5), :, np.arange(5)] = 255
-viewer.scrub(frames, {"place": np.arange(5.0)}, title="A line moves")
+viewer.scrub(frames, {"column": np.arange(5.0)}, title="A line moves")
 
 # %%
 import os

@@ -64,9 +64,9 @@ def test_a_chapter_runs_and_its_film_moves(page, address, name):
     sheet.locator(".noUi-handle").first.focus()
     page.keyboard.press("ArrowRight")
     shown = changes()
-    sheet.get_by_text("step 1, place 1").wait_for()
+    sheet.get_by_text("step 1, column 1").wait_for()
     sheet.locator(".widget-play button").first.click()
     changes()
-    sheet.get_by_text("step 4, place 4").wait_for()
+    sheet.get_by_text("step 4, column 4").wait_for()
     assert page.seen.errors == []
     assert page.seen.outside("http://localhost", "ws://localhost") == []

@@ -10,7 +10,7 @@ from lib.analysis import results
 from lib.core.errors import UserError
 from lib.envs.gym.custom import custom_domain
 from lib.experiments import custom_env
-from tests.envs.gym.worlds import Counting
+from tests.envs.gym.worlds import Counting, Sampling
 
 # The debug preset, smaller still.
 SMALL = {
@@ -57,8 +57,30 @@ class Sketch(gymnasium.Env):
         (Counting(spaces.Discrete(3)), "vector", True),
         (Sketch(), "image", True),
         (Counting, "vector", True),  # a function that makes one
+        (
+            Sampling(spaces.Dict(a=spaces.Box(0, 255, (40, 40), np.uint8), b=spaces.Discrete(3))),
+            "image",
+            True,
+        ),
+        (Sampling(spaces.Box(0.0, 1.0, (4, 40, 40))), "image", True),
+        (
+            Sampling(spaces.Dict(a=spaces.Box(-1.0, 1.0, (2,)), b=spaces.MultiBinary(3))),
+            "vector",
+            True,
+        ),
+        (Sampling(action=spaces.MultiDiscrete([3, 5])), "vector", True),
     ],
-    ids=["vector", "continuous", "discrete observation", "picture", "factory"],
+    ids=[
+        "vector",
+        "continuous",
+        "discrete observation",
+        "picture",
+        "factory",
+        "dictionary",
+        "frames",
+        "numbers",
+        "choices",
+    ],
 )
 def test_any_environment_is_learnt_in_and_played(world, kind, discrete, tmp_path):
     trained = train(world, out_dir=tmp_path)
@@ -166,7 +188,7 @@ def test_a_wrong_configuration_is_said_in_one_line(config, said, domain):
         ("CartPol-v1", "unknown environment 'CartPol-v1'.*did you mean 'CartPole-v1'"),
         (42, "42 of type int is no environment"),
         (Counting(spaces.Text(5)), "counting shows Text.*FlattenObservation"),
-        (Counting(action=spaces.MultiBinary(2)), "takes actions of MultiBinary"),
+        (Counting(action=spaces.MultiBinary(9)), "takes actions of MultiBinary"),
         ([], "no tasks given"),
     ],
 )

@@ -27,8 +27,8 @@ def new(cls: type[A], cfg: TdmpcRun, device: str = "cpu") -> A:
     """An agent of a class in no task yet; what it acts with follows from its model's bounds."""
     actions = PICKS if cfg.model.bounded else BOX
     size = cfg.env.size if actions.discrete else None
-    streams, place = Streams(cfg.seed, device), torch.device(device)
-    return cls(cfg, 3, actions, cfg.env.episode_length, streams, place, size)
+    streams, on = Streams(cfg.seed, device), torch.device(device)
+    return cls(cfg, 3, actions, cfg.env.episode_length, streams, on, size)
 
 
 def ready(cls: type[A], cfg: TdmpcRun, task: int = 1, device: str = "cpu") -> A:

@@ -7,6 +7,7 @@ from lib.algos.dreamer import exploration, objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.sizes import least_bytes
 from lib.core import config
 from lib.core.errors import UserError, unknown
 from lib.core.seeding import Streams
@@ -98,4 +99,5 @@ FAMILY = Family(
     cut=cut,
     build=build,
     for_acting=for_acting,
+    least_bytes=least_bytes,
 )

@@ -8,6 +8,7 @@ from lib.algos.api import Family, TransferStudy
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.presets import ABOUT, FEW_EPISODES, METHODS, PRESETS, TRANSFER
 from lib.algos.tdmpc.settings import TdmpcRun
+from lib.algos.tdmpc.sizes import least_bytes
 from lib.core import config
 from lib.core.errors import UserError
 from lib.core.seeding import Streams
@@ -72,6 +73,11 @@ def check(run: TdmpcRun, inherits: bool) -> None:
             f"planner.horizon {list(run.planner.horizon)} must hold numbers from 1 to "
             f"{run.env.decisions - 1}, less than an episode's decisions"
         )
+    if run.planner.elites > run.planner.samples:
+        raise UserError(
+            f"planner.elites {run.planner.elites} is more than planner.samples "
+            f"{run.planner.samples}, of which they are the best; take at most {run.planner.samples}"
+        )
     if run.reviewer.ratio == 0:
         raise UserError("reviewer.ratio 0 leaves the reviewer no rows of its own; take more than 0")
     if run.reviewer.norm == "absolute" and run.reviewer.shape == "code":
@@ -125,6 +131,7 @@ FAMILY = Family(
     cut=cut,
     build=build,
     for_acting=for_acting,
+    least_bytes=least_bytes,
     transfer_study=TransferStudy(
         tasks=TRANSFER,
         learner="tdmpc",  # no reviewer, no rehearsal

@@ -1,6 +1,8 @@
 """What a gymnasium environment shows and what it takes, as a learner sees it."""
 
+import math
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -11,15 +13,19 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from lib.core.errors import UserError, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
-from lib.envs.gym import minigrid
-from lib.envs.gym.tiles import SIDE, nearest
+from lib.envs.gym import minigrid, pictures, vectors
+from lib.envs.gym.tiles import SIDE
 
 OBSERVATIONS = ("state", "pixels", "symbols")
+MOST_ACTIONS = 256  # combinations that are listed as one Discrete
 OBS_WORKS = (
-    "what works: a flat Box, a uint8 Box of (height, width, 3) or (height, width, 1), Discrete, "
-    "and Minigrid's symbols"
+    "what works: Box of numbers or pictures, Discrete, MultiDiscrete, MultiBinary, a Dict of these "
+    "with one picture at most, and Minigrid's symbols"
 )
-ACTIONS_WORK = "what works: Discrete, and a flat Box with finite bounds"
+ACTIONS_WORK = (
+    f"what works: Discrete, MultiDiscrete and MultiBinary of at most {MOST_ACTIONS} combinations, "
+    "and a flat Box with finite bounds"
+)
 
 
 class Reading(NamedTuple):
@@ -38,14 +44,17 @@ def describe(
 
     | It shows | a learner gets |
     |---|---|
-    | Box, flat | vector, float32 |
-    | Discrete | vector, one-hot |
-    | Box uint8 (height, width, 3 or 1) | image 64x64x3, the nearest pixels |
+    | Box of one or two axes | vector, float32 |
+    | Discrete, MultiDiscrete, MultiBinary | vector, one-hot each |
+    | Box that is a picture, see `pictures` | image 64x64x3, the nearest pixels |
+    | Dict of these without a picture | vector of all parts in order |
+    | Dict with one picture | image, the other numbers drawn as grey squares below the picture |
     | Minigrid's view, or a Dict with it | symbols; or an image drawn from them |
 
     | It takes | a learner gives |
     |---|---|
     | Discrete | one-hot |
+    | MultiDiscrete, MultiBinary | one-hot over all combinations, 256 at most |
     | Box, flat and finite | [-1, 1], stretched to the bounds |
 
     Args:
@@ -73,39 +82,52 @@ def describe(
 def _observation(
     env: gymnasium.Env, observation: str, device: torch.device | str
 ) -> tuple[ObsSpace, Callable[[Any], np.ndarray]]:
-    space, key = env.observation_space, None
-    if is_minigrid(env) and isinstance(space, spaces.Dict) and "image" in space.spaces:
-        space, key = space["image"], "image"  # the mission, a sentence, is left out
+    space = env.observation_space
+    if is_minigrid(env):
+        inner = isinstance(space, spaces.Dict) and "image" in space.spaces
+        view = space["image"] if inner else space  # the mission, a sentence, is left out
+        if view.shape == (env.unwrapped.agent_view_size,) * 2 + (3,):
+            kind = "pixels" if observation == "pixels" else "symbols"
+            read = itemgetter("image") if inner else _unchanged
+            return minigrid.space(view.shape, kind, device), read
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    shown = {name: pictures.reader(part) for name, part in parts.items()}
+    seen = [name for name, read in shown.items() if read is not None]
+    if len(seen) > 1:
+        raise _unreadable(env, space, "with more than one picture")
+    told = {name: vectors.reader(part) for name, part in parts.items() if name not in seen}
+    for name, read in told.items():
+        if read is None:
+            raise _unreadable(env, parts[name], pictures.doubt(parts[name]))
 
-    def part(obs: Any) -> Any:
-        return obs if key is None else obs[key]
+    def part(obs: Any, name: str) -> Any:
+        return obs[name] if name else obs
 
-    if isinstance(space, spaces.Discrete):
-        first, eye = int(space.start), np.eye(int(space.n), dtype=np.float32)
-        return ObsSpace("vector", (len(eye),)), lambda obs: eye[int(part(obs)) - first]
-    if not isinstance(space, spaces.Box):
-        raise _unreadable(env, space)
-    shape = space.shape
-    if is_minigrid(env) and shape == (env.unwrapped.agent_view_size,) * 2 + (3,):
-        kind = "pixels" if observation == "pixels" else "symbols"
-        return minigrid.space(shape, kind, device), part
-    if space.dtype == np.uint8 and len(shape) == 3 and shape[2] in (1, 3):
-        if min(shape[:2]) < SIDE // 2:
-            raise _unreadable(env, space, "a picture that small may be a table of symbols")
-        rows, columns = (nearest(side).numpy() for side in shape[:2])
+    def numbers(obs: Any) -> np.ndarray:
+        return np.concatenate([read(part(obs, name)) for name, read in told.items()])
 
-        def resized(obs: Any) -> np.ndarray:
-            seen = np.asarray(part(obs))[rows][:, columns]
-            return np.broadcast_to(seen, (SIDE, SIDE, 3))
+    size = sum(read.size for read in told.values())
+    if not seen:
+        return ObsSpace("vector", (size,)), numbers
+    if size > pictures.MOST_NUMBERS:
+        raise _unreadable(
+            env, space, f"{size} numbers beside a picture, {pictures.MOST_NUMBERS} fit"
+        )
+    (name,) = seen
+    image = ObsSpace("image", (SIDE, SIDE, 3), torch.uint8)
+    if not told:
+        return image, lambda obs: shown[name](part(obs, name))
+    squashed = {key: vectors.squasher(parts[key]) for key in told}
 
-        return ObsSpace("image", (SIDE, SIDE, 3), torch.uint8), resized
-    if len(shape) > 1:
-        raise _unreadable(env, space)
-    size = int(np.prod(shape))
-    return (
-        ObsSpace("vector", (size,)),
-        lambda obs: np.asarray(part(obs), dtype=np.float32).reshape(size),
-    )
+    def both(obs: Any) -> np.ndarray:
+        shares = [squashed[key](told[key](part(obs, key))) for key in told]
+        return pictures.beside(shown[name](part(obs, name)), np.concatenate(shares))
+
+    return image, both
+
+
+def _unchanged(obs: Any) -> Any:
+    return obs
 
 
 def _action(env: gymnasium.Env) -> tuple[ActionSpace, Callable[[np.ndarray], Any]]:
@@ -113,10 +135,12 @@ def _action(env: gymnasium.Env) -> tuple[ActionSpace, Callable[[np.ndarray], Any
     if isinstance(space, spaces.Discrete):
         first = int(space.start)
         return ActionSpace(int(space.n), discrete=True), lambda row: first + int(row.argmax())
+    if isinstance(space, spaces.MultiDiscrete | spaces.MultiBinary):
+        return _combinations(env, space)
     if not isinstance(space, spaces.Box):
         raise UserError(
             f"{named(env)} takes actions of {space}; {ACTIONS_WORK}; try a "
-            "gymnasium.ActionWrapper that lists the combinations as one Discrete"
+            "gymnasium.ActionWrapper that makes one of these of it"
         )
     if len(space.shape) != 1 or not space.is_bounded():
         raise UserError(
@@ -130,6 +154,28 @@ def _action(env: gymnasium.Env) -> tuple[ActionSpace, Callable[[np.ndarray], Any
         return np.clip(low + share * (high - low), low, high).astype(space.dtype)
 
     return ActionSpace(space.shape[0], discrete=False), stretched
+
+
+def _combinations(
+    env: gymnasium.Env, space: spaces.MultiDiscrete | spaces.MultiBinary
+) -> tuple[ActionSpace, Callable[[np.ndarray], Any]]:
+    """All combinations as one discrete choice, the last number counting fastest."""
+    if isinstance(space, spaces.MultiDiscrete):
+        counts, start = space.nvec.ravel().tolist(), space.start
+    else:
+        counts, start = [2] * int(np.prod(space.shape)), 0
+    total = math.prod(counts)
+    if total > MOST_ACTIONS:
+        raise UserError(
+            f"{named(env)} takes actions of {space}, {total} combinations; {ACTIONS_WORK}; try a "
+            "gymnasium.ActionWrapper that offers those that matter as one Discrete"
+        )
+
+    def chosen(row: np.ndarray) -> np.ndarray:
+        values = np.array(np.unravel_index(int(row.argmax()), counts))
+        return (values.reshape(space.shape) + start).astype(space.dtype)
+
+    return ActionSpace(total, discrete=True), chosen
 
 
 def _unreadable(env: gymnasium.Env, space: spaces.Space, why: str = "") -> UserError:

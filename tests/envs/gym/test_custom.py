@@ -21,6 +21,9 @@ class Locked(Counting):
         raise TypeError("locked")
 
 
+PICTURE = spaces.Box(0, 255, (64, 64, 3), np.uint8)
+
+
 def test_flat_numbers_become_a_vector():
     reading = describe(Counting())
     assert (reading.obs_space.kind, reading.obs_space.shape) == ("vector", (3,))
@@ -79,11 +82,13 @@ def test_minigrids_view_is_symbols_or_a_picture(wrapped):
 @pytest.mark.parametrize(
     ("observation", "message"),
     [
-        (spaces.MultiDiscrete([3, 5]), "shows MultiDiscrete.*FlattenObservation"),
-        (spaces.Dict({"a": spaces.Discrete(3)}), "shows Dict.*FilterObservation"),
-        (spaces.Tuple([spaces.Discrete(3)]), "shows Tuple.*what works: a flat Box"),
-        (spaces.Box(-1, 1, (5, 7)), "shows Box.*FlattenObservation"),
-        (spaces.Box(0, 255, (64, 64, 5), np.uint8), r"\(height, width, 3\)"),
+        (spaces.Text(5), "shows Text.*FlattenObservation"),
+        (spaces.Dict({"a": spaces.Discrete(3), "b": spaces.Text(5)}), "shows Text.*FilterObs"),
+        (spaces.Tuple([spaces.Discrete(3)]), "shows Tuple.*what works: Box of numbers"),
+        (spaces.Box(-np.inf, np.inf, (64, 64, 3)), "pixels need finite bounds, the same for all"),
+        (spaces.Box(0, 255, (64, 64, 64), np.uint8), "shows Box"),
+        (spaces.Dict({name: PICTURE for name in "ab"}), "with more than one picture"),
+        (spaces.Dict(a=PICTURE, b=spaces.Box(0, 1, (65,))), "65 numbers beside a picture, 64 fit"),
         (spaces.Box(0, 255, (7, 7, 3), np.uint8), "may be a table of symbols"),
     ],
 )
@@ -95,7 +100,10 @@ def test_observations_that_nothing_can_read_are_refused(observation, message):
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (spaces.MultiDiscrete([3, 5]), "takes actions of MultiDiscrete.*ActionWrapper"),
+        (spaces.MultiDiscrete([257]), "257 combinations; .*at most 256.*ActionWrapper"),
+        (spaces.MultiBinary(9), "takes actions of MultiBinary.*512 combinations"),
+        (spaces.MultiBinary(99), "combinations; what works: Discrete"),
+        (spaces.Tuple([spaces.Discrete(2)]), "takes actions of Tuple.*ActionWrapper"),
         (spaces.Box(-np.inf, np.inf, (3,)), "flat Box with finite bounds; .*TransformAction"),
         (spaces.Box(-1, 1, (3, 5)), "flat Box with finite bounds"),
     ],
@@ -189,3 +197,28 @@ def test_keywords_that_an_environment_does_not_take_are_told():
 
 def test_a_name_is_fit_for_metrics_and_files():
     assert custom.short_name("module:Space/Big_World-v2") == "space-big-world-v2"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env_id": "payload:CartPole-v1"},  # of gymnasium's wrappers of older environments
+        {"xml_file": "/tmp/model.xml"},
+        {"deep": {"er": ["fine", "outputs.evil"]}},
+        {"deep": {"../name": 1}},
+    ],
+)
+def test_options_that_name_files_or_modules_are_refused(options):
+    with pytest.raises(UserError, match="may name a file or a module.*custom_env.train"):
+        custom.resolve([{"id": "CartPole-v1", "options": options}])
+
+
+@pytest.mark.parametrize("options", [[1], "fast", {1: 2}])
+def test_options_that_are_no_keywords_are_refused(options):
+    with pytest.raises(UserError, match="is no mapping of keywords"):
+        custom.resolve([{"id": "CartPole-v1", "options": options}])
+
+
+def test_plain_options_reach_the_environment():
+    (task,) = custom.resolve([{"id": "CartPole-v1", "options": {"render_mode": "rgb_array"}}])
+    assert custom._make(task).render_mode == "rgb_array"

@@ -1,5 +1,6 @@
 """Small gymnasium environments whose every step can be foretold."""
 
+import copy
 from typing import Any
 
 import gymnasium
@@ -49,3 +50,23 @@ class Forgetful(Counting):
 
     def _shown(self):
         return np.array([self.steps, self.start, np.random.default_rng().random()])
+
+
+class Sampling(gymnasium.Env):
+    """Shows what its space draws, and notes what it was told to do."""
+
+    def __init__(self, observation=None, action=None):
+        # copied, since spaces draw from generators of their own
+        self.observation_space = copy.deepcopy(observation or spaces.Box(-1.0, 1.0, (3,)))
+        self.action_space = action or spaces.Discrete(2)
+        self.done = []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        return self.observation_space.sample(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.done.append(action)
+        return self.observation_space.sample(), 1.0, False, False, {}

@@ -1,0 +1,36 @@
+"""How many bytes a Dreamer's run takes at least, from its settings alone."""
+
+from lib.algos.dreamer.settings import DreamerRun
+
+NUMBER = 4  # bytes, single precision
+RECORD = 32  # bytes of the smallest stored record
+PICTURE = 64 * 64 * 3  # numbers that an image encoder reads
+TRAINED = 4  # a parameter, its gradient and Adam's two moments
+
+
+def least_bytes(run: DreamerRun) -> int:
+    """Adds up what grows with the settings: networks, replay, a batch, imagined rollouts.
+
+    It is a lower bound: biases, temporary results and the libraries come on top.
+    """
+    latent, net, update, imagine = run.latent, run.network, run.update, run.behaviour
+    z = latent.variables * (latent.classes if latent.kind == "categorical" else 1)
+    features = latent.deter + z
+    cell = 3 * latent.deter * (latent.hidden + latent.deter) + latent.hidden * (3 * z)
+    head = features * net.head_width + (net.head_layers - 1) * net.head_width**2
+    networks = cell + 4 * head  # reward, discount, actor, critic
+    if run.explore.bonus == "plan2explore":
+        networks += run.explore.members * (head + net.head_width * z)
+    records, rollouts = update.batch * update.length, imagine.starts
+    states = records + (rollouts or records) * imagine.horizon
+    state = features + 3 * latent.deter + latent.hidden + 4 * net.head_layers * net.head_width
+    per_record = 2 * net.code_layers * net.code_width  # encoder and decoder
+    if run.env.observation == "pixels":
+        networks += 2 * 16 * 42 * net.depth**2  # four convolutions and their mirror image
+        per_record = PICTURE + 31 * 31 * net.depth  # and the first layer's outputs
+    else:
+        networks += 2 * (net.code_layers - 1) * net.code_width**2
+    steps = run.budget.steps_before(max(1, len(run.tasks)))
+    stored = RECORD * min(run.replay.capacity, steps)  # memory is taken as episodes arrive
+    acting = max(run.budget.parallel_envs, run.budget.eval_episodes) * features
+    return NUMBER * (TRAINED * networks + states * state + records * per_record + acting) + stored
