@@ -1,4 +1,4 @@
-"""All networks of one agent by name: how each is made, how fast it learns, where it lies in a row.
+"""An agent's networks are made here by name, each with its learning rate and its layout in a row.
 
 Letters: B sequences.
 """
@@ -32,7 +32,7 @@ from lib.engine.seeds import FlatLayout, on_tensors, part
 
 
 class AgentNetworks:
-    """A world model, actor and critic of every behaviour, and what exploration adds.
+    """Makes a world model, actor and critic of every behaviour, and what exploration adds.
 
     Args:
         cfg: the whole run.

@@ -1,4 +1,4 @@
-"""One update of S Dreamers at once: world model, exploration, then behaviours in imagination.
+"""One update trains S Dreamers at once: world model, exploration, then behaviours in imagination.
 
 Losses are those of one seed; `lib.algos.dreamer.plain` has the same update written out. Every
 network is a row of numbers that is written in place, and an update is a fixed sequence of
@@ -30,7 +30,7 @@ Modules = dict[str, Any]  # networks by name
 
 
 class Learning:
-    """The updates of a batch of seeds, as long as its agents keep their tensors.
+    """Makes the updates of a batch of seeds, as long as its agents keep their tensors.
 
     Args:
         agents: S agents in lock-step, whose rows become those of the stacks made here.
@@ -146,7 +146,7 @@ class Learning:
     def _behaviour_loss(
         self, modules: Modules, kept: Kept, noise: dict[str, Tensor]
     ) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """All behaviours imagine in one batch; each learns from its own share of the rollouts."""
+        """Lets all behaviours imagine in one batch; each learns from its share of rollouts."""
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
         starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)

@@ -1,4 +1,4 @@
-"""DreamerV2's update as the paper has it: one seed, one record after the other, no tricks.
+"""DreamerV2's update stands here as the paper has it: one seed, one record after the other.
 
 `update` makes one update of an agent; what it calls stands above it, in the order of its steps.
 The fast path, `lib.algos.dreamer.learning`, computes the same numbers for many seeds at once and is

@@ -1,4 +1,4 @@
-"""Every setting of a Dreamer run beside those that all families share (see `lib.core.config`).
+"""A Dreamer run has these settings beside those that all families share (`lib.core.config`).
 
 The defaults are Continual-Dreamer's on MiniGrid; versions of Dreamer and methods are named changes
 in `lib.algos.dreamer.presets`.

@@ -1,4 +1,4 @@
-"""The world model: encoder, recurrent state-space model, objective and heads, and its loss.
+"""The world model joins encoder, recurrent state-space model, objective and heads in one loss.
 
 Letters: T records, B sequences, V views of them, F features, A action size.
 """
@@ -58,23 +58,23 @@ class WorldModel(nn.Module):
     # --- heads -------------------------------------------------------------------------------
 
     def reward(self, features: Tensor) -> Tensor:
-        """Mean of the (transformed) reward received on entering: (..., F) to (...)."""
+        """Returns the mean of the (transformed) reward received on entering: (..., F) to (...)."""
         return self.reward_head(features)
 
     def discounts(self, features: Tensor) -> Tensor:
-        """Gamma times the chance of going on: (..., F) to (...); gamma without a head."""
+        """Returns gamma times the chance of going on: (..., F) to (...); gamma without a head."""
         if self.discount_head is None:
             return torch.full_like(features[..., 0], self.discount)
         return torch.sigmoid(self.discount_head(features))
 
     def reward_target(self, reward: Tensor) -> Tensor:
-        """What the reward head is asked for."""
+        """Returns what the reward head is asked for."""
         return torch.tanh(reward) if self.aim.reward == "tanh" else reward
 
     # --- learning ----------------------------------------------------------------------------
 
     def loss_noise(self, records: int, rows: int) -> dict[str, NoiseSpec]:
-        """The random numbers of `loss`."""
+        """Declares the random numbers of `loss`."""
         rows = rows * self.objective.views
         own = self.objective.noise(records, rows)
         return {**self.rssm.observe_noise(records, rows), **own}
