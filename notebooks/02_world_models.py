@@ -47,7 +47,7 @@ import torch
 from IPython.display import Markdown
 
 from lib.algos import registry
-from lib.algos.dreamer import audit, learn_model
+from lib.algos.dreamer import audit, learn_model, plain
 from lib.algos.dreamer.rssm import Rssm, State
 from lib.analysis import results
 from lib.core import losses
@@ -173,7 +173,8 @@ print(
 # (\rho, c, u) = \mathrm{LN}(W_g [x, h_{t-1}]), \quad
 # h_t = \sigma(u - 1) \tanh(\sigma(\rho)\, c) + (1 - \sigma(u - 1))\, h_{t-1} .$$
 #
-# If the prior is as good as the posterior, the world may be switched off, and the model dreams on:
+# One step of it, with an embedding of what is seen or without. If the prior is as good as the
+# posterior, the world may be switched off, and the model dreams on: that is `embed=None`.
 
 # %%
 show(Rssm.step, Rssm.recur, Rssm.prior, Rssm.posterior)
@@ -265,7 +266,10 @@ Markdown(results.markdown_table(["part", "knows nothing", "first update"], rows)
 # ## Training it
 #
 # A batch of segments of episodes, the loss, its gradient, Adam: there is no more to it. In an agent
-# the same update is followed by the actor's and the critic's (chapter 03).
+# the same update is followed by the actor's and the critic's (chapter 03). Below is the loss,
+# written to be read: one seed, one record after the other. `objective` is what asks the state to
+# hold the observation, here the reconstruction. A run computes the same numbers for many seeds at
+# once, in `lib/algos/dreamer/learning.py`, and is tested against this.
 #
 # **What we expect.** Reconstruction falls from 259 nats to a few. The discount loss cannot fall
 # below the entropy of its own soft target, which is $\gamma = 0.99$ almost everywhere: 0.056 nats.
@@ -274,7 +278,7 @@ Markdown(results.markdown_table(["part", "knows nothing", "first update"], rows)
 # $z$ is not used.
 
 # %%
-show(learn_model.learn_model)
+show(plain.observe, plain.model_loss, learn_model.learn_model)
 more = learn_model.learn_model(agent, updates - 1)
 log = {name: np.concatenate((log[name], more[name])) for name in more}
 model = agent.module("model")

@@ -51,7 +51,7 @@ from gymnasium import spaces
 from IPython.display import Markdown
 
 from lib import viewer
-from lib.algos.dreamer import audit, behaviour
+from lib.algos.dreamer import audit, behaviour, plain
 from lib.algos.dreamer.behaviour import Starts
 from lib.algos.dreamer.rssm import State
 from lib.analysis import results
@@ -165,7 +165,7 @@ axes = charts.film_rows(
 # $s_{k+1}$. One update imagines 640 steps here, while the agent really takes eight.
 
 # %%
-show(behaviour.imagine)
+show(plain.imagine)
 
 # %% [markdown]
 # ## The equation: what is a state worth?
@@ -214,8 +214,12 @@ solution(losses.lambda_return)
 # The weight $w_k = d_0 \cdots d_{k-1}$ says how likely step $k$ is ever reached: whatever is dreamt
 # beyond the end of an episode counts for nothing. The *baseline* $V(s_k)$ does not depend on the
 # action, so it changes no expectation; without it every action that pays at all would be praised.
+#
+# Both losses as they read, one imagined step after the other; a run computes the same numbers for
+# all steps and seeds at once, from the small functions below them, and is tested against this.
 
 # %%
+show(plain.behaviour_loss)
 show(losses.rollout_weights, losses.reinforce_objective, losses.actor_loss)
 
 # %% [markdown]

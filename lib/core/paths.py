@@ -6,6 +6,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"
 OUTPUTS = ROOT / "outputs"
+BOOK = OUTPUTS / "book"  # the workbook as pages
+FILMS = BOOK / "films"  # what views leave behind while chapters are executed
 
 
 def shown(path: Path) -> Path:

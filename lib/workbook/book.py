@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from lib.core.errors import UserError, unknown
 from lib.core.files import atomic_write
-from lib.core.paths import NOTEBOOKS, OUTPUTS, shown
+from lib.core.paths import BOOK, FILMS, NOTEBOOKS, shown
 from lib.experiments.notebooks import read
 
 if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # the notebook packages take a second to import, so only when
 
 # Committed without outputs; copies are executed elsewhere.
 TEMPLATES = ("10_transfer", "20_run", "21_compare", "22_speed")
-FILMS_FOLDER = OUTPUTS / "book" / "films"  # what views leave behind while chapters are executed
 
 
 # Building -----------------------------------------------------------------------------------
@@ -33,7 +32,7 @@ def build(
     names: Iterable[str] = (),
     folder: Path = NOTEBOOKS,
     *,
-    films: Path = FILMS_FOLDER,
+    films: Path = FILMS,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Writes the .ipynb beside each .py: chapters executed top to bottom, templates as they are.
@@ -179,7 +178,7 @@ def _render() -> None:
     still = sum(page.missing_films for page in pages)
     if still:
         print(f"views shown as stills, since 'make book' has not made their films: {still}")
-    print(f"{len(pages)} chapters: open {shown(site.BOOK / 'index.html')}")
+    print(f"{len(pages)} chapters: open {shown(BOOK / 'index.html')}")
 
 
 if __name__ == "__main__":

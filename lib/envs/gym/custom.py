@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 Factory = Callable[[], gymnasium.Env]
 EPISODE = 1000  # decisions, where neither the caller nor the environment says
 FIELDS = ("name", "id", "options")
+WORD = re.compile(r"[\w +-]*")  # what a text in a configuration's options may be
 
 
 def resolve(entries: Iterable[str | Mapping | GymTask]) -> tuple[GymTask, ...]:
@@ -35,7 +37,7 @@ def resolve(entries: Iterable[str | Mapping | GymTask]) -> tuple[GymTask, ...]:
     Args:
         entries: ids that gymnasium knows ("CartPole-v1"), mappings with name, id and options
             (keywords of the environment), or records. They may come from a file, so "module:Id-v0"
-            is refused, which would import that module.
+            is refused, which would import that module, and so are paths in options.
 
     Raises:
         UserError: an unknown id or field, a name given twice, none.
@@ -58,7 +60,34 @@ def _record(entry: str | Mapping | GymTask) -> GymTask:
             raise unknown("task field", field, FIELDS)
     env_id = str(entry["id"])
     _check_known(env_id)
-    return GymTask(str(entry.get("name", short_name(env_id))), env_id, entry.get("options") or {})
+    options = entry.get("options") or {}
+    _check_harmless(env_id, options)
+    return GymTask(str(entry.get("name", short_name(env_id))), env_id, options)
+
+
+def _check_harmless(env_id: str, options: Any) -> None:
+    """Raises UserError unless options are numbers, plain words, and lists and mappings of these.
+
+    They may come from a file: a path would be read, and a name with a module might be imported.
+    """
+    if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+        raise UserError(f"options of environment {env_id!r}: {options!r} is no mapping of keywords")
+
+    def parts(value: Any) -> Iterable[Any]:
+        if isinstance(value, Mapping):
+            value = [*value.keys(), *value.values()]
+        return value if isinstance(value, list | tuple) else ()
+
+    left = list(options.values())
+    while left:
+        value = left.pop()
+        left += parts(value)
+        if isinstance(value, str) and not WORD.fullmatch(value):
+            raise UserError(
+                f"options of environment {env_id!r}: {value!r} may name a file or a module, which "
+                "no configuration may have read; hand the environment over instead, with "
+                "lib.experiments.custom_env.train(lambda: ...)"
+            )
 
 
 def _check_known(env_id: str) -> None:

@@ -1,5 +1,5 @@
 """Writes the workbook as pages that need no server and no network: `lib.workbook.book site`."""
 
-from lib.workbook.site.build import BOOK, render
+from lib.workbook.site.build import render
 
-__all__ = ["BOOK", "render"]
+__all__ = ["render"]

@@ -8,17 +8,15 @@ from pathlib import Path
 
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
-from lib.core.paths import NOTEBOOKS, OUTPUTS
-from lib.workbook.book import FILMS_FOLDER
+from lib.core.paths import BOOK, FILMS, NOTEBOOKS
 from lib.workbook.site.page import Page, Section, read
 from lib.workbook.site.text import Renderer, markdown
 
-BOOK = OUTPUTS / "book"
 ASSETS = Path(__file__).parent
 LONGEST = 6000  # characters of a section that can be found
 
 
-def render(folder: Path = NOTEBOOKS, out: Path = BOOK, films: Path = FILMS_FOLDER) -> list[Page]:
+def render(folder: Path = NOTEBOOKS, out: Path = BOOK, films: Path = FILMS) -> list[Page]:
     """Writes the site; the chapters are taken as they are and nothing is executed.
 
     Args:

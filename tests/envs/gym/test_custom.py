@@ -197,3 +197,28 @@ def test_keywords_that_an_environment_does_not_take_are_told():
 
 def test_a_name_is_fit_for_metrics_and_files():
     assert custom.short_name("module:Space/Big_World-v2") == "space-big-world-v2"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"env_id": "payload:CartPole-v1"},  # of gymnasium's wrappers of older environments
+        {"xml_file": "/tmp/model.xml"},
+        {"deep": {"er": ["fine", "outputs.evil"]}},
+        {"deep": {"../name": 1}},
+    ],
+)
+def test_options_that_name_files_or_modules_are_refused(options):
+    with pytest.raises(UserError, match="may name a file or a module.*custom_env.train"):
+        custom.resolve([{"id": "CartPole-v1", "options": options}])
+
+
+@pytest.mark.parametrize("options", [[1], "fast", {1: 2}])
+def test_options_that_are_no_keywords_are_refused(options):
+    with pytest.raises(UserError, match="is no mapping of keywords"):
+        custom.resolve([{"id": "CartPole-v1", "options": options}])
+
+
+def test_plain_options_reach_the_environment():
+    (task,) = custom.resolve([{"id": "CartPole-v1", "options": {"render_mode": "rgb_array"}}])
+    assert custom._make(task).render_mode == "rgb_array"
