@@ -260,7 +260,7 @@ def lambda_return(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -
 
 
 def rollout_weights(discount: Tensor) -> Tensor:
-    """Computes w_0 = 1, w_k = d_0 ... d_{k-1}, the chance of reaching step k: (H, ...), detached."""
+    """Computes w_0 = 1, w_k = d_0 ... d_{k-1}, step k's chance: (H, ...), detached."""
     discount = discount.detach()
     return torch.cat((torch.ones_like(discount[:1]), discount[:-1])).cumprod(0)
 
