@@ -4,8 +4,9 @@ import torch
 from lib.core import losses
 from lib.core.errors import UserError
 from lib.workbook import teach
+from lib.workbook.exercise import Case, Mistake
 from lib.workbook.exercises import EXERCISES, exercise_for
-from lib.workbook.teach import Case, Mistake, verdict
+from lib.workbook.teach import verdict
 
 
 def double(x):
