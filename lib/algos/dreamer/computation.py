@@ -51,4 +51,5 @@ class Computation:
         learning = self.learning
         learning.follow()
         noise = learning.prepare()
-        return "update", lambda: learning.update(noise)
+        frozen = learning.networks.frozen(self.agents[0].total_updates)
+        return ("update", frozen), lambda: learning.update(noise, frozen)

@@ -8,11 +8,11 @@ from tests.dreamer_tiny import (
     BOX,
     SYMBOLS,
     VECTOR,
+    batch_of,
     new_agent,
     observations,
     of_seed,
     ready,
-    team_of,
     tiny,
 )
 
@@ -152,14 +152,14 @@ def test_continuous_actions_stay_in_their_box():
 @pytest.mark.parametrize("explore", [True, False])
 def test_three_seeds_do_what_each_does_alone(method, explore):
     seeds = (0, 3, 5)
-    team, memory = team_of(tiny(method), seeds), None
+    batch, memory = batch_of(tiny(method), seeds), None
     alone = [ready(of_seed(tiny(method), seed)) for seed in seeds]
     kept = [None] * 3
-    for agent in [*team.agents, *alone]:
+    for agent in [*batch.agents, *alone]:
         agent.streams.act.manual_seed(agent.cfg.seed)
     for step in range(3):
         obs = torch.stack([seen(seed=10 * seed + step) for seed in seeds])
-        action, memory = team.act(obs, memory, explore=explore)
+        action, memory = batch.act(obs, memory, explore=explore)
         for s, agent in enumerate(alone):
             mine, kept[s] = agent.act(obs[s], kept[s], explore=explore)
             torch.testing.assert_close(action[s], mine)

@@ -86,7 +86,7 @@ def test_optimisers_forget_at_a_boundary_where_they_are_told_to():
         assert not adam.mean.any() and not adam.square.any() and adam.step == 0
 
 
-def test_optimisers_that_forget_in_a_team_go_on_learning():
+def test_optimisers_that_forget_in_a_batch_go_on_learning():
     agent = ready(tiny(boundary__reset_optimizers=True))
     agent.update(2)
     agent.begin_task(1)

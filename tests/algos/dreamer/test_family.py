@@ -121,7 +121,7 @@ def test_a_configuration_builds_an_agent_and_its_world():
     assert registry.about(agent.cfg) == FAMILY.about["dreamer"]
 
 
-def test_a_single_agent_keeps_its_own_team():
+def test_a_single_agent_keeps_its_own_batch():
     one, other = new_agent(tiny()), new_agent(of_seed(tiny(), 1))
     assert batch_of([one]) is one.seed_batch
     both = batch_of([one, other])

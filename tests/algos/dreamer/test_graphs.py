@@ -79,7 +79,7 @@ def test_replayed_updates_and_decisions_equal_plain_ones(request, name):
 
 
 @pytest.mark.parametrize("name", ["discrete", "plan2explore"])
-def test_replayed_updates_and_decisions_of_a_team_equal_plain_ones(request, name):
+def test_replayed_updates_and_decisions_of_a_batch_equal_plain_ones(request, name):
     plain = life(alone_and_together(name)[1])
     request.getfixturevalue("replaying")
     assert same(life(alone_and_together(name)[1]), plain) == []

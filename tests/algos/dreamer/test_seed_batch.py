@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.engine.seed_batch import SeedBatch
-from tests.dreamer_tiny import invented, new_agent, of_seed, ready, snapshot, team_of, tiny
+from tests.dreamer_tiny import batch_of, invented, new_agent, of_seed, ready, snapshot, tiny
 from tests.tiny import same
 
 SEEDS = (0, 3, 5)
@@ -19,7 +19,7 @@ def close(agent, other) -> None:
 
 
 def alone(cfg, seed: int):
-    (agent,) = team_of(cfg, [seed]).agents
+    (agent,) = batch_of(cfg, [seed]).agents
     return agent
 
 
@@ -28,9 +28,9 @@ def alone(cfg, seed: int):
 )
 def test_three_seeds_learn_what_each_learns_alone(method):
     cfg = tiny(method, replay__row_start="carry")
-    team = team_of(cfg, SEEDS)
-    team.update(4)
-    for agent, seed in zip(team.agents, SEEDS, strict=True):
+    batch = batch_of(cfg, SEEDS)
+    batch.update(4)
+    for agent, seed in zip(batch.agents, SEEDS, strict=True):
         other = alone(cfg, seed)
         other.update(4)
         close(agent, other)
@@ -40,81 +40,81 @@ def test_three_seeds_learn_what_each_learns_alone(method):
         assert (agent.updates, agent.updates_due) == (other.updates, other.updates_due)
 
 
-def test_a_single_agent_is_a_team_of_one_to_the_bit():
+def test_a_single_agent_is_a_batch_of_one_to_the_bit():
     one, other = ready(tiny()), ready(tiny())
-    team = SeedBatch([other])
+    batch = SeedBatch([other])
     one.update(3)
-    team.update(3)
+    batch.update(3)
     assert same(snapshot(one), snapshot(other)) == []
 
 
 def test_seeds_draw_from_their_own_replays():
-    team = team_of(tiny(), (0, 0))
-    one, other = team.agents
+    batch = batch_of(tiny(), (0, 0))
+    one, other = batch.agents
     other.replay.add(invented(other, [11], seed=77), 0, torch.Generator())
-    team.update(2)
+    batch.update(2)
     assert not torch.equal(one.trained["model"].row, other.trained["model"].row)
-    twins = team_of(tiny(), (0, 0))
+    twins = batch_of(tiny(), (0, 0))
     twins.update(2)
     close(*twins.agents)
 
 
-def test_a_team_notices_that_an_agent_was_born_again():
-    team = team_of(tiny("scratch"), SEEDS)
-    team.update(2)
-    for agent in team.agents:
+def test_a_batch_notices_that_an_agent_was_born_again():
+    batch = batch_of(tiny("scratch"), SEEDS)
+    batch.update(2)
+    for agent in batch.agents:
         agent.begin_task(1)
         agent.store("learner", invented(agent, seed=agent.cfg.seed))
         agent.count_steps(24)
-    before = [agent.trained["model"].row.clone() for agent in team.agents]
-    team.update(1)
-    for agent, row in zip(team.agents, before, strict=True):
+    before = [agent.trained["model"].row.clone() for agent in batch.agents]
+    batch.update(1)
+    for agent, row in zip(batch.agents, before, strict=True):
         assert agent.trained["model"].step == 1 and not torch.equal(agent.trained["model"].row, row)
 
 
-def test_a_team_goes_on_with_what_its_agents_restored():
+def test_a_batch_goes_on_with_what_its_agents_restored():
     cfg = tiny("dreamer-p2e")
-    team = team_of(cfg, SEEDS)
-    team.update(2)
-    states = [(snapshot(agent), agent.streams.state_dict()) for agent in team.agents]
+    batch = batch_of(cfg, SEEDS)
+    batch.update(2)
+    states = [(snapshot(agent), agent.streams.state_dict()) for agent in batch.agents]
     other = SeedBatch([new_agent(of_seed(cfg, seed)) for seed in SEEDS])
     for agent, (state, streams) in zip(other.agents, states, strict=True):
         agent.load_state_dict(state)
         agent.streams.load_state_dict(streams)
-    team.update(2)
+    batch.update(2)
     other.update(2)
-    for mine, theirs in zip(team.agents, other.agents, strict=True):
+    for mine, theirs in zip(batch.agents, other.agents, strict=True):
         assert same(snapshot(mine), snapshot(theirs)) == []
 
 
 def test_optimisers_of_all_seeds_forget_together():
-    team = team_of(tiny(boundary__reset_optimizers=True), SEEDS)
-    team.update(2)
-    for agent in team.agents:
+    batch = batch_of(tiny(boundary__reset_optimizers=True), SEEDS)
+    batch.update(2)
+    for agent in batch.agents:
         agent.begin_task(1)
-    assert all(not agent.trained["actor"].mean.any() for agent in team.agents)
-    team.update(1)
-    assert all(agent.trained["actor"].step == 1 for agent in team.agents)
+    assert all(not agent.trained["actor"].mean.any() for agent in batch.agents)
+    batch.update(1)
+    assert all(agent.trained["actor"].step == 1 for agent in batch.agents)
 
 
 def test_updates_wait_until_every_seed_has_stored_something():
     cfg = tiny()
-    team = SeedBatch([new_agent(of_seed(cfg, seed)) for seed in SEEDS])
-    for agent in team.agents:
+    batch = SeedBatch([new_agent(of_seed(cfg, seed)) for seed in SEEDS])
+    for agent in batch.agents:
         agent.count_steps(24)
-    team.agents[0].store("learner", invented(team.agents[0]))
-    assert team.pending == 0
-    for agent in team.agents[1:]:
+    batch.agents[0].store("learner", invented(batch.agents[0]))
+    assert batch.pending == 0
+    for agent in batch.agents[1:]:
         agent.store("learner", invented(agent))
-    assert team.pending == 8
+    assert batch.pending == 8
 
 
 def test_seeds_are_asked_about_their_uncertainty_one_by_one():
-    team = team_of(tiny("dreamer-uncertainty"), SEEDS)
-    worth = [agent.replay.table.column("priority") for agent in team.agents]
+    batch = batch_of(tiny("dreamer-uncertainty"), SEEDS)
+    worth = [agent.replay.table.column("priority") for agent in batch.agents]
     assert all((one > 0).all() for one in worth)
-    team.update(1)
-    for agent in team.agents:
+    batch.update(1)
+    for agent in batch.agents:
         agent.store("learner", invented(agent, [6]))
         assert agent.replay.table.column("priority")[-1] > 0
-    team.update(1)
+    batch.update(1)
