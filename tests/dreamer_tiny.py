@@ -113,7 +113,7 @@ def ready(cfg: DreamerRun, **kwargs: Any) -> DreamerAgent:
     return agent
 
 
-def batch_of_seeds(cfg: DreamerRun, seeds: Sequence[int], **kwargs: Any) -> SeedBatch:
+def batch_of(cfg: DreamerRun, seeds: Sequence[int], **kwargs: Any) -> SeedBatch:
     """Agents that differ by their seed alone, each with experience of its own."""
     agents = [new_agent(of_seed(cfg, seed), **kwargs) for seed in seeds]
     for agent in agents:

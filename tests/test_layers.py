@@ -36,14 +36,19 @@ def modules() -> dict[str, Path]:
 
 
 @cache
-def imports() -> dict[str, set[str]]:
-    """Module to the modules of `lib` that it imports anywhere, functions included."""
-    return {name: imported(path.read_text()) for name, path in modules().items()}
+def imports(types: bool = True) -> dict[str, set[str]]:
+    """Module to the modules of `lib` that it imports anywhere, functions included.
+
+    types: whether what only type checkers read counts too.
+    """
+    return {name: imported(path.read_text(), types) for name, path in modules().items()}
 
 
-def imported(source: str) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(source)):
+def imported(source: str, types: bool = True) -> set[str]:
+    found, tree = set(), ast.parse(source)
+    if not types:
+        tree.body = [node for node in tree.body if not for_types(node)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,6 +57,11 @@ def imported(source: str) -> set[str]:
                 whole = f"{node.module}.{alias.name}"
                 found.add(whole if whole in modules() else str(node.module))
     return {name for name in found if name == "lib" or name.startswith("lib.")}
+
+
+def for_types(node: ast.stmt) -> bool:
+    """Whether a statement is `if TYPE_CHECKING:`, which never runs."""
+    return isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
 
 
 def room(module: str) -> str:
@@ -96,7 +106,7 @@ def test_no_imports_go_in_circles():
     # A package is imported before its modules, which is no circle.
     graph = {
         name: {other for other in others if not name.startswith(f"{other}.")}
-        for name, others in imports().items()
+        for name, others in imports(types=False).items()
     }
     try:
         list(TopologicalSorter(graph).static_order())
@@ -116,3 +126,9 @@ def test_no_imports_go_in_circles():
 )
 def test_imports_are_found_wherever_they_stand(source, found):
     assert imported(source) == found
+
+
+def test_what_only_type_checkers_read_is_told_apart():
+    source = "if TYPE_CHECKING:\n    from lib.core.config import RunConfig\nimport lib.cli"
+    assert imported(source) == {"lib.core.config", "lib.cli"}
+    assert imported(source, types=False) == {"lib.cli"}

@@ -170,7 +170,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
     tasks = tuple(summary["tasks"])
     final, optimum = summary.get("final_return") or {}, summary["optimum"] or {}
     curves = {
-        task: (np.array(curve.get("task_env_steps", curve.get("task_updates")), float), _numbers(curve["return"]))
+        task: (_positions(curve), _numbers(curve["return"]))
         for task, curve in (summary.get("curves") or {}).items()
     }
     matrix = np.full((len(tasks), len(tasks)), np.nan)
@@ -192,6 +192,11 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         origin=_origin(folder / "config.yaml"),
         summary=summary,
     )
+
+
+def _positions(curve: dict[str, Any]) -> Array:
+    """Returns where a task's evaluations stand: env steps, or updates of a run without any."""
+    return np.array(curve.get("task_env_steps", curve.get("task_updates")), float)
 
 
 def _origin(path: Path) -> str:

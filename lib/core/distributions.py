@@ -24,24 +24,24 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def _across(fn: Callable[..., Tensor], x: Tensor) -> Tensor:
-    """fn over the last axis, four times as fast on a CPU where it is short: across memory."""
+    """Applies fn over the last axis, across memory: 4 times as fast on a CPU if it is short."""
     if x.is_cuda or x.shape[-1] >= SHORT or x.dim() < 2:
         return fn(x, -1)
     return fn(x.transpose(-1, -2).contiguous(), -2).transpose(-1, -2)
 
 
 def one_hot(index: Tensor, size: int) -> Tensor:
-    """(...) integers to (..., size) float32, without the host check of `functional.one_hot`."""
+    """Turns (...) integers into (..., size) float32, without `functional.one_hot`'s host check."""
     return (index[..., None] == torch.arange(size, device=index.device)).float()
 
 
 def gumbel(uniform: Tensor) -> Tensor:
-    """Standard Gumbel noise from uniform draws, elementwise."""
+    """Turns uniform draws into standard Gumbel noise, elementwise."""
     return -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
 
 
 def one_hot_sample(logits: Tensor, uniform: Tensor) -> Tensor:
-    """A one-hot sample whose gradient is that of the Gumbel-softmax at temperature 1.
+    """Draws a one-hot sample whose gradient is that of the Gumbel-softmax at temperature 1.
 
     Args:
         logits: (..., A).
@@ -56,7 +56,7 @@ def one_hot_sample(logits: Tensor, uniform: Tensor) -> Tensor:
 
 
 def categorical_index(probs: Tensor, uniform: Tensor) -> Tensor:
-    """Indices drawn by inverting the cumulative distribution: cheaper than Gumbel noise.
+    """Draws indices by inverting the cumulative distribution, which is cheaper than Gumbel noise.
 
     Args:
         probs: (..., A), non-negative; normalised here.
@@ -72,7 +72,7 @@ def categorical_index(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def bounded_sample(mean: Tensor, std: float, normal: Tensor) -> Tensor:
-    """mean + N(0, std^2) clipped to +-0.3, kept inside (-1, 1) with a straight-through gradient.
+    """Adds N(0, std^2) clipped to +-0.3, and stays in (-1, 1) with a straight-through gradient.
 
     Args:
         mean: (..., A) in (-1, 1). normal: (..., A) standard normal draws.
@@ -87,7 +87,7 @@ def bounded_sample(mean: Tensor, std: float, normal: Tensor) -> Tensor:
 
 
 def straight_through(probs: Tensor, uniform: Tensor) -> Tensor:
-    """One-hot samples of categoricals whose gradient is that of their probabilities.
+    """Draws one-hot samples of categoricals, whose gradient is that of their probabilities.
 
     Args:
         probs: (..., C), each row summing to 1.
@@ -102,31 +102,31 @@ def straight_through(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def categorical_entropy(logits: Tensor) -> Tensor:
-    """Entropy of categoricals in nats: (..., C) to (...)."""
+    """Computes the entropy of categoricals in nats: (..., C) to (...)."""
     log_probs = log_softmax(logits)
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
 def categorical_kl(q: Tensor, p: Tensor) -> Tensor:
-    """KL(q || p) between categoricals given by their logits, in nats: (..., C) to (...)."""
+    """Computes KL(q || p) of categoricals given by their logits, in nats: (..., C) to (...)."""
     log_q, log_p = log_softmax(q), log_softmax(p)
     return (log_q.exp() * (log_q - log_p)).sum(-1)
 
 
 def normal_kl(mean_q: Tensor, std_q: Tensor, mean_p: Tensor, std_p: Tensor) -> Tensor:
-    """KL(q || p) between normal distributions, elementwise, in nats."""
+    """Computes KL(q || p) between normal distributions, elementwise, in nats."""
     ratio = std_q / std_p
     distance = (mean_q - mean_p) / std_p
     return 0.5 * (ratio.square() + distance.square() - 1) - torch.log(ratio)
 
 
 def normal_entropy(std: Tensor) -> Tensor:
-    """Entropy of normal distributions, elementwise, in nats."""
+    """Computes the entropy of normal distributions, elementwise, in nats."""
     return 0.5 * math.log(2 * math.pi * math.e) + torch.log(std)
 
 
 def tanh_normal_log_prob(raw: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Log-density of tanh(raw) with raw ~ N(mean, std^2), elementwise.
+    """Computes the log-density of tanh(raw) with raw ~ N(mean, std^2), elementwise.
 
     log(1 - tanh(x)^2) is written as 2 (log 2 - x - softplus(-2x)), which stays finite.
     """

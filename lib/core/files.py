@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of each."""
+"""Writes files so that a crash leaves the old one or the new one, never half of each."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
-    """A hidden file beside `path`, to be filled and forced to the disk; then it takes the name.
+    """Gives a hidden file beside `path` to be filled; it takes the name once it is on the disk.
 
     The name changes in one step, and then the folder itself is forced to the disk.
 
@@ -60,7 +60,7 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is prepared. One name per target, so a killed run leaves at most one."""
+    """Returns where a file is prepared. One name per target, so a killed run leaves at most one."""
     return path.with_name(f".{path.name}.partial")
 
 
@@ -101,7 +101,7 @@ def told_to_the_user(path: Path, needed: int = 0) -> Iterator[None]:
 
 
 def run_folder(path: Path) -> Path:
-    """The run that a file belongs to: its folder, or the one above `checkpoints` or `videos`."""
+    """Returns the run folder of a file: its own, or the one above `checkpoints` or `videos`."""
     return path.parent.parent if path.parent.name in ("checkpoints", "videos") else path.parent
 
 

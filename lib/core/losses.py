@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# TD-MPC and DRAGO -----------------------------------------------------------------------------
+
 ERROR_FLOOR = 1e-12  # keeps -log(error) finite where a model is exact
 STEP_SUM_CAP = 1e4  # most that one of the three sums of a window may weigh (TD-MPC)
 PRIORITY_CAP = 1e4
@@ -17,7 +19,7 @@ PRIORITY_EPS = 1e-6
 
 
 def model_error(predicted: Tensor, actual: Tensor, norm: str = "squared") -> Tensor:
-    """Error of a prediction, averaged over the observation's dimensions: (..., L) to (...).
+    """Averages a prediction's error over the observation's dimensions: (..., L) to (...).
 
     `norm` "squared" is the published code's, "absolute" the paper's figure.
     """
@@ -26,22 +28,22 @@ def model_error(predicted: Tensor, actual: Tensor, norm: str = "squared") -> Ten
 
 
 def prediction_score(error: Tensor) -> Tensor:
-    """-log(error), floored so that an exact prediction scores 27.6 instead of infinity."""
+    """Returns -log(error), floored so that an exact prediction scores 27.6, not infinity."""
     return -torch.log(error.clamp_min(ERROR_FLOOR))
 
 
 def temporal_weights(steps: int, rho: float, like: Tensor) -> Tensor:
-    """rho**k for k = 0..steps-1, shape (steps, 1)."""
+    """Returns rho**k for k = 0..steps-1, shape (steps, 1)."""
     return (rho ** torch.arange(steps, device=like.device, dtype=like.dtype)).unsqueeze(1)
 
 
 def windowed_sum(terms: Tensor, rho: float) -> Tensor:
-    """Sum over k of rho**k terms_k, capped at 1e4 per window: (H, B) to (B,)."""
+    """Sums rho**k terms_k over k, capped at 1e4 per window: (H, B) to (B,)."""
     return (temporal_weights(terms.shape[0], rho, terms) * terms).sum(0).clamp_max(STEP_SUM_CAP)
 
 
 def td_target(reward: Tensor, next_q: Tensor, discount: float) -> Tensor:
-    """y = r + discount * min over the two target critics, detached.
+    """Computes y = r + discount * min over the two target critics, detached.
 
     Args:
         reward: (H, B).
@@ -61,7 +63,7 @@ def td_mpc_loss(
     rho: float,
     coefs: tuple[float, float, float],
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The joint model loss of TD-MPC.
+    """Computes the joint model loss of TD-MPC.
 
     Args:
         consistency: (H, B) mean squared error of the unrolled latents.
@@ -90,7 +92,7 @@ def td_mpc_loss(
 
 
 def td_priorities(q: Tensor, target: Tensor, rho: float, reward: Tensor | None = None) -> Tensor:
-    """Replay priorities sum_k rho**k (|Q1 - y| + |Q2 - y|), capped and positive: (B,).
+    """Computes replay priorities sum_k rho**k (|Q1 - y| + |Q2 - y|), capped and positive: (B,).
 
     Args:
         q: (2, H, B); target: (H, B).
@@ -104,7 +106,7 @@ def td_priorities(q: Tensor, target: Tensor, rho: float, reward: Tensor | None =
 
 
 def policy_loss(q: Tensor, rho: float) -> Tensor:
-    """-sum_k rho**k mean_B min_j Q_j(z_k, pi(z_k)) over the H + 1 latents: (2, H+1, B) to ()."""
+    """Sums -rho**k mean_B min_j Q_j(z_k, pi(z_k)) over the H + 1 latents: (2, H+1, B) to ()."""
     values = q.amin(0).mean(-1, keepdim=True)  # (H+1, 1)
     return -(temporal_weights(values.shape[0], rho, values) * values).sum()
 
@@ -133,7 +135,7 @@ def review_parts(
     cost: float = 0.5,
     shape: str = "code",
 ) -> tuple[Tensor, Tensor]:
-    """What the reviewer gains for what the old model knew, and loses for what is still known.
+    """Computes what the reviewer gains where the old model knew, and pays where today's still does.
 
     sigmoid(sharpness * (-log e_old - tau)) and cost * sigmoid(-log e_now - tau).
 
@@ -153,7 +155,7 @@ def review_parts(
 def review_reward(
     old_error: Tensor, current_error: Tensor, threshold: float | Tensor, **options: Any
 ) -> Tensor:
-    """The reviewer's reward, the difference of `review_parts`: (...), in (-cost, 1).
+    """Computes the reviewer's reward, the difference of `review_parts`: (...), in (-cost, 1).
 
     High where the old model knew the transition and the current one has lost it.
     """
@@ -180,7 +182,7 @@ def ewc_penalty(
 
 
 def scaled_gradient(x: Tensor, scale: float) -> Tensor:
-    """The same values, whose gradient arrives multiplied by `scale`."""
+    """Returns the same values, whose gradient arrives multiplied by `scale`."""
     return x.detach() + scale * (x - x.detach())  # the bracket is exactly zero
 
 
@@ -191,7 +193,7 @@ def balanced_kl(
     balance: float,
     free_nats: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """KL(posterior || prior) that trains the prior more than the posterior.
+    """Computes KL(posterior || prior) so that it trains the prior more than the posterior.
 
     balance * KL(sg q || p) + (1 - balance) * KL(q || sg p): both terms have the value of the plain
     KL, and each has the gradient of one side, so one KL with scaled gradients is the same.
@@ -211,7 +213,7 @@ def balanced_kl(
 
 
 def half_squared_error(predicted: Tensor, actual: Tensor, dims: int) -> Tensor:
-    """Half the squared error, summed over the last `dims` axes.
+    """Sums half the squared error over the last `dims` axes.
 
     The negative log-likelihood of a normal distribution with unit variance, without its constant.
     """
@@ -220,12 +222,12 @@ def half_squared_error(predicted: Tensor, actual: Tensor, dims: int) -> Tensor:
 
 
 def soft_cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy with targets anywhere in [0, 1], elementwise."""
+    """Computes binary cross-entropy with targets anywhere in [0, 1], elementwise."""
     return F.softplus(logit) - target * logit
 
 
 def lambda_return(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -> Tensor:
-    """Average of n-step returns that the critic is asked to predict.
+    """Averages n-step returns into what the critic is asked to predict.
 
     R_k = r_k + d_k [(1 - lam) V_{k+1} + lam R_{k+1}], and R_H = V_H.
 
@@ -258,18 +260,18 @@ def lambda_return(reward: Tensor, discount: Tensor, value: Tensor, lam: float) -
 
 
 def rollout_weights(discount: Tensor) -> Tensor:
-    """w_0 = 1 and w_k = d_0 ... d_{k-1}, how likely step k is ever reached: (H, ...), detached."""
+    """Computes w_0 = 1, w_k = d_0 ... d_{k-1}, step k's chance: (H, ...), detached."""
     discount = discount.detach()
     return torch.cat((torch.ones_like(discount[:1]), discount[:-1])).cumprod(0)
 
 
 def critic_loss(value: Tensor, returns: Tensor, weight: Tensor) -> Tensor:
-    """Mean over k = 0..H-1 of w_k (v_k - sg R_k)^2 / 2: three times (H, N) to ()."""
+    """Averages w_k (v_k - sg R_k)^2 / 2 over k = 0..H-1: three times (H, N) to ()."""
     return (weight * half_squared_error(value, returns.detach(), 0)).mean()
 
 
 def actor_loss(objective: Tensor, entropy: Tensor, weight: Tensor, eta: float) -> Tensor:
-    """-mean over k = 0..H-2 of w_k [objective_k + eta H_k]: three times (H-1, N) to ().
+    """Averages -w_k [objective_k + eta H_k] over k = 0..H-2: three times (H-1, N) to ().
 
     Args:
         objective: `reinforce_objective`, or R_{k+1} itself where gradients flow through a model.
@@ -281,7 +283,7 @@ def actor_loss(objective: Tensor, entropy: Tensor, weight: Tensor, eta: float) -
 
 
 def reinforce_objective(log_prob: Tensor, returns: Tensor, baseline: Tensor) -> Tensor:
-    """log pi(a_{k+1} | s_k) sg(R_{k+1} - V_k): (H-1, N).
+    """Computes log pi(a_{k+1} | s_k) sg(R_{k+1} - V_k): (H-1, N).
 
     Args:
         log_prob: (H-1, N) of the actions taken in states 0..H-2.

@@ -1,4 +1,4 @@
-"""What a continual run achieved, as pure functions of arrays.
+"""Measures what a continual run achieved, by pure functions of arrays.
 
 A *return matrix* R has one row per task boundary and one column per task: R[k, j] is the
 performance on task j after learning tasks 0..k. Entries with j > k are NaN. Performance is the
@@ -26,7 +26,7 @@ Array = NDArray[np.floating]
 
 
 def normalise(returns: ArrayLike, optimum: ArrayLike) -> Array:
-    """Returns as a share of the return that counts as 100 %.
+    """Expresses returns as shares of the return that counts as 100 %.
 
     Args:
         returns: (..., tasks) mean undiscounted returns [task units]; NaN stays NaN.
@@ -55,7 +55,7 @@ def _square(matrix: ArrayLike) -> Array:
 
 
 def average_performance(matrix: ArrayLike) -> float:
-    """Mean over tasks of the performance after the last task.
+    """Averages over tasks the performance after the last task.
 
     Source: Continual World, P(T) = (1/N) sum_i p_i(T).
     """
@@ -63,7 +63,7 @@ def average_performance(matrix: ArrayLike) -> float:
 
 
 def forgetting(matrix: ArrayLike) -> float:
-    """How much performance fell between a task's own end and the end of the run.
+    """Measures how much performance fell between a task's own end and the end of the run.
 
     The last task contributes 0 and still counts in the mean. Negative values mean that old
     tasks improved.
@@ -75,7 +75,7 @@ def forgetting(matrix: ArrayLike) -> float:
 
 
 def backward_transfer(matrix: ArrayLike) -> float:
-    """What learning later tasks did to earlier ones: positive helped, negative harmed.
+    """Measures what learning later tasks did to earlier ones: positive helped, negative harmed.
 
     Source: GEM, BWT = 1/(N-1) sum_{i<N} (R[N, i] - R[i, i]). With one task it is NaN.
     Equal to -forgetting * N / (N - 1).
@@ -87,7 +87,7 @@ def backward_transfer(matrix: ArrayLike) -> float:
 
 
 def area_under_curve(steps: ArrayLike, performance: ArrayLike, end: float | None = None) -> float:
-    """Mean height of a learning curve over a task's own interval [0, end].
+    """Computes the mean height of a learning curve over a task's own interval [0, end].
 
     Straight lines between evaluations; before the first and after the last evaluation the
     curve keeps that evaluation's height.
@@ -115,7 +115,7 @@ def area_under_curve(steps: ArrayLike, performance: ArrayLike, end: float | None
 
 
 def forward_transfer(auc: ArrayLike, reference: ArrayLike, divide_by: str = "reference") -> Array:
-    """How much faster each task is learnt than by a learner that starts from nothing.
+    """Measures how much faster each task is learnt than by a learner that starts from nothing.
 
     1 means full performance from the first step, 0 no difference, negative slower.
 
@@ -137,7 +137,7 @@ def forward_transfer(auc: ArrayLike, reference: ArrayLike, divide_by: str = "ref
 
 
 def since_own_end(values: ArrayLike, ratio: bool = True) -> Array:
-    """What is left of each task: its number at a moment, against that when the task ended.
+    """Compares each task's number at a moment with the one when the task ended.
 
     Args:
         values: (..., tasks, tasks), [k, j] says how well the world model predicts, after task k,

@@ -26,7 +26,7 @@ class Mlp(nn.Sequential):
 
 
 def orthogonal_(module: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Orthogonal weights with gain 1 and zero biases in every linear layer, in place."""
+    """Sets orthogonal weights with gain 1 and zero biases in every linear layer, in place."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             nn.init.orthogonal_(layer.weight, generator=generator)
@@ -43,7 +43,7 @@ def mlp(
     crelu: bool = False,
     zero_last: bool = False,
 ) -> Mlp:
-    """Linear, activation, Linear, activation, Linear; ELU, or CReLU with doubled inputs."""
+    """Makes three linear layers with ELU between, or CReLU, which doubles the next inputs."""
     wide = 2 * width if crelu else width
     act = CReLU if crelu else nn.ELU
     network = Mlp(
@@ -84,12 +84,12 @@ class TwinQ(nn.Module):
 
 
 def parameter_bytes(*modules: nn.Module) -> int:
-    """Bytes that the modules' parameters take."""
+    """Counts the bytes that the modules' parameters take."""
     return sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
 
 
 def framework_default_(module: nn.Module, generator: torch.Generator) -> nn.Module:
-    """PyTorch's own linear initialisation, drawn from a named generator, in place."""
+    """Initialises linear layers as PyTorch does, in place, but from a given generator."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             bound = layer.in_features**-0.5

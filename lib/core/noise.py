@@ -1,4 +1,4 @@
-"""Random numbers as explicit inputs: what a computation needs is declared, drawn, and handed over.
+"""Random numbers as explicit inputs: a computation declares them, and they are drawn outside it.
 
 Losses and searches take their noise as an argument, so they are pure functions, several seeds draw
 what each would draw alone, and a recorded CUDA graph finds new numbers where the old ones were.
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class NoiseSpec(NamedTuple):
-    """Random numbers that one seed needs at once."""
+    """The kind and shape of random numbers that one seed needs at once."""
 
     kind: Literal["uniform", "normal"]
     shape: tuple[int, ...]
@@ -25,10 +25,10 @@ NoiseLayout = Mapping[str, NoiseSpec]
 
 
 class NoiseBuffers:
-    """Random numbers of S seeds in two blocks, refilled in place with two calls per seed.
+    """Holds random numbers of S seeds in two blocks, refilled in place by two calls per seed.
 
-    Blocks keep their place in memory, so a recorded graph finds the new numbers where the old
-    ones were. A seed gets what it would get alone, from its own generator.
+    Blocks keep their address, so a recorded graph finds the new numbers where the old ones were. A
+    seed gets what it would get alone, from its own generator.
     """
 
     def __init__(self, layout: NoiseLayout, seeds: int, device: torch.device | str):
@@ -42,7 +42,7 @@ class NoiseBuffers:
                 self.views[name] = part.view(seeds, *shape)
 
     def refill(self, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
-        """New numbers, one generator per seed; returns (S, *shape) by name."""
+        """Draws new numbers, one generator per seed; returns (S, *shape) by name."""
         for seed, generator in enumerate(generators):
             self.blocks["uniform"][seed].uniform_(generator=generator)
             self.blocks["normal"][seed].normal_(generator=generator)
@@ -50,6 +50,6 @@ class NoiseBuffers:
 
 
 def draw_noise(layout: NoiseLayout, generator: torch.Generator) -> dict[str, Tensor]:
-    """The numbers of a layout for a single seed, without the leading S."""
+    """Draws the numbers of a layout for a single seed, without the leading S."""
     draws = NoiseBuffers(layout, 1, generator.device)
     return {name: value.squeeze(0) for name, value in draws.refill([generator]).items()}

@@ -1,4 +1,4 @@
-"""Where the workbook keeps things, and how to say a path briefly."""
+"""Names the workbook's folders, and shortens paths."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ FILMS = BOOK / "films"  # what views leave behind while chapters are executed
 
 
 def shown(path: Path) -> Path:
-    """A path as short as it can be said from the working directory."""
+    """Shortens a path as seen from the working directory."""
     path = path.absolute()
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def from_root(path: Path) -> str:
-    """A path as a notebook's kernel sees it, which works in the repository's root."""
+    """Returns a path as a notebook's kernel sees it, which works in the repository's root."""
     path = path.absolute()
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,4 +1,4 @@
-"""One seed to several independent random streams, each with a name.
+"""Derives several independent random streams, each with a name, from one seed.
 
 Separate streams keep a change in one part (more evaluation episodes, say) from moving the
 random numbers of every other part.
@@ -13,18 +13,18 @@ STREAMS = ("init", "env", "act", "update", "replay")
 
 
 def stream_seed(seed: int, name: str) -> int:
-    """A 63-bit seed that depends on the run's seed and the stream's name."""
+    """Returns a 63-bit seed that depends on the run's seed and the stream's name."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def generator(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one named stream."""
+    """Makes the generator of one named stream."""
     return torch.Generator(device=device).manual_seed(stream_seed(seed, name))
 
 
 class Streams:
-    """The run's named generators.
+    """The random generators of a run, by stream.
 
     `init` lives on the CPU so that every device starts alike, `replay` because episodes are chosen
     there.

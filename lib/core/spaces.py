@@ -1,4 +1,4 @@
-"""What an environment shows and what it takes: spaces of observations and of actions.
+"""Spaces of observations and of actions.
 
 Letters: n copies, A numbers in an action.
 """
@@ -35,13 +35,13 @@ class ActionSpace:
 
     @property
     def chances(self) -> tuple[float, ...]:
-        """Probability of each discrete action while acting at random; even unless given."""
+        """Returns each discrete action's probability while acting at random; even unless given."""
         return self.warmup or (1 / self.size,) * self.size
 
     def random(
         self, n: int, generator: torch.Generator, device: torch.device | str = "cpu"
     ) -> Tensor:
-        """(n, A) float32 random actions: one-hot, or uniform in [-1, 1]. Reads nothing back."""
+        """Draws (n, A) float32 actions: one-hot, or uniform in [-1, 1]. Reads nothing back."""
         width = 1 if self.discrete else self.size
         uniform = torch.rand(n, width, generator=generator, device=generator.device).to(device)
         if not self.discrete:
@@ -54,7 +54,7 @@ class ActionSpace:
 
 @dataclass(frozen=True, eq=False)
 class ObsSpace:
-    """What an observation is, and how it is stored.
+    """The kind of an environment's observations, and how they are stored.
 
     Letters: stored observations are (..., *shape).
     """

@@ -10,7 +10,7 @@ Tree = Any  # tensors in nested dicts, lists and tuples
 
 
 def leaf_map(fn: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
-    """The same nesting with every tensor replaced; whatever is no tensor stays."""
+    """Replaces every tensor of a nesting by fn of it; whatever is no tensor stays."""
     if isinstance(tree, Tensor):
         return fn(tree)
     if isinstance(tree, Mapping):
@@ -23,7 +23,7 @@ def leaf_map(fn: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 
 
 def stack_copies(trees: Sequence[Tree]) -> Tree:
-    """S alike trees of tensors as one with a leading S, copied: the given ones stay as they are."""
+    """Copies S alike trees of tensors into one with a leading S."""
     first = trees[0]
     if isinstance(first, Tensor):
         return torch.stack(list(trees))

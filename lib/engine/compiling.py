@@ -1,4 +1,4 @@
-"""When to hand a function to PyTorch's compiler, and how to go on where it fails.
+"""Compiles functions with PyTorch where that pays, and goes on without where it fails.
 
 On a CPU the fused loops of a compiled function save more than half of a small network's update;
 compiling costs up to a minute the first time and seconds afterwards, from the cache on disk. On a
@@ -17,16 +17,16 @@ import torch
 from lib.core.errors import UserError
 
 PAYS_FROM = 6_000  # updates of a run; measured, see tests/benchmarks
-RECOMPILES = 64  # variants of one function, such as horizons and numbers of rows
+RECOMPILES = 64  # of one function, for other horizons and numbers of rows
 
 
 def has_compiler() -> bool:
-    """Whether there is a C++ compiler for PyTorch's generated code."""
+    """Says whether there is a C++ compiler for PyTorch's generated code."""
     return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++"))
 
 
 def chosen(wish: str, device: torch.device, updates: int) -> bool:
-    """Whether to compile: "always", "never", or "auto" for as soon as it pays back.
+    """Decides whether to compile: "always", "never", or "auto" for runs in which it pays back.
 
     Raises:
         UserError: asked for where there is no compiler.
@@ -42,7 +42,7 @@ def chosen(wish: str, device: torch.device, updates: int) -> bool:
 
 
 def compiled(fn: FunctionType, name: str) -> Callable[..., Any]:
-    """The function through PyTorch's compiler, made at the first call; as it is if that fails.
+    """Compiles a function at its first call, and returns it as it is if that fails.
 
     Args:
         fn: reads and writes nothing but its arguments and result.

@@ -1,7 +1,7 @@
-"""Recorded CUDA graphs: a function whose tensors stay in place, launched as one piece.
+"""Records functions as CUDA graphs, which launch all their kernels at once.
 
 Small networks leave a GPU waiting for its next kernel. A graph holds all kernels of a function
-and starts them together. What changes between calls must be in tensors that stay where they are.
+and starts them together. What changes between calls must be in tensors with fixed addresses.
 """
 
 from collections.abc import Callable, Hashable
@@ -16,7 +16,7 @@ WARM_UP = 3  # plain calls before recording: libraries choose their kernels then
 
 
 class Graphs:
-    """Functions by key: run plainly at first, then recorded, then replayed.
+    """Runs functions by key: plainly at first, then recorded, then replayed.
 
     The plain calls are work done as any other, so nothing is computed twice. On a CPU, or where
     `enabled` is False, every call is plain.
@@ -30,7 +30,7 @@ class Graphs:
         self.stream = torch.cuda.Stream(device) if self.enabled else None
 
     def run(self, key: Hashable, fn: Callable[[], Any]) -> Any:
-        """Calls `fn`, which takes nothing and finds all it needs in place.
+        """Runs `fn`, which takes no arguments and reads tensors with fixed addresses.
 
         Returns:
             What `fn` returned. A replay returns the same tensors each time, with new contents
@@ -55,7 +55,7 @@ class Graphs:
         return out
 
     def _aside(self, fn: Callable[[], Any]) -> Any:
-        """A plain call on the stream that will record, so that its memory is settled there."""
+        """Runs `fn` plainly on the stream that will record, where its memory is then allocated."""
         current = torch.cuda.current_stream()
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):

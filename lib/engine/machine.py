@@ -1,4 +1,4 @@
-"""How a process uses the machine it runs on: memory, threads, precision of matrix products.
+"""Sets a process's memory, threads and matrix precision, and checks that a run fits the machine.
 
 Nothing here changes what is computed, but for the rounding of sums that threads or lower precision
 add up in another order.
@@ -38,7 +38,7 @@ def keep_memory() -> bool:
 
 
 def threads(width: int, device: torch.device, compiled: bool) -> int:
-    """How many CPU threads a run should use, at most as many as PyTorch is allowed now.
+    """Returns how many CPU threads a run should use, at most as many as PyTorch may use now.
 
     Small operations leave half of the cores alone: threads wait for each other a hundred times in
     an update, so a neighbour on the last core makes two of them 16 times slower than one.
@@ -53,7 +53,7 @@ def threads(width: int, device: torch.device, compiled: bool) -> int:
 
 @contextmanager
 def settled(cfg: RunConfig, device: torch.device, compiled: bool) -> Iterator[None]:
-    """Memory, threads and precision for a training run, given back afterwards."""
+    """Sets memory, threads and precision for a training run, and restores the latter two."""
     before = torch.get_num_threads()
     exact = torch.get_float32_matmul_precision()
     keep_memory()

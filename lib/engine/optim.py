@@ -1,4 +1,4 @@
-"""Adam with its state as plain lists of tensors: saved without pickle, stacked without copies."""
+"""Adam whose state is plain tensors, which are saved without pickle and stacked without copies."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SLOTS = ("step", "exp_avg", "exp_avg_sq")
 
 @dataclass
 class Adam:
-    """Parameters and what Adam knows of them, in one order. Steps are PyTorch's fused kernel.
+    """Adam over a list of parameters, stepped by PyTorch's fused kernel.
 
     The learning rate and the step counts are tensors beside the parameters, so that a recorded
     graph follows a schedule.
@@ -29,7 +29,7 @@ class Adam:
 
     @classmethod
     def over(cls, parameters: Iterable[Tensor], lr: float) -> "Adam":
-        """A fresh one."""
+        """Makes an optimiser that has not stepped yet."""
         held = list(parameters)
         for p in held:
             p.data = p.data.contiguous()  # the fused kernel walks through memory, not indices
@@ -40,7 +40,7 @@ class Adam:
 
     @classmethod
     def joined(cls, each: Sequence["Adam"], parameters: Sequence[Tensor]) -> "Adam":
-        """S of them as one over stacked parameters, through which all of them live on.
+        """Joins S optimisers into one over stacked parameters, of which theirs become views.
 
         They have made the same number of steps, so they share counts and learning rate.
         """
@@ -53,7 +53,7 @@ class Adam:
 
     @torch.no_grad()
     def apply(self, gradients: Iterable[Tensor]) -> None:
-        """One step along gradients given in the parameters' order."""
+        """Makes one step along gradients given in the parameters' order."""
         adam_step(
             self.parameters,
             [gradient.contiguous() for gradient in gradients],
@@ -76,7 +76,7 @@ class Adam:
         self.lr.fill_(lr)
 
     def state_dict(self) -> dict[str, list[Tensor]]:
-        """The moments of every parameter, in order."""
+        """Returns the moments of every parameter, in order."""
         return {slot: getattr(self, slot) for slot in SLOTS}
 
     def load_state_dict(self, saved: dict[str, list[Tensor]]) -> None:
@@ -108,13 +108,13 @@ class FlatAdam:
 
     @classmethod
     def over(cls, row: Tensor, lr: float, epsilon: float, decay: float, clip: float) -> "FlatAdam":
-        """A fresh one."""
+        """Makes an optimiser that has not stepped yet."""
         zeros = [torch.zeros_like(row) for _ in range(2)]
         return cls(row, *zeros, torch.zeros((), device=row.device), lr, epsilon, decay, clip)
 
     @classmethod
     def joined(cls, each: Sequence["FlatAdam"]) -> "FlatAdam":
-        """Those of S runs, each over (P,), as one over (S, P) through which they live on.
+        """Joins those of S runs, each over (P,), into one over (S, P), of which they become views.
 
         They have made the same number of steps, so they share the count.
         """
@@ -129,25 +129,25 @@ class FlatAdam:
 
     @torch.no_grad()
     def apply(self, gradient: Tensor) -> Tensor:
-        """One step along (S, P); returns the norms before clipping, (S,). Writes in place."""
+        """Makes one step along (S, P) in place; returns the norms before clipping, (S,)."""
         norm = torch.linalg.vector_norm(gradient, dim=-1)
         used = gradient * (self.clip / norm.clamp_min(self.clip)).unsqueeze(-1)
         self.step.add_(1)
         self.mean.lerp_(used, 1 - BETA1)
         self.square.mul_(BETA2).addcmul_(used, used, value=1 - BETA2)
         rate = self.lr * torch.sqrt(1 - BETA2**self.step) / (1 - BETA1**self.step)
-        # One piece of memory serves all that follows: passes over it are what a step costs.
+        # One buffer serves all that follows: passes over memory are what a step costs.
         divisor = torch.sqrt(self.square, out=used).add_(self.epsilon).div_(rate)
         self.row.mul_(1 - self.decay).addcdiv_(self.mean, divisor, value=-1)
         return norm
 
     def reset(self) -> None:
-        """Forgets everything but the parameters."""
+        """Sets moments and step count to zero."""
         for held in (self.mean, self.square, self.step):
             held.zero_()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The moments; the parameters are saved by their owner, under their names."""
+        """Returns the moments; the parameters are saved by their owner, under their names."""
         return {"mean": self.mean, "square": self.square, "step": self.step}
 
     def load_state_dict(self, saved: Mapping[str, Tensor]) -> None:
@@ -157,12 +157,12 @@ class FlatAdam:
 
 
 def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """PyTorch's own Adam for what is trained aside, as one fused kernel."""
+    """Makes PyTorch's own fused Adam, for networks outside the stacked update."""
     return torch.optim.Adam(list(parameters), lr=lr, fused=True)
 
 
 def state(optimizer: torch.optim.Optimizer) -> dict[str, list[Tensor]]:
-    """The moments of every parameter that has stepped, in parameter order."""
+    """Returns the moments of every parameter that has stepped, in parameter order."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     have = [optimizer.state[p] for p in parameters if p in optimizer.state]
     return {slot: [entry[slot] for entry in have] for slot in SLOTS}

@@ -1,4 +1,4 @@
-"""Running means of device scalars that are read by the host only when a report is due."""
+"""Running means of scalars on the device, which the host reads only when a report is due."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class RunningMeans:
-    """Sums groups of scalars on the device, in place; one host read per group and report.
+    """Sums groups of scalars on the device, in place, and reads each group once per report.
 
     The last number of a group's sums counts its observations.
     """
@@ -17,7 +17,7 @@ class RunningMeans:
         self.sums: dict[str, Tensor] = {}
 
     def group(self, name: str, quantities: Iterable[str], device: torch.device | str) -> Tensor:
-        """The sums of a group, made where they are new: one per quantity and the count."""
+        """Returns the sums of a group, made at its first use: one per quantity, and the count."""
         if name not in self.sums:
             self.names[name] = list(quantities)
             self.sums[name] = torch.zeros(len(self.names[name]) + 1, device=device)
@@ -29,7 +29,7 @@ class RunningMeans:
         self.group(name, values, row.device).add_(row)
 
     def finite(self) -> dict[str, bool]:
-        """For every scalar, whether all its observations were finite."""
+        """Says for every scalar whether all its observations were finite."""
         return {
             f"{group}/{name}": ok
             for group, row in self.sums.items()
@@ -37,7 +37,7 @@ class RunningMeans:
         }
 
     def means(self) -> dict[str, float]:
-        """Mean of every scalar observed since the last clear."""
+        """Returns the mean of every scalar observed since the last clear."""
         read = {group: row.tolist() for group, row in self.sums.items()}
         return {
             f"{group}/{name}": value / row[-1]
@@ -59,6 +59,6 @@ class RunningMeans:
 
 
 def observation(values: dict[str, Tensor]) -> Tensor:
-    """Scalars (or one of each lane) and a count of one, as a row to add: (..., k + 1)."""
+    """Stacks scalars, or one per seed, and a count of one into a row to add: (..., k + 1)."""
     row = [value.detach() for value in values.values()]
     return torch.stack([*row, torch.ones_like(row[0])], -1)

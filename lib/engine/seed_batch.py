@@ -1,4 +1,4 @@
-"""One batch of seeds: agents that differ by their seed alone act and learn as one computation.
+"""Acts and learns for a batch of seeds, agents that differ by their seed alone, as one computation.
 
 An algorithm is written for one seed. Its `Computation` stacks the tensors of all agents and maps
 the algorithm over them; the batch decides when tensors are stacked anew, who acts at random, and
@@ -19,7 +19,7 @@ from lib.engine.cuda_graphs import Graphs
 
 
 class Computation(Protocol):
-    """What all agents of a batch compute together, made once for a run."""
+    """The computation that all agents of a batch share, made once for a run."""
 
     compile: bool  # whether parts go through PyTorch's compiler
     record: bool  # whether CUDA graphs are recorded where there is a GPU
@@ -39,15 +39,15 @@ class Computation(Protocol):
         heads: Sequence[Any] | None,
         **options: Any,
     ) -> tuple[Tensor, Any]:
-        """Actions (S, E, A) of the agents' policies, and what the next call takes as memory."""
+        """Returns the policies' actions (S, E, A), and what the next call takes as memory."""
         ...
 
     def before_updates(self) -> None:
-        """Whatever is the same for all updates that are due now, such as learning rates."""
+        """Sets what is the same for all updates that are due now, such as learning rates."""
         ...
 
     def next_update(self) -> tuple[Hashable, Callable[[], None]]:
-        """The next update with its random numbers drawn: the key of its graph, and the work."""
+        """Draws the next update's random numbers; returns its graph's key and the update itself."""
         ...
 
 
@@ -60,11 +60,11 @@ class BatchedAgent(Protocol):
     tensor_version: int  # rises whenever the agent replaces tensors
 
     def computation(self, agents: Sequence[Any]) -> Computation:
-        """What such agents compute together."""
+        """Makes what such agents compute together."""
         ...
 
     def acts_at_random(self, role: str) -> bool:
-        """Whether a role still explores at random."""
+        """Says whether a role still explores at random."""
         ...
 
     def visit(self, role: str, obs: Tensor) -> None:
@@ -161,7 +161,7 @@ class SeedBatch:
 
     @property
     def compile(self) -> bool:
-        """Whether parts of the updates go through PyTorch's compiler."""
+        """Says whether parts of the updates go through PyTorch's compiler."""
         return self.computation.compile
 
     def _restack(self) -> None:
@@ -186,7 +186,7 @@ class SeedBatch:
         heads: Sequence[Any] | None = None,
         **options: Any,
     ) -> tuple[Tensor, Any]:
-        """Actions for S times E observations, and what the next call starts from.
+        """Returns actions for S times E observations, and what the next call starts from.
 
         Args:
             obs: (S, E, *shape).
@@ -247,13 +247,13 @@ def forget(memory: Any, over: Tensor) -> Any:
 
 
 class Batched:
-    """The single agent's side of a batch: its own batch of one, and acting through it."""
+    """Lets a single agent act and learn as a batch of one."""
 
     _alone: SeedBatch | None = None
 
     @property
     def seed_batch(self) -> SeedBatch:
-        """This agent as a batch of one."""
+        """Returns this agent as a batch of one."""
         if self._alone is None:
             self._alone = SeedBatch([self])
         return self._alone
@@ -267,7 +267,7 @@ class Batched:
         heads: Any = None,
         **options: Any,
     ) -> tuple[Tensor, Any]:
-        """Actions (E, A) for observations (E, *shape); see `SeedBatch.act`."""
+        """Returns actions (E, A) for observations (E, *shape); see `SeedBatch.act`."""
         action, kept = self.seed_batch.act(
             obs.unsqueeze(0),
             None if memory is None else memory.unsqueeze(0),

@@ -1,4 +1,4 @@
-"""Runs that differ only in their seed, computed as one: tensors are stacked, functions are mapped.
+"""Computes runs that differ only in their seed as one: stacks tensors and maps functions.
 
 An algorithm writes a loss or a plan for one seed; `over_seeds` maps it over all of them. A single
 run is a batch of one seed and pays for no mapping. Nothing in this module knows what is learnt.
@@ -23,7 +23,7 @@ ALIGNED = 4  # numbers, 16 bytes: what a GPU's matrix products ask of an address
 
 
 def stack_as_views(trees: Sequence[Tree]) -> Tree:
-    """S alike trees of tensors as one with a leading S, through which all of them live on.
+    """Stacks S alike trees of tensors, which become views of the result with its leading S.
 
     The given tensors become views of the rows of the result, so that whoever owns them sees what
     is written to the whole, and the other way round. One tree is not copied.
@@ -43,7 +43,7 @@ def stack_as_views(trees: Sequence[Tree]) -> Tree:
 
 
 class FlatLayout:
-    """Names and shapes of tensors that lie one after the other in a row of P numbers.
+    """The layout of named tensors that lie one after the other in a row of P numbers.
 
     A gradient with respect to such a row is a row again, and so are an optimiser's moments: a step
     is a handful of operations, however many tensors there are. Every tensor, and every seed's row,
@@ -56,7 +56,7 @@ class FlatLayout:
         self.sizes = [size for n in held for size in (n, -n % ALIGNED)]  # each with its gap
 
     def row(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        """(P,) a copy of the tensors, which must have the names and shapes of this layout."""
+        """Copies tensors with the names and shapes of this layout into a row (P,)."""
         found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if found != self.shapes:
             raise ValueError(f"tensors {found} do not fit a row of {self.shapes}")
@@ -66,7 +66,7 @@ class FlatLayout:
         return torch.cat(parts)
 
     def views(self, row: Tensor) -> dict[str, Tensor]:
-        """(..., P) as tensors by name, (..., *shape) each; they share its memory."""
+        """Views a row (..., P) as tensors by name, (..., *shape) each, which share its memory."""
         parts = row.split(self.sizes, -1)[::2]
         lead = row.shape[:-1]
         return {
@@ -79,7 +79,7 @@ class FlatLayout:
 
 
 def over_seeds(fn: Callable[..., Tree], seeds: int) -> Callable[..., Tree]:
-    """A function of one seed's trees of tensors as one of S seeds' (a leading S everywhere)."""
+    """Maps a function of one seed's trees of tensors over S seeds (a leading S everywhere)."""
     if seeds > 1:
         return torch.vmap(fn)
 
@@ -90,8 +90,8 @@ def over_seeds(fn: Callable[..., Tree], seeds: int) -> Callable[..., Tree]:
     return one
 
 
-class _Bound(nn.Module):
-    """A function of modules as one module, so that its tensors can be swapped."""
+class _FunctionModule(nn.Module):
+    """Wraps a function of modules as one module, so that its tensors can be replaced."""
 
     def __init__(self, fn: Callable[..., Tree], modules: Mapping[str, nn.Module]):
         super().__init__()
@@ -105,7 +105,7 @@ class _Bound(nn.Module):
 
 
 def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., Tree]:
-    """A function of modules and data as one of named tensors and data.
+    """Turns a function of modules and data into one of named tensors and data.
 
     Args:
         fn: takes the modules in order, then the data.
@@ -115,7 +115,7 @@ def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., T
         fn'(tensors, *data), where every module's tensors go by `module.tensor`; tensors of other
         modules may be among them.
     """
-    bound, names = _Bound(fn, modules), tuple(f"{name}." for name in modules)
+    bound, names = _FunctionModule(fn, modules), tuple(f"{name}." for name in modules)
 
     def call(tensors: dict[str, Tensor], *args: Tree) -> Tree:
         own = {name: value for name, value in tensors.items() if name.startswith(names)}
@@ -126,12 +126,12 @@ def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., T
 
 
 def named(**modules: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of several modules under `module.tensor`."""
+    """Names the tensors of several modules `module.tensor`."""
     return {f"{m}.{name}": value for m, held in modules.items() for name, value in held.items()}
 
 
 def part(tensors: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
-    """One module's tensors out of what `named` gave."""
+    """Returns one module's tensors out of what `named` gave, under their own names."""
     prefix = module + "."
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
@@ -142,7 +142,7 @@ Loss = Callable[..., tuple[Tensor, Tree]]  # (trained, *data) to a scalar and wh
 def gradients(
     loss: Loss, seeds: int, clip: float | None, *, pure: bool = False
 ) -> Callable[..., tuple[dict[str, Tensor], Tensor, Tree]]:
-    """The gradient of every seed's loss, its norm clipped seed by seed.
+    """Makes the function that gives every seed's gradient of a loss, clipped seed by seed.
 
     Args:
         loss: of one seed: named trained tensors and data to a scalar and a tree to keep.
@@ -179,6 +179,6 @@ def gradients(
 
 
 def norm_per_seed(tensors: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm over all tensors of each seed: S leads in every tensor, (S,)."""
+    """Returns each seed's Euclidean norm over all tensors, in which S leads: (S,)."""
     each = [torch.linalg.vector_norm(t.reshape(len(t), -1), dim=1) for t in tensors]
     return torch.linalg.vector_norm(torch.stack(each), dim=0)

@@ -1,4 +1,4 @@
-"""Prioritised replay of fixed-length episodes, wholly on the device.
+"""Replays fixed-length episodes by priority, wholly on the device.
 
 Shapes: C episodes of capacity, T steps an episode, H steps a window, B windows.
 """
@@ -13,7 +13,7 @@ from lib.core.noise import NoiseSpec, draw_noise
 
 
 class Episodes(NamedTuple):
-    """E whole episodes collected in lock-step.
+    """A batch of E whole episodes, collected in lock-step.
 
     Where episodes may end early, everything after an episode's end is padding and its rewards 0.
     """
@@ -28,7 +28,7 @@ class Episodes(NamedTuple):
 
 
 class Storage(NamedTuple):
-    """What a ring holds; unused places have no mass."""
+    """The tensors of a ring buffer; unused steps have weight 0."""
 
     obs: Tensor  # (C, T+1, L)
     action: Tensor  # (C, T, A)
@@ -46,14 +46,14 @@ class Windows(NamedTuple):
     index: Tensor  # (B,) where each window starts
 
     def rows(self, n: int) -> "Windows":
-        """The first n windows."""
+        """Returns the first n windows."""
         return Windows(
             self.obs[:, :n], self.action[:, :n], self.reward[:, :n], self.weight[:n], self.index[:n]
         )
 
 
 def join(first: Windows, second: Windows) -> Windows:
-    """Two batches of windows as one, the first one's rows first."""
+    """Joins two batches of windows, the first one's rows first."""
     return Windows(
         torch.cat((first.obs, second.obs), 1),
         torch.cat((first.action, second.action), 1),
@@ -66,7 +66,7 @@ def join(first: Windows, second: Windows) -> Windows:
 def draw_windows(
     storage: Storage, uniform: Tensor, batch: int, horizon: int, beta: float
 ) -> Windows:
-    """Windows drawn with probability proportional to their mass, weighted by (N P)**-beta.
+    """Draws windows with probability proportional to `mass`, weighted by (N P)**-beta.
 
     Args:
         uniform: draws from [0, 1). As many as windows wanted: with replacement. One for every step
@@ -139,12 +139,12 @@ class EpisodeBuffer:
 
     @property
     def count(self) -> int:
-        """Transitions stored."""
+        """Counts the transitions stored."""
         return self.episodes * self.length
 
     @property
     def windows(self) -> int:
-        """Places where a window may start."""
+        """Counts the steps at which a window may start."""
         return self.episodes * (self.length - self.horizon)
 
     @property
@@ -174,11 +174,11 @@ class EpisodeBuffer:
 
     @property
     def storage(self) -> Storage:
-        """The ring's tensors themselves, all places."""
+        """Returns the ring's tensors themselves, used or not."""
         return Storage(self.obs, self.action, self.reward, self.mass)
 
     def draw(self, batch: int) -> NoiseSpec:
-        """The random numbers that so many windows take now, see `draw_windows`."""
+        """Says which random numbers so many windows take now, see `draw_windows`."""
         apart = self.full and batch <= self.windows
         return NoiseSpec("uniform", (self.mass.numel() if apart else batch,))
 
@@ -192,7 +192,7 @@ class EpisodeBuffer:
         self.mass.view(-1)[index] = priority.pow(self.alpha)
 
     def transitions(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Every stored (obs, action, next obs), each (N, .)."""
+        """Returns every stored (obs, action, next obs), each (N, .)."""
         obs, action = self.obs[: self.episodes], self.action[: self.episodes]
         return obs[:, :-1].flatten(0, 1), action.flatten(0, 1), obs[:, 1:].flatten(0, 1)
 

@@ -1,4 +1,4 @@
-"""What an episode looks like, as one vector: the last cell state of a random recurrent network.
+"""Embeds the pictures of an episode as the last cell state of a random recurrent network.
 
 Letters: E episodes, T+1 records, G = 16 pixels a side, C = 64 filters, F = C G G numbers.
 """
@@ -18,12 +18,12 @@ BLOCK = 32  # records whose images are made at once, for memory's sake
 
 
 def hard_sigmoid(x: Tensor) -> Tensor:
-    """Keras' clip(0.2 x + 0.5, 0, 1); PyTorch's own has slope 1/6."""
+    """Computes Keras' clip(0.2 x + 0.5, 0, 1); PyTorch's own has slope 1/6."""
     return (0.2 * x + 0.5).clamp(0.0, 1.0)
 
 
 def shrink(images: Tensor) -> Tensor:
-    """(..., height, width, 3) uint8 to (N, 3, G, G) in [0, 1], each pixel the mean of its area."""
+    """Reduces (..., height, width, 3) uint8 to (N, 3, G, G) in [0, 1], by the mean of each area."""
     flat = images.flatten(0, -4).movedim(-1, 1)  # (N, 3, height, width)
     return F.adaptive_avg_pool2d(flat.float() / 255, SIDE)
 
@@ -57,7 +57,7 @@ class EpisodeEmbedding(nn.Module):
 
     @torch.no_grad()
     def forward(self, obs: Tensor, length: list[int]) -> Tensor:
-        """(E, T+1, *shape) and each episode's steps to (E, F) of Euclidean length 1."""
+        """Embeds (E, T+1, *shape) and each episode's steps as (E, F) of Euclidean length 1."""
         hidden = self.kernel.new_zeros(len(obs), FILTERS, SIDE, SIDE)
         cell = hidden
         end = torch.tensor(length, device=obs.device).view(-1, 1, 1, 1)
@@ -81,7 +81,7 @@ def embedding(
     to_images: Callable[[Tensor], Tensor] | None,
     generator: torch.Generator | None,
 ) -> EpisodeEmbedding:
-    """The embedding of episodes whose stored observations are (..., *shape) of that dtype.
+    """Makes the embedding of episodes with stored observations (..., *shape) of that dtype.
 
     Args:
         to_images: see `EpisodeEmbedding`; None where observations are pictures already.

@@ -1,4 +1,4 @@
-"""A variational autoencoder of (state, action) pairs: memory without stored data.
+"""A variational autoencoder of (state, action) pairs, which replays without stored data.
 
 Source: DRAGO, synthetic experience rehearsal.
 """
@@ -14,7 +14,7 @@ from lib.core.nn import framework_default_
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """The generator of (state, action) pairs."""
+    """Settings of the generator of (state, action) pairs."""
 
     code: int = at_least(1, 64)  # size of the latent code
     width: int = at_least(1, 64)
@@ -45,20 +45,20 @@ class Vae(nn.Module):
         framework_default_(self, generator)
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, D) and (B, code) standard normal draws to reconstruction, mean and log variance."""
+        """Maps (B, D) and (B, code) normal draws to reconstruction, mean and log variance."""
         mean, log_var = self.encoder(x).chunk(2, dim=-1)
         return self.decoder(mean + noise * torch.exp(0.5 * log_var)), mean, log_var
 
     @staticmethod
     def size(inputs: int, width: int, code: int) -> int:
-        """How many parameters a generator of these sizes has."""
+        """Counts the parameters of a generator of these sizes."""
         layers = [(inputs, width), (width, width), (width, 2 * code)]
         layers += [(code, width), (width, width), (width, inputs)]
         return sum((given + 1) * told for given, told in layers)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n, D) decoded from the standard normal prior, neither clipped nor made one-hot."""
+        """Decodes (n, D) from the standard normal prior, neither clipped nor made one-hot."""
         weight = self.decoder[0].weight
         code = torch.randn(
             n, self.code, generator=generator, device=weight.device, dtype=weight.dtype

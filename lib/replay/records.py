@@ -39,7 +39,7 @@ class Records:
         self.free, self.free_count = np.zeros(0, np.int64), 0  # a stack of unused slots
 
     def take(self, n: int) -> np.ndarray:
-        """(n,) slots that are now in use."""
+        """Takes (n,) free slots into use."""
         if n > self.free_count:
             self._grow(n)
         self.free_count -= n
@@ -72,7 +72,7 @@ class Records:
             pool.index_copy_(0, slots, value.to(pool.device, non_blocking=True))
 
     def read(self, slots: np.ndarray) -> dict[str, Tensor]:
-        """Copies of R records on the host, a part at a time."""
+        """Copies R records to the host, a part at a time."""
         found = {}
         for name in self.FIELDS:
             pool = getattr(self, name)

@@ -1,4 +1,4 @@
-"""Which episodes are drawn, and how pieces of them become sequences. All of it on the host.
+"""Draws episodes and joins pieces of them into sequences, all on the host.
 
 Letters: N episodes stored, K pieces, T records of a sequence, B rows.
 """
@@ -16,14 +16,14 @@ ROW_STARTS = ("zero", "carry")
 
 
 class Rows(NamedTuple):
-    """Where the records of a batch lie. Good until episodes are added to the store."""
+    """The slots of a batch's records, valid until episodes are added to the store."""
 
-    index: np.ndarray  # (T, B) int64 places in the store's records
+    index: np.ndarray  # (T, B) int64 slots of the store's records
     first: np.ndarray  # (T, B) bool, the latent is reset before this record
 
 
 class Table:
-    """What the host knows of every stored episode.
+    """The host's list of stored episodes, with a few numbers about each.
 
     An episode keeps its place (an index into the columns) until it leaves; `order` lists the
     places in use, oldest first.
@@ -96,14 +96,14 @@ class Table:
         return given
 
     def column(self, name: str) -> np.ndarray:
-        """(N,) one column of the stored episodes, oldest first."""
+        """Returns (N,) one column of the stored episodes, oldest first."""
         return getattr(self, name)[self.order]
 
 
 def cut(
     records: np.ndarray, uniform: np.ndarray, length: int, slack: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of one piece out of each of K episodes.
+    """Chooses start and length of one piece out of each of K episodes.
 
     Lengths are shortened at random, so that episodes of one length do not all end at the same
     step of a sequence; starts favour the end of the episode, where rewards are.

@@ -1,4 +1,4 @@
-"""Replay of whole episodes of any length: records on the device, bookkeeping on the host.
+"""Replays whole episodes of any length: time steps on the device, bookkeeping on the host.
 
 Letters: E episodes, L actions of an episode, T records of a sequence, B rows, A action size,
 N episodes stored.
@@ -96,26 +96,26 @@ class EpisodeStore:
 
     @property
     def steps(self) -> int:
-        """Actions stored."""
+        """Counts the actions stored."""
         return int(self.table.column("length").sum())
 
     @property
     def episodes(self) -> int:
-        """Episodes stored."""
+        """Counts the episodes stored."""
         return len(self.table)
 
     @property
     def tasks(self) -> np.ndarray:
-        """(N,) the task of every stored episode, oldest first; for plots and logs."""
+        """Returns (N,) the task of every stored episode, oldest first; for plots and logs."""
         return self.table.column("task")
 
     @property
     def returns(self) -> np.ndarray:
-        """(N,) the sum of rewards of every stored episode, oldest first."""
+        """Returns (N,) the sum of rewards of every stored episode, oldest first."""
         return self.table.column("returned")
 
     def composition(self, tasks: int) -> np.ndarray:
-        """(tasks,) each task's share of the stored actions; zeros while nothing is stored."""
+        """Returns (tasks,) each task's share of the stored actions; zeros while it is empty."""
         held = np.bincount(self.tasks, self.table.column("length"), tasks)
         return held / max(1.0, held.sum())
 
@@ -164,7 +164,7 @@ class EpisodeStore:
         return len(length) - len(long)
 
     def _shed(self, generator: torch.Generator) -> None:
-        """Lets episodes leave until the capacity holds."""
+        """Evicts episodes until the capacity is kept."""
         key, size = self.table.column("key"), self.table.column("length")
         leaving = self.rule.leaving(key, size, self.capacity, generator)
         if leaving:
@@ -172,7 +172,7 @@ class EpisodeStore:
                 self.records.give(slots)
 
     def _write(self, episodes: Episodes, length: list[int], stay: list[tuple[int, int]]) -> None:
-        """Copies the records of episodes that have a place in the table."""
+        """Copies the records of episodes that the table lists."""
         slots, at = [], []
         for e, place in stay:
             self.table.slots[place] = self.records.take(length[e] + 1)
@@ -198,7 +198,7 @@ class EpisodeStore:
         )
 
     def _inspected(self, episodes: Episodes) -> tuple[list[int], list[float]]:
-        """Each episode's actions and return, once shapes and numbers are right."""
+        """Checks shapes and numbers; returns each episode's number of actions and its return."""
         count, most = episodes.reward.shape
         obs, action = self.records.obs, self.records.action
         if episodes.obs.dtype != obs.dtype:
@@ -238,13 +238,13 @@ class EpisodeStore:
 
     @property
     def sampling_needs_priority(self) -> bool:
-        """Whether `add` must be told a priority for every episode."""
+        """Says whether `add` must be told a priority for every episode."""
         return self.sampler.sampling == "uncertainty"
 
     # Drawing -------------------------------------------------------------------------------
 
     def draw(self, batch: int, length: int, generator: torch.Generator) -> Rows:
-        """Decides on B sequences of T records, on the host; `gather` fetches them.
+        """Chooses B sequences of T records, on the host; `gather` fetches them.
 
         16 of 50 out of 20,000 episodes take about 0.1 ms of one core.
 
@@ -284,13 +284,13 @@ class EpisodeStore:
         return Batch(first=first if out is None else out.first.copy_(first), **found)
 
     def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
-        """B sequences of T records."""
+        """Draws and fetches B sequences of T records."""
         return self.gather(self.draw(batch, length, generator))
 
     # Keeping -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:
-        """Everything but the settings; the stored records one after another, on the host."""
+        """Returns all but the settings; the stored records one after another, on the host."""
         table = self.table
         slots = [np.zeros(0, np.int64), *(table.slots[place] for place in table.order.tolist())]
         return {

@@ -1,4 +1,4 @@
-"""A bounded memory of real transitions: what rehearsal would be with data instead of dreams."""
+"""A bounded store of real transitions, for rehearsal with data instead of dreams."""
 
 import torch
 from torch import Tensor
@@ -6,8 +6,8 @@ from torch import Tensor
 from lib.replay.retention import Reservoir
 
 
-class TransitionMemory:
-    """A uniform sample of every transition offered so far, at most `capacity` of them.
+class TransitionStore:
+    """Keeps a uniform sample of every transition offered so far, at most `capacity` of them.
 
     The rule is `Reservoir`, with all transitions of size 1 and a whole task added in one step.
 
@@ -29,7 +29,7 @@ class TransitionMemory:
 
     @staticmethod
     def bytes_each(obs_dim: int, action_dim: int) -> int:
-        """Size of one stored transition in single precision."""
+        """Counts the bytes of one stored transition in single precision."""
         return 4 * (2 * obs_dim + action_dim)
 
     def add(
@@ -45,7 +45,7 @@ class TransitionMemory:
 
     @property
     def storage(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What is kept, (N, L), (N, A) and (N, L): the tensors themselves."""
+        """Returns the tensors of what is kept, (N, L), (N, A) and (N, L)."""
         return self.obs, self.action, self.next_obs
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ class TransitionMemory:
 def draw_transitions(
     storage: tuple[Tensor, Tensor, Tensor], uniform: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Transitions drawn uniformly with replacement, one for every draw from [0, 1)."""
+    """Draws transitions uniformly with replacement, one for every number in [0, 1)."""
     count = len(storage[0])
     at = (uniform.double() * count).long().clamp_max(count - 1)
     obs, action, next_obs = storage

@@ -3,38 +3,16 @@
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lib.workbook.exercise import Case, Mistake
+from lib.workbook.exercises import exercise_for
+
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}  # float32 sums taken in another order still agree
-
-
-@dataclass(frozen=True)
-class Case:
-    """Holds arguments of one call; floating-point tensors also have their gradients compared."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """Describes a wrong answer that readers often give, and the hint that leads out of it."""
-
-    wrong: Callable[..., Any]
-    hint: str
-
-
-@dataclass(frozen=True)
-class Exercise:
-    """Describes a function that readers write themselves; the library's own is the answer."""
-
-    reference: Callable[..., Any]
-    cases: Callable[[torch.Generator], Sequence[Case]]  # random and edge inputs
-    mistakes: Sequence[Mistake] = ()
 
 
 @dataclass(frozen=True)
@@ -85,8 +63,6 @@ def check(
         cases: calls to compare; left out, those of `lib.workbook.exercises`.
         mistakes: likely wrong answers; left out, those of `lib.workbook.exercises`.
     """
-    from lib.workbook.exercises import exercise_for
-
     if cases is None:
         exercise = exercise_for(reference)
         cases = exercise.cases(torch.Generator().manual_seed(0))

@@ -234,7 +234,7 @@ def test_a_run_is_not_started_from_a_checkpoint_that_lies(lying, tmp_path, capsy
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("view", ["rollout", "plans", "memory", "review"])
+@pytest.mark.parametrize("view", ["rollout", "plans", "retention", "review"])
 def test_viewers_execute_nothing(lying, tmp_path, view, capsys):
     before = everything(tmp_path)
     try:

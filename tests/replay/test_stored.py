@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from lib.replay.stored import TransitionMemory, draw_transitions
+from lib.replay.stored import TransitionStore, draw_transitions
 
 
 @pytest.fixture
@@ -17,17 +17,17 @@ def numbered(first: int, n: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return number.expand(n, 3), -number.expand(n, 2), number.expand(n, 3) + 0.5
 
 
-def offered(capacity: int | None, parts: list[int], draws: torch.Generator) -> TransitionMemory:
-    memory, first = TransitionMemory(capacity, 3, 2, "cpu"), 0
+def offered(capacity: int | None, parts: list[int], draws: torch.Generator) -> TransitionStore:
+    store, first = TransitionStore(capacity, 3, 2, "cpu"), 0
     for n in parts:
-        memory.add(*numbered(first, n), draws)
+        store.add(*numbered(first, n), draws)
         first += n
-    return memory
+    return store
 
 
 def test_a_transition_takes_two_observations_and_an_action_of_single_precision():
     # MiniGrid: (3 + 3 + 3) * 4 bytes
-    assert TransitionMemory.bytes_each(3, 3) == 36
+    assert TransitionStore.bytes_each(3, 3) == 36
 
 
 def test_everything_is_kept_while_there_is_room(draws):
@@ -36,10 +36,10 @@ def test_everything_is_kept_while_there_is_room(draws):
 
 
 def test_the_capacity_is_never_exceeded_and_rows_stay_together(draws):
-    memory = offered(11, [4, 30, 1, 1], draws)
-    assert len(memory) == 11 and len(memory.obs[:, 0].unique()) == 11
-    assert torch.equal(memory.action[:, 0], -memory.obs[:, 0])
-    assert torch.equal(memory.next_obs, memory.obs + 0.5)
+    store = offered(11, [4, 30, 1, 1], draws)
+    assert len(store) == 11 and len(store.obs[:, 0].unique()) == 11
+    assert torch.equal(store.action[:, 0], -store.obs[:, 0])
+    assert torch.equal(store.next_obs, store.obs + 0.5)
 
 
 @pytest.mark.parametrize("parts", [[40], [7, 3, 30], [1] * 40], ids=["at once", "chunks", "single"])
@@ -63,14 +63,14 @@ def test_samples_are_uniform_over_what_is_kept(draws):
 
 def test_a_draw_picks_its_share_of_what_is_kept(draws):
     # of 5 transitions .39 * 5 = 1.95 is the second, and nothing lies beyond the last
-    memory = offered(None, [5], draws)
-    obs, _, _ = draw_transitions(memory.storage, torch.tensor([0.0, 0.39, 0.41, 1 - 2**-24]))
+    store = offered(None, [5], draws)
+    obs, _, _ = draw_transitions(store.storage, torch.tensor([0.0, 0.39, 0.41, 1 - 2**-24]))
     assert obs[:, 0].tolist() == [0, 1, 2, 4]
 
 
 def test_a_restored_memory_keeps_choosing_alike(draws):
-    memory, other = offered(11, [30], draws), TransitionMemory(11, 3, 2, "cpu")
-    other.load_state_dict(copy.deepcopy(memory.state_dict()))
-    for each in (memory, other):
+    store, other = offered(11, [30], draws), TransitionStore(11, 3, 2, "cpu")
+    other.load_state_dict(copy.deepcopy(store.state_dict()))
+    for each in (store, other):
         each.add(*numbered(30, 30), torch.Generator().manual_seed(1))
-    assert torch.equal(memory.obs, other.obs) and torch.equal(memory.key, other.key)
+    assert torch.equal(store.obs, other.obs) and torch.equal(store.key, other.key)

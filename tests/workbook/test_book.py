@@ -96,7 +96,7 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(folder, given, messag
 
 def test_fitting_parameters_pass():
     notebooks.check_parameters(
-        {"a": 1, "b": 1, "c": [1], "d": object(), "e": "x"},
+        {"a": 1, "b": 1, "c": [1], "d": [1, "two"], "e": "x"},
         {"a": "int", "b": "float", "c": "list[int]", "d": "", "e": "str"},
     )
 

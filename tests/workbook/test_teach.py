@@ -4,8 +4,9 @@ import torch
 from lib.core import losses
 from lib.core.errors import UserError
 from lib.workbook import teach
+from lib.workbook.exercise import Case, Mistake
 from lib.workbook.exercises import EXERCISES, exercise_for
-from lib.workbook.teach import Case, Mistake, verdict
+from lib.workbook.teach import verdict
 
 
 def double(x):
@@ -133,7 +134,7 @@ def test_the_source_shown_is_the_real_one():
     text = teach.source(losses.td_target)
     assert text.startswith("# lib/core/losses.py\ndef td_target(")
     assert "next_q.amin(0)" in text
-    assert teach.source(Case).startswith("# lib/workbook/teach.py\n@dataclass")
+    assert teach.source(Case).startswith("# lib/workbook/exercise.py\n@dataclass")
 
 
 def test_show_displays_a_python_block(monkeypatch):

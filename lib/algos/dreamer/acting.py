@@ -119,7 +119,7 @@ class Acting:
         noise: dict[str, Tensor],
         best: bool = False,
     ) -> Memory:
-        """One decision of E episodes of one seed."""
+        """Returns one decision of E episodes of one seed."""
         start = torch.zeros(len(obs), dtype=torch.bool, device=obs.device)  # zeros say it already
         seen = (model.encoder(obs), memory.action, start, noise["state"])
         record = (part.unsqueeze(0) for part in seen)

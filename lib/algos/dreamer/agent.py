@@ -1,4 +1,4 @@
-"""Continual-Dreamer and its relatives: one agent over a sequence of tasks that nobody announces.
+"""One agent, a Continual-Dreamer or a relative, learns tasks that nobody announces.
 
 Where we differ from the paper (Kessler et al. 2023) and its public code:
 
@@ -43,7 +43,7 @@ from lib.replay.store import EpisodeStore
 
 
 class DreamerAgent(Batched):
-    """World model, behaviour and replay of one run.
+    """Learns a world model and behaviours from replay, in one run.
 
     Args:
         cfg: the whole run.
@@ -73,7 +73,7 @@ class DreamerAgent(Batched):
         self._reset()
 
     def _reset(self) -> None:
-        """Fresh networks, optimisers and replay."""
+        """Starts with fresh networks, optimisers and replay."""
         cfg = self.cfg
         self.tensor_version += 1
         self.total_env_steps, self.total_updates, self.updates_due = 0, 0, 0.0
@@ -103,7 +103,7 @@ class DreamerAgent(Batched):
             slack=replay.slack,
             row_start=replay.row_start,
             to_images=self.obs_space.draw,
-            seed_generator=generator(cfg.seed, "coverage"),  # alike in every life, so not saved
+            seed_generator=generator(cfg.seed, "coverage"),  # alike in every start, so not saved
             device=self.device,
         )
         self.exploration.begin_task()
@@ -111,7 +111,7 @@ class DreamerAgent(Batched):
     # --- tasks ---------------------------------------------------------------------------
 
     def begin_task(self, index: int) -> None:
-        """The world has changed. Nothing follows from it, unless settings say so."""
+        """Crosses a task's boundary, where nothing is done unless settings say so."""
         boundary = self.cfg.boundary
         if self.task >= 0 and boundary.carry == "nothing":
             self._reset()
@@ -124,11 +124,11 @@ class DreamerAgent(Batched):
     # --- acting --------------------------------------------------------------------------
 
     def computation(self, agents: Sequence["DreamerAgent"]) -> Computation:
-        """What such agents compute together."""
+        """Returns what such agents compute together."""
         return Computation(agents)
 
     def acts_at_random(self, role: str = "learner") -> bool:
-        """Whether it still fills its replay with random actions."""
+        """Returns whether it still fills its replay with random actions."""
         return self.total_env_steps < self.cfg.update.prefill
 
     @property
@@ -209,7 +209,7 @@ class DreamerAgent(Batched):
     def audit(
         self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """What the world model makes of every task's held-out episodes."""
+        """Returns what the world model makes of every task's held-out episodes."""
         names = [task.name for task in domain.tasks[: self.task + 1]]
         return audit.audit(self.module("model"), held_out, names, generator)
 
@@ -224,7 +224,7 @@ class DreamerAgent(Batched):
         )
 
     def module(self, name: str) -> nn.Module:
-        """A copy of one of its networks as it is now: model, actor, critic, ..."""
+        """Returns a copy of one of its networks as it is now: model, actor, critic, ..."""
         module = self.networks.empty(name, self.device)
         module.load_state_dict(self.networks.flats[name].views(self.trained[name].row))
         return module.requires_grad_(False)
@@ -235,7 +235,7 @@ class DreamerAgent(Batched):
         return self.networks.flats[name].views(row)
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
-        """Everything; without replay, what acting and transfer need."""
+        """Returns everything; without replay, what acting and transfer need."""
         named = {name: self._named(name, adam.row) for name, adam in self.trained.items()}
         state: dict[str, Any] = {"world_model": {"model": named.pop("model")}, "learner": named}
         if with_replay:

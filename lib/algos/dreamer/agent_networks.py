@@ -1,4 +1,4 @@
-"""All networks of one agent by name: how each is made, how fast it learns, where it lies in a row.
+"""An agent's networks are made here by name, each with its learning rate and its layout in a row.
 
 Letters: B sequences.
 """
@@ -21,17 +21,18 @@ from lib.algos.dreamer.behaviour import (
 )
 from lib.algos.dreamer.exploration.api import Exploration
 from lib.algos.dreamer.latents import build_latent
+from lib.algos.dreamer.objectives.api import Objective
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.settings import DreamerRun
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseLayout
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.core.trees import Tree
-from lib.engine.seeds import FlatLayout, on_tensors
+from lib.engine.seeds import FlatLayout, on_tensors, part
 
 
 class AgentNetworks:
-    """A world model, actor and critic of every behaviour, and what exploration adds.
+    """Makes a world model, actor and critic of every behaviour, and what exploration adds.
 
     Args:
         cfg: the whole run.
@@ -60,8 +61,9 @@ class AgentNetworks:
             gradient = "reinforce" if actions.discrete else "dynamics"
         self.behaviour_cfg = dataclasses.replace(cfg.behaviour, gradient=gradient)
         self.modules = self.fresh(torch.Generator())  # lend their architecture alone
+        self.objective: Objective = self.modules["model"].objective
         # The rate at which an averaged copy of the world model follows it, where there is one.
-        self.average: float | None = self.modules["model"].objective.average
+        self.average = self.objective.average
         self.copied = (*self.critics, *(["model"] if self.average is not None else []))
         for module in self.modules.values():
             module.requires_grad_(False)
@@ -89,10 +91,19 @@ class AgentNetworks:
             return Critic(features, network, norm, generator)
         return Actor(features, self.actions, network, norm, generator)
 
+    def frozen(self, updates: int) -> tuple[str, ...]:
+        """Returns the parameters of the objective that do not learn after so many updates."""
+        until = self.objective.frozen
+        return tuple(name for name, limit in until.items() if updates < limit)
+
+    def objective_tensors(self, row: Tensor) -> dict[str, Tensor]:
+        """Returns the objective's parameters, or their gradients, in a model's row (..., P)."""
+        return part(self.flats["model"].views(row), "objective")
+
     def noise(self) -> NoiseLayout:
         """Declares all random numbers of an update of one seed."""
         cfg, model, actor = self.cfg, self.modules["model"], self.modules[TASK.actor]
-        states = cfg.update.length * cfg.update.batch
+        states = cfg.update.length * cfg.update.batch * self.objective.views
         rows = (cfg.behaviour.starts or states) * len(self.behaviours)
         return {
             **model.loss_noise(cfg.update.length, cfg.update.batch),

@@ -1,4 +1,4 @@
-"""What a world model makes of episodes that it never learnt from, task by task.
+"""Audits examine a world model on episodes that it never learnt from, task by task.
 
 Two questions. *One step*: having seen everything before, what does it expect to see next? *Open
 loop*: having seen the first records, what does it imagine when it is told the actions alone?
@@ -42,7 +42,7 @@ def observe(
 
 @torch.no_grad()
 def one_step(model: WorldModel, state: State, prior: Tensor) -> Tensor:
-    """(T+1, K, F) what the model expects of every record before it sees it: the likeliest latent.
+    """Returns (T+1, K, F), what is expected of every record before it is seen: the latent's mode.
 
     Args:
         state: (T+1, K, ·) posterior states. prior: (T+1, K, P).
@@ -54,7 +54,7 @@ def one_step(model: WorldModel, state: State, prior: Tensor) -> Tensor:
 def open_loop(
     model: WorldModel, state: State, action: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """What a model imagines from a state on, told the actions alone: (H, K, F).
+    """Returns what a model imagines from a state on, told the actions alone: (H, K, F).
 
     Args:
         state: (K, ·) where it begins. action: (H, K, A).

@@ -62,7 +62,7 @@ class Actor(nn.Module):
         return self.net(features).float()
 
     def noise(self, *lead: int) -> NoiseSpec:
-        """What `sample` takes for statistics (*lead, ·)."""
+        """Declares what `sample` takes for statistics (*lead, ·)."""
         if self.actions.discrete:
             return NoiseSpec("uniform", lead)
         return NoiseSpec("normal", (*lead, self.actions.size))
@@ -80,7 +80,7 @@ class Actor(nn.Module):
         return torch.tanh(mean + std * noise)
 
     def mode(self, stats: Tensor) -> Tensor:
-        """The action of an evaluation: (..., A)."""
+        """Returns the action of an evaluation: (..., A)."""
         if self.actions.discrete:
             return one_hot(stats.argmax(-1), self.actions.size)
         return torch.tanh(self.moments(stats)[0])
@@ -113,7 +113,7 @@ class Critic(Scalar):
 
 
 class Starts(NamedTuple):
-    """Where rollouts begin."""
+    """States where rollouts begin."""
 
     state: State  # (N, ·)
     terminal: Tensor  # (N,) bool, whether the episode ended there
@@ -133,14 +133,14 @@ class Imagined(NamedTuple):
         return torch.cat((torch.zeros_like(self.action[:1]), self.action))
 
     def share(self, index: int, of: int) -> "Imagined":
-        """The rollouts of policy `index` out of `of`."""
+        """Returns the rollouts of policy `index` out of `of`."""
         return Imagined(
             *(part.chunk(of, 1)[index] for part in self[:3]), self.terminal.chunk(of)[index]
         )
 
 
 def starts_noise(states: int, starts: int) -> dict[str, NoiseSpec]:
-    """The random numbers of `choose_starts`: none where imagination begins in all states."""
+    """Declares the random numbers of `choose_starts`: none where all states are taken."""
     return {"starts": NoiseSpec("uniform", (states,))} if 0 < starts < states else {}
 
 
@@ -151,7 +151,7 @@ def choose_starts(
     starts: int = 0,
     policies: int = 1,
 ) -> Starts:
-    """So many different states of a batch, repeated for every policy.
+    """Returns so many different states of a batch, repeated for every policy.
 
     Args:
         state: (T*B, ·). terminal: (T*B,) bool.
@@ -169,7 +169,7 @@ def choose_starts(
 
 
 def imagine_noise(rssm: Rssm, actor: Actor, horizon: int, rows: int) -> dict[str, NoiseSpec]:
-    """The random numbers of `imagine`, for N rows of all policies together."""
+    """Declares the random numbers of `imagine`, for N rows of all policies together."""
     return {
         "action": actor.noise(horizon, rows),
         "state": rssm.latent.noise(horizon, rows),
@@ -260,7 +260,7 @@ def behaviour_loss(
     discount: Tensor,
     cfg: BehaviourConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Actor's and critic's loss of one policy's rollouts, added.
+    """Returns actor's and critic's loss of one policy's rollouts, added.
 
     Neither's gradient reaches the other: the critic reads detached features and targets, the actor
     is judged by the slow critic.

@@ -1,4 +1,4 @@
-"""Decisions and updates of Dreamers that differ by their seed alone.
+"""Dreamers that differ by their seed alone decide and learn as one computation.
 
 Shapes: S seeds, E episodes under way, A action.
 """
@@ -14,7 +14,7 @@ from lib.algos.dreamer.learning import Learning
 
 
 class Computation:
-    """What a `SeedBatch` of Dreamers computes, see `lib.engine.seed_batch`."""
+    """Decides and updates for a `SeedBatch` of Dreamers, see `lib.engine.seed_batch`."""
 
     compile = False  # the scan is no gain for PyTorch's compiler on a CPU; a GPU records graphs
 
@@ -44,11 +44,12 @@ class Computation:
         return self.acting.act(obs, memory, explore=explore, generators=generators)
 
     def before_updates(self) -> None:
-        """Learning rates stay as they are."""
+        """Leaves learning rates as they are."""
 
     def next_update(self) -> tuple[Hashable, Callable[[], None]]:
-        """The next update with its data and random numbers drawn."""
+        """Returns the next update with its data and random numbers drawn."""
         learning = self.learning
         learning.follow()
         noise = learning.prepare()
-        return "update", lambda: learning.update(noise)
+        frozen = learning.networks.frozen(self.agents[0].total_updates)
+        return ("update", frozen), lambda: learning.update(noise, frozen)

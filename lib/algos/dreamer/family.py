@@ -1,4 +1,4 @@
-"""The Dreamers as a family: what `lib.algos.registry` knows of them."""
+"""`FAMILY` is what `lib.algos.registry` knows of the Dreamers."""
 
 import torch
 
@@ -73,19 +73,19 @@ def check(run: DreamerRun, inherits: bool) -> None:
 
 
 def cut(run: DreamerRun, index: int) -> DreamerRun:
-    """The run from a task on, each task as long as in the whole sequence."""
+    """Returns the run from a task on, each task as long as in the whole sequence."""
     lengths = run.budget.lengths
     kept = lengths[min(index, len(lengths) - 1) :]
     return config.merge(run, {"tasks": run.tasks[index:], "budget": {"lengths": kept}})
 
 
 def build(run: DreamerRun, domain: Domain, streams: Streams, device: torch.device) -> DreamerAgent:
-    """The agent of a run."""
+    """Returns the agent of a run."""
     return DreamerAgent(run, domain.obs_space, domain.actions, streams, device)
 
 
 def for_acting(run: DreamerRun) -> DreamerRun:
-    """The run with a replay of one episode."""
+    """Returns the run with a replay of one episode."""
     return config.merge(run, {"replay": {"capacity": run.env.episode_length}})
 
 

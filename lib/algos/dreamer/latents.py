@@ -1,4 +1,4 @@
-"""The stochastic part of the state: what a layer must give, and how it becomes a sample.
+"""The stochastic part of the state is sampled from statistics that a layer gives.
 
 Both kinds offer the same functions. Statistics are a layer's raw output, so that one matrix
 product gives them; whatever is computed from them is computed in single precision.
@@ -45,7 +45,7 @@ class Categorical:
         return self.variables * self.classes
 
     def noise(self, *lead: int) -> NoiseSpec:
-        """What `sample` needs for statistics (*lead, P)."""
+        """Declares what `sample` needs for statistics (*lead, P)."""
         return NoiseSpec("uniform", (*lead, self.variables))
 
     def logits(self, stats: Tensor) -> Tensor:
@@ -57,20 +57,20 @@ class Categorical:
         return straight_through(softmax(self.logits(stats)), noise).flatten(-2)
 
     def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
-        """What `pull` needs to know of samples: (..., V, C)."""
+        """Returns what `pull` needs to know of samples: (..., V, C)."""
         return softmax(self.logits(stats))
 
     def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
-        """The gradient of samples (..., Z) as one of their statistics (..., P)."""
+        """Returns the gradient of samples (..., Z) as one of their statistics (..., P)."""
         grad = grad.unflatten(-1, (self.variables, self.classes))
         return torch._softmax_backward_data(grad, slope, -1, slope.dtype).flatten(-2)
 
     def mode(self, stats: Tensor) -> Tensor:
-        """The most likely sample: (..., P) to (..., Z)."""
+        """Returns the most likely sample: (..., P) to (..., Z)."""
         return one_hot(self.logits(stats).argmax(-1), self.classes).flatten(-2)
 
     def kl(self, q: Tensor, p: Tensor) -> Tensor:
-        """KL(q || p) summed over the variables: (..., P) and (..., P) to (...)."""
+        """Returns KL(q || p) summed over the variables: (..., P) and (..., P) to (...)."""
         return categorical_kl(self.logits(q), self.logits(p)).sum(-1)
 
     def entropy(self, stats: Tensor) -> Tensor:
@@ -99,11 +99,11 @@ class Gaussian:
         return 2 * self.variables
 
     def noise(self, *lead: int) -> NoiseSpec:
-        """What `sample` needs for statistics (*lead, P)."""
+        """Declares what `sample` needs for statistics (*lead, P)."""
         return NoiseSpec("normal", (*lead, self.variables))
 
     def moments(self, stats: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, each (..., V)."""
+        """Returns mean and standard deviation, each (..., V)."""
         mean, raw = stats.float().chunk(2, -1)
         return mean, 2 * torch.sigmoid(raw / 2) + self.min_std
 
@@ -113,20 +113,20 @@ class Gaussian:
         return mean + std * noise
 
     def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
-        """What `pull` needs to know of samples: (..., V)."""
+        """Returns what `pull` needs to know of samples: (..., V)."""
         half = torch.sigmoid(stats.float().chunk(2, -1)[1] / 2)
         return noise * half * (1 - half)
 
     def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
-        """The gradient of samples (..., Z) as one of their statistics (..., P)."""
+        """Returns the gradient of samples (..., Z) as one of their statistics (..., P)."""
         return torch.cat((grad, grad * slope), -1)
 
     def mode(self, stats: Tensor) -> Tensor:
-        """The most likely sample: (..., P) to (..., Z)."""
+        """Returns the most likely sample: (..., P) to (..., Z)."""
         return self.moments(stats)[0]
 
     def kl(self, q: Tensor, p: Tensor) -> Tensor:
-        """KL(q || p) summed over the variables: (..., P) and (..., P) to (...)."""
+        """Returns KL(q || p) summed over the variables: (..., P) and (..., P) to (...)."""
         return normal_kl(*self.moments(q), *self.moments(p)).sum(-1)
 
     def entropy(self, stats: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ Latent = Categorical | Gaussian
 
 
 def build_latent(cfg: LatentConfig) -> Latent:
-    """The kind that the settings name."""
+    """Returns the kind that the settings name."""
     if cfg.kind == "categorical":
         return Categorical(cfg.variables, cfg.classes)
     return Gaussian(cfg.variables, cfg.min_std)

@@ -57,6 +57,8 @@ def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
         loss, kept = model.loss(*batch, noise)
         found = torch.autograd.grad(loss, list(parameters.values()))
         adam.apply(flat.row(dict(zip(parameters, found, strict=True))))
+        if model.objective.after_update:
+            model.objective.after_update(agent.networks.objective_tensors(adam.row))
         for name, value in kept.parts.items():
             logged.setdefault(name, []).append(float(value))
         if not np.isfinite(logged["total"][-1]):

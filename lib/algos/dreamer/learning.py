@@ -1,4 +1,4 @@
-"""One update of S Dreamers at once: world model, exploration, then behaviours in imagination.
+"""One update trains S Dreamers at once: world model, exploration, then behaviours in imagination.
 
 Losses are those of one seed; `lib.algos.dreamer.plain` has the same update written out. Every
 network is a row of numbers that is written in place, and an update is a fixed sequence of
@@ -30,7 +30,7 @@ Modules = dict[str, Any]  # networks by name
 
 
 class Learning:
-    """The updates of a batch of seeds, as long as its agents keep their tensors.
+    """Makes the updates of a batch of seeds, as long as its agents keep their tensors.
 
     Args:
         agents: S agents in lock-step, whose rows become those of the stacks made here.
@@ -96,14 +96,23 @@ class Learning:
 
     # --- one update --------------------------------------------------------------------------
 
-    def update(self, noise: dict[str, Tensor]) -> None:
-        """Makes one update of every agent, in place, on what `prepare` has laid out."""
+    def update(self, noise: dict[str, Tensor], frozen: Sequence[str] = ()) -> None:
+        """Makes one update of every agent, in place, on what `prepare` has laid out.
+
+        Args:
+            noise: from `prepare`. frozen: see `AgentNetworks.frozen`.
+        """
         rows = {name: adam.row for name, adam in self.adams.items()}
         slow = {f"slow_{name}": row for name, row in self.slow.items()}
         found, _, kept = self.model_step(
             {"model": rows["model"]}, slow, self.batch, self.carried, noise
         )
+        objective, tensors = self.networks.objective, self.networks.objective_tensors
+        for name in frozen:
+            tensors(found["model"])[name].zero_()
         norm = self.adams["model"].apply(found["model"])
+        if objective.after_update:
+            objective.after_update(tensors(rows["model"]))
         self._log("model", {**kept.parts, "grad_norm": norm})
         if self.networks.average is not None:
             self.slow["model"].lerp_(rows["model"], self.networks.average)
@@ -111,7 +120,7 @@ class Learning:
             mine.copy_(last)
 
         if own := self.networks.exploration.network:
-            found, _, parts = self.exploration_step({own: rows[own]}, rows, kept, self.batch.action)
+            found, _, parts = self.exploration_step({own: rows[own]}, rows, kept)
             self._log(own, {**parts, "grad_norm": self.adams[own].apply(found[own])})
 
         together = self.trained_together
@@ -130,16 +139,14 @@ class Learning:
     ) -> tuple[Tensor, Kept]:
         return modules["model"].loss(*batch, noise, carried, modules.get("slow_model"))
 
-    def _exploration_loss(
-        self, modules: Modules, kept: Kept, action: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def _exploration_loss(self, modules: Modules, kept: Kept) -> tuple[Tensor, dict[str, Tensor]]:
         way = self.networks.exploration
-        return way.loss(modules[way.network], modules["model"], kept.observed, action)
+        return way.loss(modules[way.network], modules["model"], kept.observed, kept.action)
 
     def _behaviour_loss(
         self, modules: Modules, kept: Kept, noise: dict[str, Tensor]
     ) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """All behaviours imagine in one batch; each learns from its own share of the rollouts."""
+        """Lets all behaviours imagine in one batch; each learns from its share of rollouts."""
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
         starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)

@@ -1,4 +1,4 @@
-"""Encoders, decoders and heads: what stands around the recurrent state-space model.
+"""Encoders, decoders and heads stand around the recurrent state-space model.
 
 Weights start as Keras starts them: Glorot-uniform, zero biases, and a LayerNorm whose epsilon is
 1e-3. An encoder turns stored observations into vectors; a decoder says how well the state explains
@@ -29,7 +29,7 @@ IMAGE = (64, 64, 3)
 
 
 def glorot_(module: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Glorot-uniform weights and zero biases in every linear and convolution layer, in place."""
+    """Draws Glorot-uniform weights and zeroes biases of linear and convolution layers, in place."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -38,19 +38,19 @@ def glorot_(module: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer as Keras starts it."""
+    """Returns a linear layer as Keras starts it."""
     return glorot_(nn.Linear(inputs, outputs), generator)
 
 
 def norm_layer(norm: str, width: int) -> nn.Module:
-    """LayerNorm over the last axis, or nothing."""
+    """Returns LayerNorm over the last axis, or nothing."""
     return nn.LayerNorm(width, eps=NORM_EPS) if norm == "layer" else nn.Identity()
 
 
 def dense(
     inputs: int, width: int, layers: int, outputs: int, norm: str, generator: torch.Generator
 ) -> nn.Sequential:
-    """Hidden layers of (Linear, norm, ELU), then a bare Linear unless `outputs` is 0."""
+    """Returns hidden layers of (Linear, norm, ELU), then a bare Linear unless `outputs` is 0."""
     parts: list[nn.Module] = []
     for i in range(layers):
         parts += [linear(width if i else inputs, width, generator), norm_layer(norm, width)]
@@ -167,15 +167,15 @@ class ImageDecoder(nn.Module):
         return x.movedim(-3, -1).reshape(*features.shape[:-1], *IMAGE)
 
     def loss(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Half the squared error, summed over pixels and colours: (...)."""
+        """Returns half the squared error, summed over pixels and colours: (...)."""
         return half_squared_error(self(features), self.picture(obs) / 255 - 0.5, 3)
 
     def predict(self, features: Tensor) -> Tensor:
-        """(..., 64, 64, 3) float in 0..1."""
+        """Returns (..., 64, 64, 3) float in 0..1."""
         return (self(features).float() + 0.5).clamp(0, 1)
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Mean squared error of colours in 0..1: (...)."""
+        """Returns the mean squared error of colours in 0..1: (...)."""
         wrong = self.predict(features) - self.picture(obs) / 255
         return wrong.square().flatten(-3).mean(-1)
 
@@ -248,7 +248,7 @@ class SymbolDecoder(nn.Module):
         return self.net(features).float().unflatten(-1, (self.planes.channels, self.planes.cells))
 
     def loss(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Cross-entropy summed over cells and planes: (...)."""
+        """Returns the cross-entropy summed over cells and planes: (...)."""
         parts = self(features).split(self.planes.classes, -2)
         shown = self.planes.symbols(obs).long().unsqueeze(-3).unbind(-1)  # (..., 1, cells) each
         each = [
@@ -258,13 +258,13 @@ class SymbolDecoder(nn.Module):
         return -torch.stack(each).sum(0)
 
     def predict(self, features: Tensor) -> Tensor:
-        """The most likely symbols: (..., *shape) in the stored type."""
+        """Returns the most likely symbols: (..., *shape) in the stored type."""
         parts = self(features).split(self.planes.classes, -2)
         best = torch.stack([part.argmax(-2) for part in parts], -1)  # (..., cells, planes)
         return best.unflatten(-2, self.planes.shape[:-1]).to(self.planes.dtype)
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Share of cells of which any plane is wrong: (...)."""
+        """Returns the share of cells of which any plane is wrong: (...)."""
         wrong = (self.predict(features) != obs).any(-1)
         return wrong.flatten(1 - len(self.planes.shape)).float().mean(-1)
 
@@ -306,16 +306,16 @@ class VectorDecoder(nn.Module):
         return self.net(features).unflatten(-1, self.shape)
 
     def loss(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Half the squared error, summed over the numbers: (...)."""
+        """Returns half the squared error, summed over the numbers: (...)."""
         _same_type(obs, torch.float32)
         return half_squared_error(self(features), obs, len(self.shape))
 
     def predict(self, features: Tensor) -> Tensor:
-        """(..., *shape)."""
+        """Returns (..., *shape)."""
         return self(features).float()
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor:
-        """Mean squared error: (...)."""
+        """Returns the mean squared error: (...)."""
         return (self.predict(features) - obs).square().flatten(-len(self.shape)).mean(-1)
 
 
@@ -337,7 +337,7 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
 def build_encoder(
     space: ObsSpace, network: NetworkConfig, norm: str, generator: torch.Generator
 ) -> nn.Module:
-    """The encoder for such observations; its `size` is E."""
+    """Returns the encoder for such observations; its `size` is E."""
     return ENCODERS[space.kind](space, network, norm, generator)
 
 

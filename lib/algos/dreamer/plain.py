@@ -1,4 +1,4 @@
-"""DreamerV2's update as the paper has it: one seed, one record after the other, no tricks.
+"""DreamerV2's update stands here as the paper has it: one seed, one record after the other.
 
 `update` makes one update of an agent; what it calls stands above it, in the order of its steps.
 The fast path, `lib.algos.dreamer.learning`, computes the same numbers for many seeds at once and is
@@ -77,7 +77,11 @@ def model_loss(
     Returns:
         The loss, the states, detached, and scalars to log.
     """
-    aim, latent = model.aim, model.rssm.latent
+    aim, latent, views = model.aim, model.rssm.latent, model.objective.views
+    if views > 1:
+        batch = Batch(*(torch.cat([part] * views, 1) for part in batch))
+        state = State(*(torch.cat([part] * views) for part in state))
+    batch = batch._replace(obs=model.objective.augment(batch.obs, noise))
     embed, seen = observe(model, batch, state, noise["posterior"])
     features = torch.cat(seen.state, -1)
     given = Evidence(batch.obs, batch.action, embed, seen, features, noise, average)
@@ -202,14 +206,17 @@ class Trained(NamedTuple):
     moments: list[tuple[Tensor, Tensor]]  # mean and mean square of gradients, written in place
 
 
-def descend(loss: Tensor, trained: Trained) -> Tensor:
+def descend(loss: Tensor, trained: Trained, frozen: tuple[str, ...] = ()) -> Tensor:
     """Makes one step of Adam along the clipped gradient; returns its norm before clipping.
 
     Decay comes first, and epsilon is added before the moments' bias is corrected, as in Keras.
     """
     network, adam, moments = trained
-    parameters = list(network.parameters())
+    names, parameters = zip(*network.named_parameters(), strict=True)
     found = torch.autograd.grad(loss, parameters)
+    for name, gradient in zip(names, found, strict=True):
+        if name in frozen:
+            gradient.zero_()
     norm = torch.sqrt(sum((gradient**2).sum() for gradient in found))
     adam.step += 1
     t = adam.step.item()
@@ -241,18 +248,24 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
 
     model = modules["model"]
     loss, seen, parts = model_loss(model, batch, agent.carried, noise, modules.get("slow_model"))
-    norm = descend(loss, trained["model"])
+    frozen = agent.networks.frozen(agent.total_updates)
+    norm = descend(loss, trained["model"], tuple(f"objective.{name}" for name in frozen))
+    if model.objective.after_update:
+        own = model.objective.named_parameters()
+        model.objective.after_update({name: parameter.data for name, parameter in own})
     agent.running_means.add("model", parts | {"grad_norm": norm})
     if agent.networks.average is not None:
         agent.slow["model"].lerp_(agent.trained["model"].row, agent.networks.average)
     for mine, last in zip(agent.carried, seen.state, strict=True):
-        mine.copy_(last[-1])
+        mine.copy_(last[-1, : len(mine)])
 
+    views = model.objective.views
+    action, terminal = (torch.cat([x] * views, 1) for x in (batch.action, batch.terminal))
     if own := agent.exploration.network:
-        loss, parts = agent.exploration.loss(modules[own], model, seen, batch.action)
+        loss, parts = agent.exploration.loss(modules[own], model, seen, action)
         agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
 
-    state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), batch.terminal.flatten()
+    state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), terminal.flatten()
     if "starts" in noise:  # a few states, drawn without replacement
         chosen = noise["starts"].argsort(descending=True)[: cfg.behaviour.starts]
         state, terminal = State(*(part[chosen] for part in state)), terminal[chosen]

@@ -1,4 +1,4 @@
-"""Methods and sizes as tables of differences from the defaults in `lib.algos.dreamer.settings`.
+"""Tables list methods and sizes as differences from the defaults of `lib.algos.dreamer.settings`.
 
 Those defaults are Continual-Dreamer's settings on MiniGrid. Source: Kessler et al., CoLLAs 2023
 (arXiv 2211.15944), and its public code.

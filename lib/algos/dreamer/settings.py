@@ -1,4 +1,4 @@
-"""Every setting of a Dreamer run beside those that all families share (see `lib.core.config`).
+"""A Dreamer run has these settings beside those that all families share (`lib.core.config`).
 
 The defaults are Continual-Dreamer's on MiniGrid; versions of Dreamer and methods are named changes
 in `lib.algos.dreamer.presets`.
@@ -101,7 +101,7 @@ class ReplayConfig:
     sampling: str = one_of("uniform", "recent", "reward", "uncertainty")
     recent_share: float = share(0.5)  # recent: share of draws that favour the newest episodes
     min_length: int = at_least(1, 5)  # env steps; shorter episodes are discarded
-    # Pieces of episodes are shortened by less than this, and favour an episode's end by as much.
+    # Parts of episodes are shortened by less than this, and favour an episode's end by as much.
     # The published code uses one number, `minlen`, for this and for the shortest episode kept.
     slack: int = at_least(1, 5)
     row_start: str = one_of("zero", "carry")  # carry: a row begins with the last batch's latent

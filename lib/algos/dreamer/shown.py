@@ -1,4 +1,4 @@
-"""What a Dreamer can show of one episode: what it imagines, and what its critic expects.
+"""A Dreamer shows of one episode what it imagines, and what its critic expects.
 
 Letters: T decisions, A numbers in an action.
 """

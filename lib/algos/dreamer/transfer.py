@@ -1,4 +1,4 @@
-"""How a Dreamer starts from another run's world model, actors and critics."""
+"""A Dreamer starts from another run's world model, actors and critics."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
-"""The world model: encoder, recurrent state-space model, objective and heads, and its loss.
+"""The world model joins encoder, recurrent state-space model, objective and heads in one loss.
 
-Letters: T records, B sequences, F features, A action size.
+Letters: T records, B sequences, V views of them, F features, A action size.
 """
 
 from typing import NamedTuple
@@ -22,10 +22,11 @@ from lib.core.spaces import ObsSpace
 class Kept(NamedTuple):
     """What remains of a model update. Nothing carries gradients."""
 
-    states: State  # (T*B, ·) posterior states, where imagination may start
-    terminal: Tensor  # (T*B,) bool, of the same records
-    last: State  # (B, ·) state after the last record
-    observed: Observed  # (T, B, ·), what an ensemble learns from
+    states: State  # (T*V*B, ·) posterior states, where imagination may start
+    terminal: Tensor  # (T*V*B,) bool, of the same records
+    last: State  # (B, ·) state after the last record, of the first view
+    observed: Observed  # (T, V*B, ·), what an ensemble learns from
+    action: Tensor  # (T, V*B, A) that led to each record
     parts: dict[str, Tensor]  # scalars for the log
 
 
@@ -57,23 +58,24 @@ class WorldModel(nn.Module):
     # --- heads -------------------------------------------------------------------------------
 
     def reward(self, features: Tensor) -> Tensor:
-        """Mean of the (transformed) reward received on entering: (..., F) to (...)."""
+        """Returns the mean of the (transformed) reward received on entering: (..., F) to (...)."""
         return self.reward_head(features)
 
     def discounts(self, features: Tensor) -> Tensor:
-        """Gamma times the chance of going on: (..., F) to (...); gamma without a head."""
+        """Returns gamma times the chance of going on: (..., F) to (...); gamma without a head."""
         if self.discount_head is None:
             return torch.full_like(features[..., 0], self.discount)
         return torch.sigmoid(self.discount_head(features))
 
     def reward_target(self, reward: Tensor) -> Tensor:
-        """What the reward head is asked for."""
+        """Returns what the reward head is asked for."""
         return torch.tanh(reward) if self.aim.reward == "tanh" else reward
 
     # --- learning ----------------------------------------------------------------------------
 
     def loss_noise(self, records: int, rows: int) -> dict[str, NoiseSpec]:
-        """The random numbers of `loss`."""
+        """Declares the random numbers of `loss`."""
+        rows = rows * self.objective.views
         own = self.objective.noise(records, rows)
         return {**self.rssm.observe_noise(records, rows), **own}
 
@@ -101,10 +103,15 @@ class WorldModel(nn.Module):
             The scalar loss and what remains.
         """
         assert terminal.dtype == torch.bool, f"terminal is {terminal.dtype}, not bool"
-        aim = self.aim
-        embed = self.encoder(obs)
+        aim, views, rows = self.aim, self.objective.views, obs.shape[1]
         if initial is None:
-            initial = self.rssm.initial(obs.shape[1], like=embed)
+            initial = self.rssm.initial(rows, like=action)
+        if views > 1:
+            given = (obs, action, reward, first, terminal)
+            obs, action, reward, first, terminal = (torch.cat([x] * views, 1) for x in given)
+            initial = State(*(torch.cat([part] * views) for part in initial))
+        obs = self.objective.augment(obs, noise)
+        embed = self.encoder(obs)
         observed = self.rssm.observe(embed, action, first, noise["posterior"], initial)
         features = self.rssm.features(observed.state)  # (T, B, F)
 
@@ -136,8 +143,9 @@ class WorldModel(nn.Module):
         kept = Kept(
             states=State(*(part.flatten(0, 1) for part in still.state)),
             terminal=terminal.flatten(),
-            last=State(*(part[-1] for part in still.state)),
+            last=State(*(part[-1, :rows] for part in still.state)),
             observed=still,
+            action=action,
             parts={name: value.detach() for name, value in parts.items()},
         )
         return total, kept

@@ -1,4 +1,4 @@
-"""How often the reviewer has been somewhere, as a factor on the rewards it plans for.
+"""Visit counts of the reviewer, turned into a factor on the rewards that it plans for.
 
 One object per rule, all with `visit(obs)` after every reviewer observation and `rate(tensors,
 latent)` inside planning. Shapes: E observations, any leading shape for latents, L observation size.
@@ -28,10 +28,10 @@ class CountBonus(Protocol):
         """Counts E observations, (E, L)."""
 
     def live(self) -> dict[str, Tensor]:
-        """The tensors that `rate` needs, as they are held here; visits change them in place."""
+        """Returns the tensors that `rate` reads; visits change them in place."""
 
     def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
-        """Factor of a positive predicted reward: (..., L) to (...), a pure function."""
+        """Computes factors of positive predicted rewards, (..., L) to (...), as a pure function."""
 
     def state_dict(self) -> dict: ...
 
@@ -39,7 +39,7 @@ class CountBonus(Protocol):
 
 
 def visit_bonus(visits: Tensor) -> Tensor:
-    """b = (N + 0.99999)**-1/2 - 1/99999 after N visits, any shape: about 1 for none, then less.
+    """Computes b = (N + 0.99999)**-1/2 - 1/99999 after N visits: about 1 for none, then less.
 
     Source: DRAGO's published code.
     """
@@ -58,7 +58,7 @@ class GridCounts:
         self.table = torch.zeros(size * size * 4, device=device)
 
     def index(self, obs: Tensor) -> Tensor:
-        """Table position of observations (2x/size-1, 2y/size-1, 2 heading/4-1)."""
+        """Returns the table position of observations (2x/size-1, 2y/size-1, 2 heading/4-1)."""
         obs = obs.nan_to_num(0.0)
         cell = ((obs[..., :2] + 1) * (self.size / 2)).round().clamp(0, self.size - 1).long()
         heading = ((obs[..., 2] + 1) * 2).round().clamp(0, 3).long()
@@ -214,7 +214,7 @@ def build(
     init: torch.Generator,
     noise: torch.Generator,
 ) -> CountBonus | None:
-    """The rule that a configuration names; None means no bonus."""
+    """Builds the rule that a configuration names; None means no bonus."""
     if cfg.count_bonus == "none":
         return None
     if cfg.count_bonus == "grid":

@@ -1,4 +1,4 @@
-"""Whether a search in half precision still sees what the dynamics know.
+"""Measures whether a search in half precision still sees what the dynamics know.
 
 Half precision keeps 8 bits, so a prediction near 1 is off by up to 0.004 for that alone: a squared
 error of 4e-6, a tenth of that of a good model. This module measures it on what was stored.
@@ -21,7 +21,7 @@ WORTH_A_WARNING = 0.5  # nats of the prediction score
 def scores(
     dynamics: Dynamics, obs: Tensor, action: Tensor, next_obs: Tensor
 ) -> tuple[float, float]:
-    """Mean -log squared error of one-step predictions in single and in half precision.
+    """Computes the mean -log squared error of one-step predictions in single and in half precision.
 
     Args:
         obs, action, next_obs: (N, L), (N, A) and (N, L); at most `ROWS` of them are asked about.

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from lib.core.errors import unknown
+from lib.workbook.exercise import Exercise
 from lib.workbook.exercises import dreamer, generative, model, planning, replay, review, streams
 from lib.workbook.exercises.replay import leaving, recent_position
 from lib.workbook.exercises.review import planned_reward
-from lib.workbook.teach import Exercise
 
 __all__ = ["EXERCISES", "exercise_for", "leaving", "planned_reward", "recent_position"]
 

@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 from lib.algos.dreamer.latents import Categorical
 from lib.core import losses
 from lib.core.distributions import categorical_index, one_hot, straight_through
+from lib.workbook.exercise import Case, Exercise, Mistake
 from lib.workbook.exercises.inputs import B, H, normal
-from lib.workbook.teach import Case, Exercise, Mistake
 
 LATENT = Categorical(2, 7)  # of the random statistics
 

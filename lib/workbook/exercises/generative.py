@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 from lib.algos.tdmpc.model import Dynamics
 from lib.algos.tdmpc.protections.pairs import rehearsal_loss
 from lib.core import losses
+from lib.workbook.exercise import Case, Exercise, Mistake
 from lib.workbook.exercises.inputs import B, normal
-from lib.workbook.teach import Case, Exercise, Mistake
 
 REHEARSED = Dynamics(
     5, 2, 11, Generator().manual_seed(0), crelu=False, bounded=True

@@ -4,8 +4,8 @@ import torch
 from torch import Generator
 
 from lib.core import losses
+from lib.workbook.exercise import Case, Exercise, Mistake
 from lib.workbook.exercises.inputs import B, H, normal
-from lib.workbook.teach import Case, Exercise, Mistake
 
 
 def _score_cases(generator: Generator) -> list[Case]:

@@ -4,8 +4,8 @@ import torch
 from torch import Generator, Tensor
 
 from lib.core.planning import elite_weights
+from lib.workbook.exercise import Case, Exercise, Mistake
 from lib.workbook.exercises.inputs import B, H, normal
-from lib.workbook.teach import Case, Exercise, Mistake
 
 
 def _elite_cases(generator: Generator) -> list[Case]:

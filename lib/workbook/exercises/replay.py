@@ -10,7 +10,7 @@ from torch import Generator
 
 from lib.replay.retention import Reservoir
 from lib.replay.sampling import Sampler, Table
-from lib.workbook.teach import Case, Exercise, Mistake
+from lib.workbook.exercise import Case, Exercise, Mistake
 
 
 def leaving(key: list[float], size: list[int], capacity: int) -> list[int]:

@@ -8,8 +8,8 @@ from torch import Generator, Tensor
 from lib.algos.tdmpc.counts import visit_bonus
 from lib.algos.tdmpc.value import rated
 from lib.core import losses
+from lib.workbook.exercise import Case, Exercise, Mistake
 from lib.workbook.exercises.inputs import B, H, normal
-from lib.workbook.teach import Case, Exercise, Mistake
 
 
 def _review_cases(generator: Generator) -> list[Case]:

@@ -9,8 +9,8 @@ from torch import Generator
 
 from lib.core import metrics
 from lib.envs.grid.optimum import finite_horizon_values, policy_values
+from lib.workbook.exercise import Case, Exercise, Mistake
 from lib.workbook.exercises.inputs import normal
-from lib.workbook.teach import Case, Exercise, Mistake
 
 
 def _values_cases(generator: Generator) -> list[Case]:

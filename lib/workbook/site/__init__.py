@@ -2,4 +2,4 @@
 
 from lib.workbook.site.build import render
 
-__all__ = ["BOOK", "render"]
+__all__ = ["render"]

@@ -8,7 +8,7 @@ from tests.dreamer_tiny import (
     BOX,
     SYMBOLS,
     VECTOR,
-    batch_of_seeds,
+    batch_of,
     new_agent,
     observations,
     of_seed,
@@ -152,7 +152,7 @@ def test_continuous_actions_stay_in_their_box():
 @pytest.mark.parametrize("explore", [True, False])
 def test_three_seeds_do_what_each_does_alone(method, explore):
     seeds = (0, 3, 5)
-    batch, memory = batch_of_seeds(tiny(method), seeds), None
+    batch, memory = batch_of(tiny(method), seeds), None
     alone = [ready(of_seed(tiny(method), seed)) for seed in seeds]
     kept = [None] * 3
     for agent in [*batch.agents, *alone]:

@@ -354,9 +354,9 @@ def test_a_dynamics_gradient_is_that_of_the_return():
 
 @pytest.mark.parametrize("pure", [False, True])
 @pytest.mark.parametrize(("actions", "gradient"), [(MOVES, "reinforce"), (FORCES, "dynamics")])
-def test_three_lanes_equal_three_learners(actions, gradient, pure):
+def test_three_seeds_equal_three_learners(actions, gradient, pure):
     S, cfg = 3, replace(CFG, gradient=gradient, starts=5)
-    learners = [parts(actions, seed=10 * lane) for lane in range(S)]
+    learners = [parts(actions, seed=10 * i) for i in range(S)]
     size = learners[0][0].rssm.features_size
 
     def loss(model, actor, critic, slow, state, terminal, noise):
@@ -366,8 +366,8 @@ def test_three_lanes_equal_three_learners(actions, gradient, pure):
 
     model, actor, _, _ = learners[0]
     layout = {**starts_noise(N, 5), **imagine_noise(model.rssm, actor, H, 5)}
-    noises = [draw_noise(layout, generator(lane)) for lane in range(S)]
-    states = [starts(model, seed=lane) for lane in range(S)]
+    noises = [draw_noise(layout, generator(i)) for i in range(S)]
+    states = [starts(model, seed=i) for i in range(S)]
     names = ("model", "actor", "critic", "slow")
     run = seeds.on_tensors(loss, **dict(zip(names, learners[0], strict=True)))
 
@@ -380,8 +380,8 @@ def test_three_lanes_equal_three_learners(actions, gradient, pure):
         return {key: torch.stack([tree[key].detach() for tree in each]) for key in keys}
 
     fixed = tensors(("model", "slow"))
-    piece = seeds.gradients(lambda mine, rest, *x: run({**mine, **rest}, *x), S, None, pure=pure)
-    found, _, _ = piece(
+    step = seeds.gradients(lambda mine, rest, *x: run({**mine, **rest}, *x), S, None, pure=pure)
+    found, _, _ = step(
         tensors(("actor", "critic")),
         fixed,
         State(*(torch.stack(x) for x in zip(*(s.state for s in states), strict=True))),
@@ -389,14 +389,14 @@ def test_three_lanes_equal_three_learners(actions, gradient, pure):
         {key: torch.stack([noise[key] for noise in noises]) for key in layout},
     )
     assert size == 27
-    for lane, (model, actor, critic, slow) in enumerate(learners):
-        alone, _ = loss(model, actor, critic, slow, *states[lane], noises[lane])
+    for i, (model, actor, critic, slow) in enumerate(learners):
+        alone, _ = loss(model, actor, critic, slow, *states[i], noises[i])
         for name, module in (("actor", actor), ("critic", critic)):
             keys, values = zip(*module.named_parameters(), strict=True)
             for key, grad in zip(
                 keys, torch.autograd.grad(alone, values, retain_graph=True), strict=True
             ):
-                mine = found[f"{name}.{key}"][lane]
+                mine = found[f"{name}.{key}"][i]
                 torch.testing.assert_close(mine, grad, rtol=1e-3, atol=1e-5)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.settings import DreamerRun
@@ -17,7 +16,7 @@ from lib.core.spaces import ActionSpace, ObsSpace
 from lib.engine.seed_batch import SeedBatch
 from tests.dreamer_tiny import BOX, PICKS, SYMBOLS, VECTOR, invented, observations, of_seed, tiny
 from tests.oracle.dreamer import PlainDreamer
-from tests.oracle.ready import apart, copied, precision
+from tests.oracle.ready import apart, copied
 
 EXACT = 1e-10  # double precision, sums in another order
 SEEDS = (0, 1, 2)
@@ -57,14 +56,6 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "heavy decay": ({"update__decay": 0.01}, SYMBOLS, PICKS),
 }
 every_variation = pytest.mark.parametrize("name", VARIATIONS)
-
-
-@pytest.fixture
-def double(monkeypatch):
-    """Double precision, also where the code asks for single."""
-    monkeypatch.setattr(Tensor, "float", lambda self: self.to(torch.get_default_dtype()))
-    with precision(torch.float64):
-        yield
 
 
 def started(cls: type, cfg: DreamerRun, space: ObsSpace, actions: ActionSpace) -> Any:
@@ -168,11 +159,9 @@ def alone_and_together(name: str, **changes: Any) -> tuple[list[DreamerAgent], S
     return alone, SeedBatch(joined)
 
 
-def assert_batches_learn_alike(
-    alone: list[DreamerAgent], batch: SeedBatch, tolerance: float
-) -> None:
-    batch.update(5)
-    for one, other in zip(batch.agents, alone, strict=True):
+def assert_learn_alike(alone: list[DreamerAgent], seeds: SeedBatch, tolerance: float) -> None:
+    seeds.update(5)
+    for one, other in zip(seeds.agents, alone, strict=True):
         other.update(5)
         assert_alike(one.report(), other.report(), tolerance)
         assert_alike(one.state_dict(), other.state_dict(), tolerance)
@@ -180,33 +169,33 @@ def assert_batches_learn_alike(
 
 @every_variation
 def test_a_batch_learns_what_its_seeds_learn_alone(double, name):
-    assert_batches_learn_alike(*alone_and_together(name), EXACT)
+    assert_learn_alike(*alone_and_together(name), EXACT)
 
 
 def test_a_batch_in_single_precision_stays_close_to_its_seeds():
-    assert_batches_learn_alike(*alone_and_together("discrete"), 2e-3)
+    assert_learn_alike(*alone_and_together("discrete"), 2e-3)
 
 
 @pytest.mark.parametrize("explore", [True, False])
 @pytest.mark.parametrize("name", ["discrete", "pixels", "gradients through the model"])
 def test_a_batch_acts_as_its_seeds_do_alone(double, name, explore):
-    alone, batch = alone_and_together(name)
+    alone, seeds = alone_and_together(name)
     draws, memory, memories = torch.Generator().manual_seed(7), None, [None] * len(alone)
     for _ in range(3):
         obs = observations(alone[0].obs_space, len(alone), 4, draws=draws)
-        action, memory = batch.act(obs, memory, explore=explore)
+        action, memory = seeds.act(obs, memory, explore=explore)
         for seed, agent in enumerate(alone):
             own, memories[seed] = agent.act(obs[seed], memories[seed], explore=explore)
             assert_alike([action[seed], memory[1][seed]], [own, memories[seed][1]], 1e-12)
 
 
 def test_one_seed_of_a_batch_goes_on_alone(double):
-    _, batch = alone_and_together("plan2explore")
-    batch.update(2)
-    leaving = batch.agents[1]
+    _, seeds = alone_and_together("plan2explore")
+    seeds.update(2)
+    leaving = seeds.agents[1]
     alone = started(DreamerAgent, leaving.cfg, SYMBOLS, PICKS)
     alone.load_state_dict(copied(leaving.state_dict()))
     alone.streams.load_state_dict(leaving.streams.state_dict())
-    batch.update(2)
+    seeds.update(2)
     alone.update(2)
     assert_alike(alone.state_dict(), leaving.state_dict(), 1e-12)

@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from lib.algos.dreamer import objectives
+from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.objectives.api import Context, Evidence, Objective
 from lib.core.errors import UserError
 from lib.runner import checkpoint
 from lib.runner.training import train
 from tests.algos.dreamer.models import SPACES, B, T, batch, noise_of, reached, settings, world
-from tests.dreamer_tiny import new_agent, ready, tiny
+from tests.algos.dreamer.test_equality import assert_alike, held, learn, started
+from tests.dreamer_tiny import PICKS, SYMBOLS, new_agent, ready, tiny
+from tests.oracle.dreamer import PlainDreamer
 
 CONTRAST = '''
 """States have to tell their own observation from the others of a batch; nothing is drawn."""
@@ -55,17 +58,67 @@ OBJECTIVE = Contrast
 '''
 
 
-@pytest.fixture
-def contrast(tmp_path, monkeypatch):
-    """One new file in the folder of objectives, and nothing else."""
-    folder = tmp_path / "more"
+VIEWS = '''
+"""Two views, each with cells hidden, swap their prototypes, which are frozen at first."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lib.algos.dreamer.objectives.api import Objective
+from lib.core.noise import NoiseSpec
+
+
+class Views(Objective):
+    views = 2
+    frozen = {"prototypes": 2}
+
+    def __init__(self, context):
+        super().__init__(context)
+        start = torch.randn(5, context.features, generator=context.generator)
+        self.prototypes = nn.Parameter(F.normalize(start, dim=-1))
+
+    def noise(self, records, rows):
+        return {"hidden": NoiseSpec("uniform", (rows, 2, 2, 1))}
+
+    def augment(self, obs, noise):
+        return torch.where(noise["hidden"] < 0.3, 0, obs)  # symbol 0 instead
+
+    def losses(self, evidence):
+        assert evidence.obs.shape[1] == evidence.features.shape[1]
+        scores = evidence.features @ self.prototypes.T
+        one, two = scores.chunk(2, 1)
+        return {"swap": F.cross_entropy(one.flatten(0, 1), two.flatten(0, 1).softmax(-1).detach())}
+
+    def after_update(self, tensors):
+        tensors["prototypes"].copy_(F.normalize(tensors["prototypes"], dim=-1))
+
+
+OBJECTIVE = Views
+'''
+
+
+def added(folder, monkeypatch, name: str, text: str) -> None:
+    """Puts one new file in the folder of objectives, and nothing else."""
     folder.mkdir()
-    (folder / "contrast.py").write_text(CONTRAST)
+    (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(folder)])
     monkeypatch.setattr(objectives, "KNOWN", objectives._found())
     importlib.invalidate_caches()
+
+
+@pytest.fixture
+def contrast(tmp_path, monkeypatch):
+    added(tmp_path / "more", monkeypatch, "contrast", CONTRAST)
     yield objectives.KNOWN["contrast"]
     sys.modules.pop("lib.algos.dreamer.objectives.contrast")
+
+
+@pytest.fixture
+def views(tmp_path, monkeypatch):
+    added(tmp_path / "more", monkeypatch, "views", VIEWS)
+    yield objectives.KNOWN["views"]
+    sys.modules.pop("lib.algos.dreamer.objectives.views")
 
 
 def test_every_file_with_an_objective_is_known_by_its_name():
@@ -133,3 +186,34 @@ def test_the_averaged_copy_follows_the_model_at_its_rate(contrast):
     row = agent.trained["model"].row
     torch.testing.assert_close(agent.slow["model"], before + 0.25 * (row - before))
     assert not torch.equal(row, before)
+
+
+@pytest.mark.parametrize("method", ["dreamer", "dreamer-p2e"])
+def test_two_views_learn_alike_on_the_plain_path(views, double, method):
+    cfg = tiny(method, objective__representation="views", behaviour__starts=0)
+    both = [started(cls, cfg, SYMBOLS, PICKS) for cls in (DreamerAgent, PlainDreamer)]
+    reports = [learn(agent) for agent in both]
+    assert_alike(*reports)
+    assert_alike(*(held(agent) for agent in both))
+
+
+def test_what_is_frozen_starts_to_learn_later_and_stays_of_unit_length(views):
+    agent = ready(tiny(objective__representation="views"))
+
+    def prototypes() -> torch.Tensor:
+        return agent.state_dict()["world_model"]["model"]["objective.prototypes"].clone()
+
+    before = prototypes()
+    agent.update(2)
+    torch.testing.assert_close(prototypes(), before)
+    agent.update(1)
+    assert not torch.allclose(prototypes(), before, rtol=0, atol=1e-6)
+    torch.testing.assert_close(prototypes().norm(dim=-1), torch.ones(5))
+    assert agent.carried.h.shape == (3, 5)  # of the first view
+
+
+def test_imagination_starts_in_the_states_of_all_views(views):
+    agent = new_agent(tiny(objective__representation="views", behaviour__starts=0))
+    noise = agent.networks.noise()
+    assert noise["posterior"].shape[:2] == (5, 6)  # records, rows of both views
+    assert noise["action"].shape == (3, 30) and noise["hidden"].shape == (6, 2, 2, 1)

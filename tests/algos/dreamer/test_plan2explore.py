@@ -172,7 +172,7 @@ def test_an_episodes_disagreement_is_its_mean_over_its_own_steps():
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
-def test_three_lanes_equal_three_ensembles(norm):
+def test_three_seeds_equal_three_ensembles(norm):
     nets = [ensemble(norm, seed) for seed in range(3)]
     data = [
         (*inputs(T, B, seed=seed), inputs(T, B, seed=9 + seed)[0][..., :Z]) for seed in range(3)
@@ -187,9 +187,9 @@ def test_three_lanes_equal_three_ensembles(norm):
     found, _, curious = seeds.gradients(run, 3, None)(
         whole, *(torch.stack(x) for x in zip(*data, strict=True))
     )
-    for lane, net in enumerate(nets):
-        value, alone = loss(net, *data[lane])
-        torch.testing.assert_close(curious[lane], alone)
+    for i, net in enumerate(nets):
+        value, alone = loss(net, *data[i])
+        torch.testing.assert_close(curious[i], alone)
         names, parameters = zip(*net.named_parameters(), strict=True)
         for name, grad in zip(names, torch.autograd.grad(value, parameters), strict=True):
-            torch.testing.assert_close(found[f"net.{name}"][lane], grad, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(found[f"net.{name}"][i], grad, rtol=1e-4, atol=1e-5)

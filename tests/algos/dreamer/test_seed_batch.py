@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.engine.seed_batch import SeedBatch
-from tests.dreamer_tiny import batch_of_seeds, invented, new_agent, of_seed, ready, snapshot, tiny
+from tests.dreamer_tiny import batch_of, invented, new_agent, of_seed, ready, snapshot, tiny
 from tests.tiny import same
 
 SEEDS = (0, 3, 5)
@@ -19,7 +19,7 @@ def close(agent, other) -> None:
 
 
 def alone(cfg, seed: int):
-    (agent,) = batch_of_seeds(cfg, [seed]).agents
+    (agent,) = batch_of(cfg, [seed]).agents
     return agent
 
 
@@ -28,7 +28,7 @@ def alone(cfg, seed: int):
 )
 def test_three_seeds_learn_what_each_learns_alone(method):
     cfg = tiny(method, replay__row_start="carry")
-    batch = batch_of_seeds(cfg, SEEDS)
+    batch = batch_of(cfg, SEEDS)
     batch.update(4)
     for agent, seed in zip(batch.agents, SEEDS, strict=True):
         other = alone(cfg, seed)
@@ -49,18 +49,18 @@ def test_a_single_agent_is_a_batch_of_one_to_the_bit():
 
 
 def test_seeds_draw_from_their_own_replays():
-    batch = batch_of_seeds(tiny(), (0, 0))
+    batch = batch_of(tiny(), (0, 0))
     one, other = batch.agents
     other.replay.add(invented(other, [11], seed=77), 0, torch.Generator())
     batch.update(2)
     assert not torch.equal(one.trained["model"].row, other.trained["model"].row)
-    twins = batch_of_seeds(tiny(), (0, 0))
+    twins = batch_of(tiny(), (0, 0))
     twins.update(2)
     close(*twins.agents)
 
 
 def test_a_batch_notices_that_an_agent_was_born_again():
-    batch = batch_of_seeds(tiny("scratch"), SEEDS)
+    batch = batch_of(tiny("scratch"), SEEDS)
     batch.update(2)
     for agent in batch.agents:
         agent.begin_task(1)
@@ -74,7 +74,7 @@ def test_a_batch_notices_that_an_agent_was_born_again():
 
 def test_a_batch_goes_on_with_what_its_agents_restored():
     cfg = tiny("dreamer-p2e")
-    batch = batch_of_seeds(cfg, SEEDS)
+    batch = batch_of(cfg, SEEDS)
     batch.update(2)
     states = [(snapshot(agent), agent.streams.state_dict()) for agent in batch.agents]
     other = SeedBatch([new_agent(of_seed(cfg, seed)) for seed in SEEDS])
@@ -88,7 +88,7 @@ def test_a_batch_goes_on_with_what_its_agents_restored():
 
 
 def test_optimisers_of_all_seeds_forget_together():
-    batch = batch_of_seeds(tiny(boundary__reset_optimizers=True), SEEDS)
+    batch = batch_of(tiny(boundary__reset_optimizers=True), SEEDS)
     batch.update(2)
     for agent in batch.agents:
         agent.begin_task(1)
@@ -110,7 +110,7 @@ def test_updates_wait_until_every_seed_has_stored_something():
 
 
 def test_seeds_are_asked_about_their_uncertainty_one_by_one():
-    batch = batch_of_seeds(tiny("dreamer-uncertainty"), SEEDS)
+    batch = batch_of(tiny("dreamer-uncertainty"), SEEDS)
     worth = [agent.replay.table.column("priority") for agent in batch.agents]
     assert all((one > 0).all() for one in worth)
     batch.update(1)

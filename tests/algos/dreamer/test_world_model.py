@@ -212,7 +212,7 @@ def test_every_observation_and_latent_trains_everything(kind, latent, norm):
 
 @pytest.mark.parametrize("kind", list(SPACES))
 @pytest.mark.parametrize("pure", [False, True])
-def test_three_lanes_equal_three_models(kind, pure):
+def test_three_seeds_equal_three_models(kind, pure):
     space, S = SPACES[kind], 3
     models = [world(settings(), space, seed) for seed in range(S)]
     data = [(*batch(space, seed), noise_of(models[0], seed)) for seed in range(S)]
@@ -226,12 +226,12 @@ def test_three_lanes_equal_three_models(kind, pure):
 
     inputs = [stacked(trees) for trees in zip(*data, strict=True)]
     found, _, kept = seeds.gradients(run, S, None, pure=pure)(stacked(tensors), *inputs)
-    for lane, model in enumerate(models):
-        total, alone = model.loss(*data[lane])
+    for i, model in enumerate(models):
+        total, alone = model.loss(*data[i])
         grads = torch.autograd.grad(total, list(model.parameters()))
-        torch.testing.assert_close(kept.states.h[lane], alone.states.h, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(kept.states.h[i], alone.states.h, rtol=1e-4, atol=1e-5)
         for (name, _), grad in zip(model.named_parameters(), grads, strict=True):
-            mine = found[f"model.{name}"][lane]
+            mine = found[f"model.{name}"][i]
             torch.testing.assert_close(mine, grad, rtol=1e-3, atol=1e-4, msg=name)
 
 

@@ -21,7 +21,7 @@ from lib.core import losses
 from lib.core.errors import NonFiniteError
 from lib.engine.seeds import norm_per_seed
 from lib.replay.buffer import Episodes, Windows
-from lib.replay.stored import TransitionMemory
+from lib.replay.stored import TransitionStore
 from lib.runner import checkpoint
 from lib.runner.record import describe
 from tests.algos.tdmpc.spies import addresses, applications, learning, protection, spied, steps
@@ -46,7 +46,7 @@ def rehearsal_of(agent: ContinualAgent) -> Rehearsal:
     return protection(agent, "rehearsal")
 
 
-def stored(agent: ContinualAgent) -> TransitionMemory:
+def stored(agent: ContinualAgent) -> TransitionStore:
     return protection(agent, "stored_replay").stored
 
 

@@ -1,4 +1,4 @@
-"""What a way to explore is: a behaviour, networks, or pay of its own; all of it is optional.
+"""A way to explore may have a behaviour, a network, or pay of its own.
 
 The base class adds nothing: the task's own policy, which is random, collects.
 

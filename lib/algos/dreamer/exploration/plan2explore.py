@@ -63,13 +63,13 @@ class Ensemble(nn.Module):
         return x.float()
 
     def disagreement(self, features: Tensor, action: Tensor) -> Tensor:
-        """Mean over z of the members' population standard deviation: (..., F) to (...)."""
+        """Returns the members' population standard deviation, averaged over z: (...)."""
         rows = self(features.flatten(0, -2), action.flatten(0, -2))  # (K, N, Z)
         return rows.std(0, correction=0).mean(-1).unflatten(0, features.shape[:-1])
 
 
 def ensemble_loss(ensemble: Ensemble, features: Tensor, action: Tensor, z: Tensor) -> Tensor:
-    """Sum over members of the mean squared distance to the next z, halved: a scalar.
+    """Returns the sum over members of the mean squared distance to the next z, halved: a scalar.
 
     Args:
         features: (T, B, F) posterior states; nothing flows back into them.
@@ -84,7 +84,7 @@ def ensemble_loss(ensemble: Ensemble, features: Tensor, action: Tensor, z: Tenso
 def observed_loss(
     ensemble: Ensemble, rssm: Rssm, observed: Observed, action: Tensor
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The ensemble's loss on the states of a model update, and scalars for the log."""
+    """Returns the ensemble's loss on the states of a model update, and scalars for the log."""
     features = rssm.features(observed.state)
     loss = ensemble_loss(ensemble, features, action, observed.state.z)
     return loss, {"ensemble": loss.detach()}
@@ -93,7 +93,7 @@ def observed_loss(
 def exploration_reward(
     ensemble: Ensemble, model: WorldModel, imagined: Imagined, intrinsic: float, extrinsic: float
 ) -> Tensor:
-    """Weighted disagreement and predicted reward of states 0..H-1: (H, N)."""
+    """Returns weighted disagreement and predicted reward of states 0..H-1: (H, N)."""
     features = imagined.features[:-1]
     curious = ensemble.disagreement(features, imagined.action_into[:-1])
     return intrinsic * curious + extrinsic * model.reward(features)
@@ -102,7 +102,7 @@ def exploration_reward(
 def episode_disagreement(
     ensemble: Ensemble, features: Tensor, action: Tensor, length: Tensor
 ) -> Tensor:
-    """Disagreement per step of whole episodes, for sampling by uncertainty: (E,).
+    """Returns the disagreement per step of whole episodes, for sampling by uncertainty: (E,).
 
     Args:
         features: (T+1, E, F) posterior states, padded after an episode's end.

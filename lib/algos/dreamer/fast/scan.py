@@ -225,7 +225,7 @@ def _outer(left: Tensor, right: Tensor, like: Tensor) -> Tensor:
 
 
 def _elu_slope(out: Tensor) -> Tensor:
-    """The derivative of ELU where it gave `out`."""
+    """Returns the derivative of ELU where it gave `out`."""
     return out.clamp_max(0) + 1
 
 

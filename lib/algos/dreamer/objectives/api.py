@@ -5,9 +5,11 @@ seen, prototypes, contrast. An objective is a module and owns whatever that take
 projections, prototypes), its noise, and its own measure of error. The world model, its audits and
 the viewers know no objective by name.
 
-Letters: T records, B sequences, F features, E embedding.
+Letters: T records, B sequences, V views, F features, E embedding. Where an objective has several
+views, B counts the rows of all of them.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -34,7 +36,7 @@ class Context:
 class Evidence(NamedTuple):
     """All that is known about a batch once it has been observed."""
 
-    obs: Tensor  # (T, B, *shape) as stored
+    obs: Tensor  # (T, B, *shape) as the encoder saw it
     action: Tensor  # (T, B, A) that led to each record
     embed: Tensor  # (T, B, E)
     observed: Observed
@@ -49,6 +51,15 @@ class Objective(nn.Module):
     average: ClassVar[float | None] = None
     """Rate at which a copy of the whole world model follows it, update by update; None: no copy."""
 
+    views: ClassVar[int] = 1
+    """Copies of every batch that the world model learns from, see `augment`."""
+
+    frozen: ClassVar[Mapping[str, int]] = {}
+    """Parameters of the objective to how many updates their gradients are zero at first."""
+
+    after_update: Callable[[dict[str, Tensor]], None] | None = None
+    """Writes the objective's parameters in place after a step, given (..., *shape) by name."""
+
     error_name: ClassVar[str] = ""
     """What `error` measures, as metrics call it; "" for an objective that measures none."""
 
@@ -59,8 +70,17 @@ class Objective(nn.Module):
         super().__init__()
 
     def noise(self, records: int, rows: int) -> NoiseLayout:
-        """Declares the random numbers of `losses` for T records of B rows; none by default."""
+        """Declares the random numbers of `losses` and `augment` for (T, B); none by default."""
         return {}
+
+    def augment(self, obs: Tensor, noise: dict[str, Tensor]) -> Tensor:
+        """Returns what the encoder sees while learning; acting and audits never augment.
+
+        Args:
+            obs: (T, V B, *shape) as stored, all rows of one view after the other.
+            noise: see `noise`.
+        """
+        return obs
 
     def losses(self, evidence: Evidence) -> dict[str, Tensor]:
         """Returns named scalars, averaged over records and sequences, that are added up."""

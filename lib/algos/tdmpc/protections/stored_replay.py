@@ -16,7 +16,7 @@ from lib.algos.tdmpc.protections.pairs import PairRehearsal, PairsConfig
 from lib.core.config import one_of
 from lib.core.noise import NoiseLayout, NoiseSpec
 from lib.replay.generative import Vae
-from lib.replay.stored import TransitionMemory, draw_transitions
+from lib.replay.stored import TransitionStore, draw_transitions
 
 FLOAT_BYTES = 4  # of a number in single precision
 
@@ -39,9 +39,9 @@ class StoredReplay(PairRehearsal):
         super().__init__(settings, context)
         sizes = context.obs_dim, context.action_dim
         numbers = Vae.size(sum(sizes), context.vae.width, context.vae.code)
-        room = max(1, FLOAT_BYTES * numbers // TransitionMemory.bytes_each(*sizes))
+        room = max(1, FLOAT_BYTES * numbers // TransitionStore.bytes_each(*sizes))
         capacity = None if settings.capacity == "everything" else room
-        self.stored = TransitionMemory(capacity, *sizes, context.device)
+        self.stored = TransitionStore(capacity, *sizes, context.device)
 
     @property
     def on(self) -> bool:
