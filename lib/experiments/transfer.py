@@ -1,4 +1,4 @@
-"""Trained world models meet new tasks: which runs a comparison takes, and running them.
+"""Prepares and runs comparisons of trained world models on new tasks.
 
 A comparison is a table of *trials*: every task, learnt from every *start*, with every seed. A start
 is what a learner begins with: nothing ("scratch"), or the world model of a finished run, and then
@@ -77,7 +77,7 @@ class Study:
 
     @property
     def starts(self) -> list[str]:
-        """Scratch first, then methods in the order of their warm_start."""
+        """Scratch first, then methods in the order of their sources."""
         return list(dict.fromkeys(trial.start for trial in self.trials))
 
     def source(self, start: str, seed: int) -> Source | None:
