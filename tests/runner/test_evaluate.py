@@ -17,7 +17,7 @@ class Knows:
 
     def act(self, obs, memory, **kwargs):
         self.asked.append((memory, kwargs))
-        return self.env.best_action(obs, 0), len(self.asked)
+        return self.env.best_action(obs, 0), torch.full((len(obs),), len(self.asked))
 
 
 def test_episodes_hold_every_step_in_order():
@@ -50,7 +50,8 @@ def test_an_agent_is_handed_back_its_memory_and_told_who_acts():
     agent, draws, heads = Knows(env), torch.Generator(), object()
     kwargs = {"role": "reviewer", "act_generator": draws, "heads": heads}
     play(agent, env, E, torch.Generator(), explore=True, **kwargs)
-    assert [memory for memory, _ in agent.asked] == [None, *range(1, T)]
+    begun, *later = [memory for memory, _ in agent.asked]
+    assert begun is None and [m.tolist() for m in later] == [[n] * E for n in range(1, T)]
     wanted = {"role": "reviewer", "explore": True, "generator": draws, "heads": heads}
     assert all(told == wanted for _, told in agent.asked)
 

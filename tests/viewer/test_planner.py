@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_one_line(searched, capsys):
     searches, paths, walked = searched
     with pytest.raises(UserError, match="no search was recorded"):
         Planning([], [], walked)
-    with pytest.raises(UserError, match="2 searches, 1 sets of paths and 3 places"):
+    with pytest.raises(UserError, match="2 searches, 1 sets of paths and 3 positions"):
         Planning(searches, paths[:1], walked)
     with pytest.raises(UserError, match=r"paths \(3, 7, 6, 2\) do not fit scores \(3, 11\)"):
         Planning(searches, [path[:, :7] for path in paths], walked)
