@@ -63,7 +63,7 @@ def train(
 
 
 def at_one_pace() -> None:
-    """Makes the number of looks and saves of a training loop one that no machine's speed changes."""
+    """Makes a training loop look and save as often on every machine, whatever its speed."""
     loop.CHUNK_SECONDS = loop.SAVE_SECONDS = math.inf
 
 
@@ -72,7 +72,7 @@ def _die() -> None:
 
 
 def _events() -> list[tuple[Any, str]]:
-    """Names the calls before and after which a process may die: those that reach the disk or work."""
+    """Names the calls around which a process may die: those that reach the disk or work."""
     disk = [(os, name) for name in ("fsync", "replace", "link")]
     work = [
         (evaluate, "play_batch"),

@@ -1,4 +1,4 @@
-"""What `lib.engine.cuda_graphs` relies on, shown without a GPU: an update as a list of operations, run again.
+"""Shows without a GPU what `lib.engine.cuda_graphs` relies on: operations that are run again.
 
 A CUDA graph holds kernels and the addresses of their tensors, nothing of Python. A `Record` holds
 the same: every operation below PyTorch's autograd and function transforms, its numbers, and its
@@ -79,7 +79,7 @@ class Record:
 
 
 class Replays:
-    """In the place of `lib.engine.cuda_graphs.Graphs`: a plain call, a recorded one, then replays."""
+    """Stands in for `lib.engine.cuda_graphs.Graphs`: a plain call, a recorded one, replays."""
 
     def __init__(self, device: torch.device, enabled: bool = True):
         self.enabled = True

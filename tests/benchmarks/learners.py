@@ -1,7 +1,7 @@
 """Learners at work, in the plain form and in the fast one, as the measurements need them.
 
-A *size* is a preset of `lib.algos.tdmpc.presets`. Ramps are off, so every plan has the whole horizon,
-and so is random warm-up; replay holds random episodes of the real world. Nothing else differs
+A *size* is a preset of `lib.algos.tdmpc.presets`. Ramps are off, so every plan has the whole
+horizon, and so is random warm-up; replay holds random episodes of the real world. Nothing else differs
 from a run.
 
 Shapes: S seeds, E environments, L observation, A action.
@@ -74,7 +74,7 @@ class Size:
 
 
 class Learners:
-    """S agents in one task of a run, one after another ("reference") or as a batch of seeds ("fast")."""
+    """S agents in one task of a run: in turn ("reference") or as a batch of seeds ("fast")."""
 
     def __init__(
         self, cfg: TdmpcRun, form: str, device: torch.device, task: int = 0, seeds: int = 1

@@ -1,7 +1,7 @@
 """Several seeds trained together: every folder ends up as if its run had been alone.
 
-How a batch of seeds computes for all its agents at once is none of the runner's business, and may round
-differently; where bytes are compared with those of single runs, `OneByOne` stands in for it.
+How a batch of seeds computes for all its agents at once is none of the runner's business, and may
+round differently; where bytes are compared with those of single runs, `OneByOne` stands in for it.
 """
 
 import json

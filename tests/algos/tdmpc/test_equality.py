@@ -203,7 +203,11 @@ PLANS = {
     "unclamped noise": {"planner__final_noise": "legacy"},
     "smallest deviation reached": {"planner__std_ramp": 1},
     "as many candidates as elites": {"planner__samples": 7, "planner__elites": 7},
-    "fewer candidates than actions": {"planner__samples": 2, "planner__elites": 2, "planner__mixture": 1.0},
+    "fewer candidates than actions": {
+        "planner__samples": 2,
+        "planner__elites": 2,
+        "planner__mixture": 1.0,
+    },
     "every sequence at hand": {"planner__samples": 29},
     "horizon still growing": {"planner__horizon_ramp": 100},
 }
