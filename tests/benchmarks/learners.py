@@ -1,10 +1,8 @@
 """Learners at work, in the plain form and in the fast one, as the measurements need them.
 
 A *size* is a preset of `lib.algos.tdmpc.presets`. Ramps are off, so every plan has the whole
-horizon, and so is random warm-up; replay holds random episodes of the real world. Nothing else differs
-from a run.
-
-Shapes: S seeds, E environments, L observation, A action.
+horizon, and so is random warm-up; replay holds random episodes of the real world. Nothing else
+differs from a run. Shapes: S seeds, E environments, L observation, A action.
 """
 
 import math
