@@ -22,6 +22,10 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 Sample = Callable[[int], Tensor]
 """A generator of experience: n to (n, L + A), observation and action side by side."""
 
+Outcomes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A world model and a task's reward, open loop: observations (n, L) and actions (n, h, A) to
+observations (n, h+1, L), the first ones given, and rewards (n, h)."""
+
 Intrinsic = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A reviewer's reward: observation, action, next observation to (n,)."""
 

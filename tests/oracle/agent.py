@@ -46,7 +46,8 @@ class PlainAgent(ContinualAgent):
         if explore and self.acts_at_random(role):
             return self.actions.random(states, generator, obs.device), None
         longest = heads.horizon if heads else self.horizon
-        horizon = scheduled_horizon(longest, cfg.horizon_ramp, self.steps)
+        steps = self.steps if role == "learner" else self.round_steps
+        horizon = scheduled_horizon(longest, cfg.horizon_ramp, steps)
         noise = PlanNoise.draw(states, horizon, self.actions, cfg, generator)
         search = Search(
             self.dynamics,
@@ -54,7 +55,7 @@ class PlainAgent(ContinualAgent):
             cfg,
             self.cfg.learning.discount,
             bonus=(lambda z: own.counts.rate(own.counts.live(), z)) if own.counts else None,
-            std_floor=ramp(0.5, cfg.min_std, cfg.std_ramp, self.steps),
+            std_floor=ramp(0.5, cfg.min_std, cfg.std_ramp, steps),
             explore=explore,
             trace=trace,
         )
@@ -80,8 +81,7 @@ class PlainAgent(ContinualAgent):
             key = next_key(self)
             noise = draw_noise(noise_layout(self, key), self.streams.update)
             plain.update(self, moved, key, noise)
-            self.updates += 1
-            self.updates_due -= 1.0
+            self.count_update()
 
     def _restack(self) -> None:
         """Takes up the optimisers of a task that has begun since."""

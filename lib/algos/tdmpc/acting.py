@@ -102,12 +102,13 @@ class Acting:
         """
         first, cfg = self.agents[0], self.cfg.planner
         longest = heads[0].horizon if heads else first.horizon
-        horizon = planning.scheduled_horizon(longest, cfg.horizon_ramp, first.steps)
+        steps = first.schedule_steps(role)
+        horizon = planning.scheduled_horizon(longest, cfg.horizon_ramp, steps)
         key = PlanKey(role, heads is not None, explore, obs.shape[1], horizon, longest)
         noise, inputs = self._noise(key, generators), self._inputs(key, obs)
         inputs.obs.copy_(obs)
         inputs.previous.zero_() if previous is None else inputs.previous.copy_(previous)
-        inputs.std_floor.fill_(planning.ramp(START_NOISE, cfg.min_std, cfg.std_ramp, first.steps))
+        inputs.std_floor.fill_(planning.ramp(START_NOISE, cfg.min_std, cfg.std_ramp, steps))
         if heads is not None:
             self._copy(heads)
 

@@ -94,6 +94,9 @@ class Computation:
         noise = learning.noise(key)
         return key, lambda: update(learning, key, noise)
 
+    def after_update(self) -> None:
+        """Does nothing."""
+
 
 def _updates(cfg: Any) -> int:
     """Estimates how many updates a run will make."""
