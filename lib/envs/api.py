@@ -172,6 +172,21 @@ class Domain(Protocol):
         ...
 
 
+class TabularDomain(Domain, Protocol):
+    """A domain whose states can be listed, so that whole plans can be audited exactly."""
+
+    def audit_plans(
+        self,
+        task_index: int,
+        outcomes: Outcomes,
+        horizon: int,
+        discount: float,
+        generator: torch.Generator,
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What is expected of action sequences from every state: flat metrics, and arrays."""
+        ...
+
+
 @dataclass(frozen=True)
 class World:
     """A world by name: a row of `lib.envs.worlds`, and what a learner may ask before it is built.

@@ -1,9 +1,7 @@
 """Examine what a world model expects of whole action sequences, from every state of a grid.
 
-A model that predicts every single step to the right cell may still be wrong about a sequence:
-its small errors add up where they are never rounded away. A *phantom plan* is the sequence that the
-model expects most of, from some state, where it is promised more than it pays by a margin. A
-planner follows such a plan and earns nothing.
+All sequences are asked about where they can be counted. The one that is promised most from a state
+is what a perfect search would follow there; see `lib.core.plans`.
 
 Pure functions. Letters: S states, A actions, N sequences, h steps, L observation size.
 """
@@ -15,12 +13,12 @@ import torch
 from torch import Tensor
 
 from lib.core.distributions import one_hot
+from lib.core.plans import phantoms, told_steps
 from lib.envs.api import Outcomes
 from lib.envs.grid.env import ACTIONS
 from lib.envs.grid.table import GridTable
 
 IMAGINED = 3_000_000  # steps: all sequences are imagined where they take no more, else a sample
-MARGIN = 0.1  # of what the best sequence from any state pays: a larger excess makes a phantom
 
 
 class Expectations(NamedTuple):
@@ -94,9 +92,9 @@ def best_plans(found: Expectations) -> Plans:
     """Picks every state's best sequence as the model ranks them, and tells what becomes of it."""
     promised, index = found.imagined.max(1)
     pays = found.paid.gather(1, index.unsqueeze(1)).squeeze(1)
-    excess, payable = promised - pays, found.paid.amax(1)
-    phantom = excess > MARGIN * payable.amax()
-    return Plans(*(part.cpu().numpy() for part in (excess, payable - pays, phantom)))
+    payable = found.paid.amax(1)
+    promised, pays, best = (part.cpu().numpy() for part in (promised, pays, payable))
+    return Plans(promised - pays, best - pays, phantoms(promised, pays, best.max()))
 
 
 def metrics(found: Expectations, plans: Plans, where: np.ndarray, task: str) -> dict[str, float]:
@@ -106,7 +104,7 @@ def metrics(found: Expectations, plans: Plans, where: np.ndarray, task: str) -> 
         where: (S,) bool, the states that a task is acted in.
     """
     right = found.right.cpu().numpy()[where].mean(0)  # (h,)
-    told = {f"right_{k + 1}": float(share) for k, share in enumerate(right)}
+    told = {f"right_{k}": float(right[k - 1]) for k in told_steps(len(right))}
     return {
         f"plans/{task}/{name}": value
         for name, value in {
@@ -117,3 +115,31 @@ def metrics(found: Expectations, plans: Plans, where: np.ndarray, task: str) -> 
             **told,
         }.items()
     }
+
+
+def audit(
+    table: GridTable,
+    reward: Tensor,
+    where: np.ndarray,
+    task: str,
+    outcomes: Outcomes,
+    horizon: int,
+    discount: float,
+    generator: torch.Generator,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Everything above at once; see `api.TabularDomain.audit_plans`.
+
+    Args:
+        reward: (S, A) what each transition of the task pays.
+        where: (S,) bool, the states that the task is acted in.
+        generator: draws sequences where there are too many.
+
+    Returns:
+        Flat metrics, and arrays: excess (S,), phantom (S,) bool and right (S, h).
+    """
+    sequences = drawn_sequences(table.states, horizon, generator)
+    found = expectations(table, reward, outcomes, horizon, discount, sequences)
+    plans = best_plans(found)
+    arrays = {"excess": plans.excess.astype(np.float32), "phantom": plans.phantom}
+    right = found.right.float().cpu().numpy()
+    return metrics(found, plans, where, task), {**arrays, "right": right}
