@@ -65,6 +65,7 @@ class Acting:
         self.cfg: TdmpcRun = first.cfg
         self.actions: ActionSpace = first.actions
         self.agents, self.seeds, self.compile, self.record = agents, len(agents), compile, graphs
+        self.imagined = first.imagined
         self.modules = {name: modules[name] for name in ("dynamics", "heads")}
         self.sequences = over_seeds(on_tensors(self._sequences, **self.modules), self.seeds)
         self.valuing: dict[Any, tuple[Callable[..., Any], Callable[..., Tensor]]] = {}
@@ -192,7 +193,8 @@ class Acting:
         return planning.Plan(plan.action.unflatten(0, split), mean.unflatten(0, split))
 
     def _sequences(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
-        return value.policy_sequences(dynamics, heads, obs, noise, self.cfg.planner.min_std)
+        model = self.imagined(dynamics)
+        return value.policy_sequences(model, heads, obs, noise, self.cfg.planner.min_std)
 
     def _valuing(
         self, counted: bool, horizon: int, depth: int
@@ -215,7 +217,8 @@ class Acting:
             dynamics: Dynamics, heads: Heads, obs: Tensor, counts: dict[str, Tensor]
         ) -> value.Prefixes:
             options = {"discount": discount, "bonus": bonus(counts)}
-            return value.prefixes(dynamics, heads, obs, depth, self.actions.size, **options)
+            model = self.imagined(dynamics)
+            return value.prefixes(model, heads, obs, depth, self.actions.size, **options)
 
         def values(
             dynamics: Dynamics,
@@ -227,7 +230,7 @@ class Acting:
             shared: value.Prefixes | None = None,
         ) -> Tensor:
             return value.trajectory_value(
-                dynamics,
+                self.imagined(dynamics),
                 heads,
                 obs,
                 candidates,

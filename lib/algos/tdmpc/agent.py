@@ -29,10 +29,11 @@ from lib.algos.api import Capabilities
 from lib.algos.tdmpc import counts, precision, reviewer, shown
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.computation import Computation
-from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.model import Dynamics, Heads, Model
 from lib.algos.tdmpc.protections import build
 from lib.algos.tdmpc.protections.api import Context, Protection
 from lib.algos.tdmpc.settings import TdmpcRun
+from lib.algos.tdmpc.snapping import Snapped
 from lib.algos.tdmpc.transfer import TaskHeads, WarmStart
 from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams
@@ -201,6 +202,10 @@ class ContinualAgent(Batched):
             self.threshold,
             self.cfg.reviewer,
         )
+
+    def imagined(self, dynamics: Dynamics) -> Model:
+        """Returns the dynamics as a search asks them."""
+        return Snapped(dynamics, self.grid_size) if self.cfg.planner.snap else dynamics
 
     # --- learning ------------------------------------------------------------------------
 

@@ -35,7 +35,9 @@ class TracedSearch:
         """Returns latents (N, h+1, L) and rewards (N, h) of actions (N, h, A) from obs (N, L)."""
         own = heads.heads if heads else self.agent.learner.heads
         steps = actions.transpose(0, 1)  # (h, N, A)
-        latents = self.agent.dynamics.unroll(obs.expand(len(actions), -1), steps)  # (h+1, N, L)
+        latents = self.agent.imagined(self.agent.dynamics).unroll(
+            obs.expand(len(actions), -1), steps
+        )  # (h+1, N, L)
         reward = own.reward(torch.cat((latents[:-1], steps), -1))  # (h, N)
         return latents.transpose(0, 1), reward.transpose(0, 1)
 
