@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.core.errors import RunInterrupted, UserError
+from lib.core.errors import RunInterrupted, UserError, short
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
 
 if TYPE_CHECKING:
@@ -77,6 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        place = f" {short(str(error.filename))}" if error.filename else ""
+        return _say(f"cannot use{place}: {error.strerror}; give another path, or mend that", 2)
     return 0
 
 

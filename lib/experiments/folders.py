@@ -7,7 +7,8 @@ from typing import Any
 
 from lib.core.errors import UserError, unknown
 from lib.core.paths import shown
-from lib.core.plain import check_plain, printable, read_yaml
+from lib.core.plain import check_plain, printable
+from lib.core.plain_yaml import read_yaml_file
 from lib.experiments import summaries
 from lib.experiments.locks import is_busy
 from lib.experiments.summaries import all_are, few, is_text, is_whole, names
@@ -139,7 +140,7 @@ def _config(out: Path) -> dict[str, Any] | None:
 def read_mapping(path: Path) -> dict[str, Any] | None:
     """The mapping of plain values in a YAML file, or None where there is no such thing."""
     try:
-        found = read_yaml(path.read_text())
+        found = read_yaml_file(path)
         check_plain(found, str(path))
     except (OSError, ValueError, UserError):
         return None
