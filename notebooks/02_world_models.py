@@ -18,7 +18,7 @@
 # part, from episodes in which somebody pressed buttons at random?
 #
 # No agent learns to act in this chapter: there is a heap of episodes, and a model that is trained
-# to foretell them. It takes about two minutes on one CPU core, reading a quarter of an hour.
+# to predict them. It takes about two minutes on one CPU core, reading a quarter of an hour.
 # Chapter assumed: 00.
 #
 # You will see
@@ -104,7 +104,7 @@ Markdown(results.markdown_table(["run", "world models"], card.items(), numbers=F
 # *drop*, *toggle* (opens a door, if the key is at hand) and *done*, which does nothing.
 #
 # Turning on the spot, the agent loses sight of what it saw a moment ago. A model that knew just
-# the present view could not foretell the next one; it has to remember.
+# the present view could not predict the next one; it has to remember.
 
 # %%
 ACTIONS = ("left", "right", "forward", "pick up", "drop", "toggle", "done")
@@ -351,7 +351,7 @@ print(
 # the actions alone and imagines what it would see (*open loop*). The third row marks every cell of
 # which kind, colour or state is wrong.
 #
-# **What we expect.** Turning and walking are foretold, since the memory holds the layout. What has
+# **What we expect.** Turning and walking are predicted, since the memory holds the layout. What has
 # never been in view, such as the room behind the door, can only be guessed.
 
 
@@ -461,20 +461,20 @@ for name, event in events.items():
     if event.any():
         shares = (f"{part[event].mean():.0%}" for part in (front, view))
         table.append([name, f"{int(event.sum())}", *shares, f"{surprise[1:][event].mean():.2f}"])
-header = ["event", "times", "front foretold", "view foretold", "surprise (nats)"]
+header = ["event", "times", "front predicted", "view predicted", "surprise (nats)"]
 Markdown(results.markdown_table(header, table))
 
 # %% [markdown]
 # ## What we saw
 #
 # **What we saw.** From 500 random episodes the model learnt to redraw what it sees almost without
-# an error, and its prior to foretell most of it: turning, walking and walls nearly always, and
+# an error, and its prior to predict most of it: turning, walking and walls nearly always, and
 # what it once saw stays in its memory. Told the actions alone it is wrong in a few cells of a
 # hundred after 30 steps, far fewer than whoever says that nothing changes. Its surprise is
 # greatest where nobody could know: at an episode's first record, whose layout is drawn anew.
 #
 # **Where it fails.** The hard event came out as feared: a door that opens because the key is at
-# hand is foretold in about a quarter of the draws. Sixteen such moments among those held out stand
+# hand is predicted in about a quarter of the draws. Sixteen such moments among those held out stand
 # for some eighty that it learnt from, in 50,000 steps, and the loss asks it to be right on
 # average. Yet this is the one event that leads to the goal. What is rare and decisive needs more
 # experience, which is what exploration is for. The open loop goes wrong at the same place: an

@@ -70,7 +70,7 @@ torch.set_num_threads(1)  # small tensors lose time on a second thread
 
 OVERRIDES = {
     "latent.norm": "none",  # of use where several tasks follow each other
-    "objective.reward": "identity",  # published runs foretell tanh of it, which is less readable
+    "objective.reward": "identity",  # published runs predict tanh of it, which is less readable
     "objective.reward_scale": 1.0,
     "behaviour.discount": 0.95,
     "behaviour.entropy": 0.01,
@@ -203,7 +203,7 @@ solution(losses.lambda_return)
 # %% [markdown]
 # ## Who is to blame
 #
-# The critic learns to foretell the returns. The actor makes actions likelier that led to more than
+# The critic learns to predict the returns. The actor makes actions likelier that led to more than
 # was expected; actions are discrete, so no gradient comes through the model, and the score-function
 # estimator does it (REINFORCE):
 #

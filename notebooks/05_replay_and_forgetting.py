@@ -287,7 +287,7 @@ solution(exercises.recent_position)
 # 2. Two copies of it go on, one with fifo, one with a reservoir. Episodes of task B arrive in
 #    portions; after each one the copies train alike.
 # 3. On the way both are asked about episodes of A and B that they never learnt from: what will you
-#    see next? The error is the share of the 49 cells in view that are foretold wrongly.
+#    see next? The error is the share of the 49 cells in view that are predicted wrongly.
 #
 # **What we expect.** Both start with the same small error on A. Under fifo it climbs back as
 # episodes of A leave, most of it after the last one is gone; under the reservoir, which ends with
@@ -385,13 +385,13 @@ print(
 )
 
 # %% [markdown]
-# ## A walk in A, foretold
+# ## A walk in A, predicted
 #
 # One held-out episode of task A. The top row is what the agent saw: it stands at the lower edge of
 # its view and looks up, walls are grey, the key and the door are drawn in one colour, black is out
 # of sight; lava would be orange, and a goal green.
 # Below is what each model expected one record earlier: the one at the end of task A, and its
-# two copies at the end of task B. What comes into view for the first time nobody can foretell.
+# two copies at the end of task B. What comes into view for the first time nobody can predict.
 #
 # If the explanation holds, the fifo copy no longer expects keys and doors where they have just been
 # seen, or puts something of the lava room in their place, and the other one does better.
@@ -406,15 +406,15 @@ obs, taken = (walks[name][chosen, : window.stop].unsqueeze(1) for name in ("obs"
 seen = obs[window, 0]  # (SHOWN, 7, 7, 3)
 
 
-def foretold(agent):
+def predicted(agent):
     """What a model expects of the same records before it sees them."""
     model = agent.module("model")
     state, _, prior = audit.observe(model, obs, taken[:-1], generator(seed, "foretold"))
     return model.objective.predict(audit.one_step(model, state, prior))[window, 0]
 
 
-views = {"what was seen": seen, "after A": foretold(first)}
-views |= {f"after B, {name}": foretold(agent) for name, agent in agents.items()}
+views = {"what was seen": seen, "after A": predicted(first)}
+views |= {f"after B, {name}": predicted(agent) for name, agent in agents.items()}
 draw = minigrid.drawer(domain.obs_space.shape[:2])
 _, axes = plt.subplots(len(views), 1, figsize=(8.4, 4.2), layout="constrained")
 times = np.arange(window.start, window.stop)
@@ -482,7 +482,7 @@ else:
 # where the runs tell it, at every evaluation (dotted: another task begins). Two things can hide in
 # one falling line: the *world model* no longer knows the task, or the *actor*, one network for all
 # tasks, has been trained on other imagined rollouts since. The table tells them apart: where the
-# return is gone and hardly a cell is foretold wrongly, it was the actor that forgot.
+# return is gone and hardly a cell is predicted wrongly, it was the actor that forgot.
 
 # %%
 if told:

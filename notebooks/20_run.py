@@ -221,7 +221,7 @@ else:
 # %% [markdown]
 # The other things that this audit measures, if there are any. The *unexplained share* sets every
 # error against the variance of the change that was to be predicted: 0 is perfect, 1 no better than
-# always foretelling the mean change, and more is worse than that. The *prediction score* is the
+# always predicting the mean change, and more is worse than that. The *prediction score* is the
 # mean of −log of the error, so that a few transitions with huge errors, such as a foot hitting the
 # ground, do not decide it.
 

@@ -247,7 +247,7 @@ for title, figures, members in each_world():
 # task. In a grid these are all that the agent met, and predictions are right or wrong: *kept*
 # divides the accuracy by that at the end of the first task. For a body they are held out from
 # evaluation episodes, and predictions have errors: *times as large* divides the error by that at
-# the end of the first task. An *unexplained share* of 1 is no better than always foretelling the
+# the end of the first task. An *unexplained share* of 1 is no better than always predicting the
 # mean change. Where two intervals do not overlap, the difference is unlikely to be chance.
 
 # %%

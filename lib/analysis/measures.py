@@ -166,7 +166,7 @@ SCORE = Measure(
 )
 
 
-CELLS = _error_of("cells", "cells of the next view foretold wrongly", "share", "share of errors")
+CELLS = _error_of("cells", "cells of the next view predicted wrongly", "share", "share of errors")
 PIXELS = _error_of("pixels", "error of the next image", "colours in 0..1, squared", "error")
 SURPRISE = _error_of("surprise", "surprise at the next observation", "nats", "surprise")
 REWARD = _error_of("reward_mse", "error of the reward", "reward², as predicted", "reward error")

@@ -125,13 +125,13 @@ def on_tensors(fn: Callable[..., Tree], **modules: nn.Module) -> Callable[..., T
     return call
 
 
-def named(**modules: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def prefixed(**modules: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names the tensors of several modules `module.tensor`."""
     return {f"{m}.{name}": value for m, held in modules.items() for name, value in held.items()}
 
 
-def part(tensors: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
-    """Returns one module's tensors out of what `named` gave, under their own names."""
+def unprefixed(tensors: Mapping[str, Tensor], module: str) -> dict[str, Tensor]:
+    """Returns one module's tensors out of what `prefixed` gave, under their own names."""
     prefix = module + "."
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 

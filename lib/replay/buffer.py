@@ -33,7 +33,7 @@ class Storage(NamedTuple):
     obs: Tensor  # (C, T+1, L)
     action: Tensor  # (C, T, A)
     reward: Tensor  # (C, T)
-    mass: Tensor  # (C, T) priority**alpha of the window that starts here
+    scaled_priority: Tensor  # (C, T) priority**alpha of the window that starts here
 
 
 class Windows(NamedTuple):
@@ -66,25 +66,26 @@ def join(first: Windows, second: Windows) -> Windows:
 def draw_windows(
     storage: Storage, uniform: Tensor, batch: int, horizon: int, beta: float
 ) -> Windows:
-    """Draws windows with probability proportional to `mass`, weighted by (N P)**-beta.
+    """Draws windows with probability proportional to `scaled_priority`, weighted by (N P)**-beta.
 
     Args:
         uniform: draws from [0, 1). As many as windows wanted: with replacement. One for every step
-            of the storage: without, as the windows with the largest log(mass) plus Gumbel noise.
+            of the storage: without, as the windows with the largest log of the scaled priority
+            plus Gumbel noise.
 
     Returns:
         `batch` windows, their weights over the largest one's.
     """
-    mass = storage.mass.flatten()  # (N,)
-    if uniform.numel() == mass.numel() != batch:
+    scaled_priority = storage.scaled_priority.flatten()  # (N,)
+    if uniform.numel() == scaled_priority.numel() != batch:
         noise = -torch.log(-torch.log(uniform.clamp(1e-7, 1 - 1e-7)))
-        index = torch.topk(torch.log(mass) + noise, batch).indices
+        index = torch.topk(torch.log(scaled_priority) + noise, batch).indices
     else:
-        cumulative = mass.double().cumsum(0)
+        cumulative = scaled_priority.double().cumsum(0)
         index = torch.searchsorted(cumulative, uniform.double() * cumulative[-1], right=True)
         # Where a priority is no number nothing is found: stay on a start that fits.
-        index = index.clamp_max(mass.numel() - 1 - horizon)
-    weight = mass[index].pow(-beta)  # N and the total mass are the same for all
+        index = index.clamp_max(scaled_priority.numel() - 1 - horizon)
+    weight = scaled_priority[index].pow(-beta)  # N and the total are the same for all
     length = storage.reward.shape[1]
     episode, step = index // length, index % length
     steps = step + torch.arange(horizon + 1, device=index.device).unsqueeze(1)  # (H+1, B)
@@ -106,8 +107,8 @@ class EpisodeBuffer:
     are asked for than there are), and weighted by (N P)**-beta over the largest weight. Source:
     TD-MPC's replay, which follows Schaul et al. 2016.
 
-    What is kept per step is `mass`, the priority already raised to alpha. Nothing here reads a
-    device value on the host.
+    What is kept per step is `scaled_priority`, the priority already raised to alpha. Nothing here
+    reads a device value on the host.
     """
 
     def __init__(
@@ -133,7 +134,7 @@ class EpisodeBuffer:
         self.obs = torch.zeros(self.capacity, episode_length + 1, obs_dim, device=device)
         self.action = torch.zeros(self.capacity, episode_length, action_dim, device=device)
         self.reward = torch.zeros(self.capacity, episode_length, device=device)
-        self.mass = torch.zeros(self.capacity, episode_length, device=device)
+        self.scaled_priority = torch.zeros(self.capacity, episode_length, device=device)
         self.episodes = 0  # stored so far, at most the capacity
         self.next = 0  # where the next episode goes
 
@@ -164,23 +165,27 @@ class EpisodeBuffer:
                 f"{n} episodes at once do not fit a replay of {self.capacity}; "
                 "lower budget.parallel_envs or raise learning.capacity"
             )
-        top = self.mass.amax() if self.episodes else torch.ones((), device=self.mass.device)
-        at = (torch.arange(n, device=self.mass.device) + self.next) % self.capacity
+        top = (
+            self.scaled_priority.amax()
+            if self.episodes
+            else torch.ones((), device=self.scaled_priority.device)
+        )
+        at = (torch.arange(n, device=self.scaled_priority.device) + self.next) % self.capacity
         self.obs[at], self.action[at], self.reward[at] = new.obs, new.action, new.reward
-        self.mass[at] = top
-        self.mass[at, length - self.horizon :] = 0.0
+        self.scaled_priority[at] = top
+        self.scaled_priority[at, length - self.horizon :] = 0.0
         self.next = (self.next + n) % self.capacity
         self.episodes = min(self.episodes + n, self.capacity)
 
     @property
     def storage(self) -> Storage:
         """Returns the ring's tensors themselves, used or not."""
-        return Storage(self.obs, self.action, self.reward, self.mass)
+        return Storage(self.obs, self.action, self.reward, self.scaled_priority)
 
     def draw(self, batch: int) -> NoiseSpec:
         """Says which random numbers so many windows take now, see `draw_windows`."""
         apart = self.full and batch <= self.windows
-        return NoiseSpec("uniform", (self.mass.numel() if apart else batch,))
+        return NoiseSpec("uniform", (self.scaled_priority.numel() if apart else batch,))
 
     def sample(self, batch: int, generator: torch.Generator) -> Windows:
         """Draws windows by priority."""
@@ -189,7 +194,7 @@ class EpisodeBuffer:
 
     def set_priorities(self, index: Tensor, priority: Tensor) -> None:
         """Replaces the priorities of the windows that start at `index` (both (B,))."""
-        self.mass.view(-1)[index] = priority.pow(self.alpha)
+        self.scaled_priority.view(-1)[index] = priority.pow(self.alpha)
 
     def transitions(self) -> tuple[Tensor, Tensor, Tensor]:
         """Returns every stored (obs, action, next obs), each (N, .)."""
@@ -202,12 +207,12 @@ class EpisodeBuffer:
             "obs": self.obs[stored],
             "action": self.action[stored],
             "reward": self.reward[stored],
-            "mass": self.mass[stored],
+            "scaled_priority": self.scaled_priority[stored],
             "next": self.next,
         }
 
     def load_state_dict(self, state: dict) -> None:
         self.episodes = state["obs"].shape[0]
-        for name in ("obs", "action", "reward", "mass"):
+        for name in ("obs", "action", "reward", "scaled_priority"):
             getattr(self, name)[: self.episodes] = state[name].to(self.obs.device)
         self.next = state["next"]

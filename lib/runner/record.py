@@ -99,7 +99,7 @@ METRICS = (
     Metric("audit/*/accuracy", "right-cell accuracy of one step", "share", 0, 1),
     Metric("audit/*/neg_log_mse", "one-step prediction score, -log MSE", "nats", 0, 28),
     Metric("audit/*/unexplained", "one-step error over the change's variance", "share", 0, 1),
-    Metric("audit/*/cells", "cells of the next view foretold wrongly", "share", 0, 1),
+    Metric("audit/*/cells", "cells of the next view predicted wrongly", "share", 0, 1),
     Metric("audit/*/pixels", "squared error of the next image, colours in 0..1", "MSE", 0, 1),
     Metric("audit/*/surprise", "KL of what is seen from what was expected", "nats", 0, 100),
     Metric("audit/*/reward_mse", "squared error of the reward, as predicted", "reward^2", 0, 1),

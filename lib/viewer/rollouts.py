@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 SIDE = 192  # [pixels] of a picture, about what the screen shows of it
 WRONG = {
     # What the error of an imagined observation is, by its kind.
-    "symbols": "share of cells foretold wrongly",
+    "symbols": "share of cells predicted wrongly",
     "image": "mean squared error of the colours",
     "vector": "mean squared error of the observation",
 }

@@ -11,12 +11,12 @@ from lib.core.trees import leaf_map
 from lib.engine.seeds import (
     FlatLayout,
     gradients,
-    named,
     norm_per_seed,
     on_tensors,
     over_seeds,
-    part,
+    prefixed,
     stack_as_views,
+    unprefixed,
 )
 
 LANES = 3
@@ -139,7 +139,7 @@ def test_modules_compute_with_the_tensors_they_are_given(draws):
     layer, given = nn.Linear(5, 2), torch.randn(2, 5, generator=draws)
     fn = on_tensors(lambda m, x: m(x), layer=layer.to("meta"))
     x = torch.randn(7, 5, generator=draws)
-    found = fn(named(layer={"weight": given, "bias": torch.ones(2)}), x)
+    found = fn(prefixed(layer={"weight": given, "bias": torch.ones(2)}), x)
     torch.testing.assert_close(found, x @ given.T + 1)
 
 
@@ -147,7 +147,7 @@ def test_one_module_under_two_names_computes_with_the_tensors_of_each():
     # the reviewer compares today's dynamics with those of before, which are built alike
     layer = nn.Linear(1, 1, bias=False, device="meta")
     fn = on_tensors(lambda now, old, x: now(x) - old(x), now=layer, old=layer)
-    tensors = named(now={"weight": torch.full((1, 1), 5.0)}, old={"weight": torch.ones(1, 1)})
+    tensors = prefixed(now={"weight": torch.full((1, 1), 5.0)}, old={"weight": torch.ones(1, 1)})
     assert fn(tensors, torch.ones(1)).item() == 4.0
 
 
@@ -158,9 +158,9 @@ def test_a_missing_tensor_is_refused():
 
 
 def test_a_modules_tensors_are_found_by_its_name_alone():
-    held = named(q={"weight": torch.zeros(2)}, q_target={"weight": torch.ones(2)})
+    held = prefixed(q={"weight": torch.zeros(2)}, q_target={"weight": torch.ones(2)})
     assert list(held) == ["q.weight", "q_target.weight"]
-    assert part(held, "q")["weight"].sum() == 0
+    assert unprefixed(held, "q")["weight"].sum() == 0
 
 
 # --- gradients --------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ def draw_windows(buffer: EpisodeBuffer, uniform: Tensor, batch: int) -> Windows:
 
     Source: prioritised replay (Schaul et al. 2016), on the host as in TD-MPC's code.
     """
-    mass = buffer.mass.flatten().double().cpu().numpy()
+    mass = buffer.scaled_priority.flatten().double().cpu().numpy()
     probs, u = mass / mass.sum(), uniform.double().cpu().numpy()
     if len(u) == len(mass) != batch:
         with np.errstate(divide="ignore"):
@@ -29,7 +29,7 @@ def draw_windows(buffer: EpisodeBuffer, uniform: Tensor, batch: int) -> Windows:
         cumulative = probs.cumsum()
         index = cumulative.searchsorted(u * cumulative[-1], side="right")
     weight = (len(probs) * probs[index]) ** -buffer.beta
-    at, steps = torch.from_numpy(index).to(buffer.mass.device), range(buffer.horizon)
+    at, steps = torch.from_numpy(index).to(buffer.scaled_priority.device), range(buffer.horizon)
     episode, step = at // buffer.length, at % buffer.length
     return Windows(
         torch.stack([buffer.obs[episode, step + k] for k in (*steps, buffer.horizon)]),

@@ -71,7 +71,9 @@ def test_several_episodes_at_once_wrap_around_the_end(draws):
         ring.add(counting(first, 3))
     assert ring.next == 4 and sorted(ring.obs[:, 0, 0].tolist()) == [4, 5, 6, 7, 8]
     one_by_one = filled(9)
-    assert torch.equal(ring.obs, one_by_one.obs) and torch.equal(ring.mass, one_by_one.mass)
+    assert torch.equal(ring.obs, one_by_one.obs) and torch.equal(
+        ring.scaled_priority, one_by_one.scaled_priority
+    )
 
 
 def test_a_capacity_is_rounded_down_to_whole_episodes_but_never_to_none():
@@ -79,17 +81,21 @@ def test_a_capacity_is_rounded_down_to_whole_episodes_but_never_to_none():
 
 
 def test_a_new_episode_gets_the_largest_priority_present():
-    # 1 at first; then the largest mass, which is the priority to the power alpha
+    # 1 at first; then the largest scaled priority, which is the priority to the power alpha
     ring = filled(1, alpha=0.5)
-    assert ring.mass[0].tolist() == [1.0] * (T - H) + [0.0] * H
+    assert ring.scaled_priority[0].tolist() == [1.0] * (T - H) + [0.0] * H
     ring.set_priorities(torch.tensor([2]), torch.tensor([16.0]))
     ring.add(counting(1, 2))
-    assert ring.mass[0, :4].tolist() == [1.0, 1.0, 4.0, 1.0]
-    assert ring.mass[1].tolist() == ring.mass[2].tolist() == [4.0] * (T - H) + [0.0] * H
+    assert ring.scaled_priority[0, :4].tolist() == [1.0, 1.0, 4.0, 1.0]
+    assert (
+        ring.scaled_priority[1].tolist()
+        == ring.scaled_priority[2].tolist()
+        == [4.0] * (T - H) + [0.0] * H
+    )
 
 
 def test_weights_by_hand(draws):
-    # one episode: 8 windows of priority 1 and window 0 of priority 32, alpha .6 -> mass 8.
+    # one episode: 8 windows of priority 1 and window 0 of priority 32, alpha .6 -> 8.
     # N = 11, masses 8 + 7 = 15: P(0) = 8/15 and P = 1/15, so w = (11 P)^-.4 and over the
     # largest: w(0) = 8^-.4 = .435, others 1
     ring = filled(1)
@@ -109,8 +115,10 @@ def test_weights_equal_the_formula(episodes, draws):
     starts = torch.tensor([e * T + t for e in range(episodes) for t in range(T - H)])
     ring.set_priorities(starts, torch.rand(len(starts), generator=draws) + 0.1)
     batch = ring.sample(7, draws)
-    total = ring.mass.sum().item()
-    slow = [(ring.count * ring.mass.flatten()[i].item() / total) ** -0.3 for i in batch.index]
+    total = ring.scaled_priority.sum().item()
+    slow = [
+        (ring.count * ring.scaled_priority.flatten()[i].item() / total) ** -0.3 for i in batch.index
+    ]
     assert batch.weight.tolist() == pytest.approx([w / max(slow) for w in slow], rel=1e-4)
 
 
@@ -124,8 +132,8 @@ def test_a_draw_picks_its_share_of_the_mass(draws):
     assert batch.obs[0, :, 1].tolist() == [0, 0, 1, 1, 2, 2]
 
 
-def test_drawing_apart_takes_the_largest_log_mass_plus_gumbel_noise():
-    # even draws leave the order to the masses: windows 5 and 2 of mass 9 and 4, the others 1
+def test_drawing_apart_takes_the_largest_log_priority_plus_gumbel_noise():
+    # even draws leave the order to priority: windows 5 and 2 of 9 and 4, the others 1
     ring = filled(C, alpha=1.0)
     ring.set_priorities(torch.tensor([2, 5]), torch.tensor([4.0, 9.0]))
     uniform = torch.full((C * T,), 0.5)
@@ -148,9 +156,9 @@ def test_the_storage_is_the_rings_own_memory(draws):
     ring = buffer()
     held = ring.storage
     ring.add(counting(3, 1))
-    assert held.obs[0, 0, 0] == 3 and held.mass[0, 0] == 1
-    held.mass[0] = 0.0
-    held.mass[0, 4] = 1.0
+    assert held.obs[0, 0, 0] == 3 and held.scaled_priority[0, 0] == 1
+    held.scaled_priority[0] = 0.0
+    held.scaled_priority[0, 4] = 1.0
     assert ring.sample(7, draws).index.tolist() == [4] * 7
 
 
@@ -158,11 +166,11 @@ def test_windows_are_drawn_in_proportion_to_their_priority_to_the_alpha(draws):
     # masses 1, 2, ..., 8 of 36; a chi-square with 7 degrees of freedom exceeds 24.3 one time
     # in a thousand
     ring = filled(1, alpha=0.5)
-    mass = torch.arange(1.0, 9.0)
-    ring.set_priorities(torch.arange(8), mass.square())
+    scaled = torch.arange(1.0, 9.0)
+    ring.set_priorities(torch.arange(8), scaled.square())
     n = 20_011
     counts = torch.bincount(ring.sample(n, draws).index, minlength=T)
-    expected = n * mass / mass.sum()
+    expected = n * scaled / scaled.sum()
     assert ((counts[:8] - expected).square() / expected).sum() < 24.3
     assert counts[8:].sum() == 0
 
@@ -181,7 +189,7 @@ def test_a_full_ring_draws_without_replacement(draws):
 
 
 def test_drawing_without_replacement_favours_large_priorities_like_numpy(draws):
-    # Two of the windows {0: mass 2, 1: mass 1, 2: mass 1}: the chance that window 0 is among
+    # Two of the windows {0: scaled 2, 1: scaled 1, 2: scaled 1}: the chance that window 0 is among
     # them is 1/2 + 2 * 1/4 * 2/3 = 5/6
     ring = EpisodeBuffer(3 * 2, 2, 2, 1, 1, alpha=1.0)
     short = counting(0, 3)

@@ -17,7 +17,7 @@ from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseBuffers, NoiseSpec
 from lib.core.trees import leaf_map
 from lib.engine.cuda_graphs import Graphs
-from lib.engine.seeds import named, on_tensors, over_seeds
+from lib.engine.seeds import on_tensors, over_seeds, prefixed
 
 
 class Memory(NamedTuple):
@@ -64,7 +64,7 @@ class Acting:
         if seeds > 1:
             modules = {"model": networks.modules["model"], "actor": networks.modules[actor]}
             call = over_seeds(on_tensors(fn, **modules), seeds)
-            return partial(call, named(model=views["model"], actor=views[actor]))
+            return partial(call, prefixed(model=views["model"], actor=views[actor]))
         # Swapping tensors takes longer than a decision: modules that look at the rows do without.
         looking = []
         for name, tensors in views.items():

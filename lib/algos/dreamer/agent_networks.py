@@ -28,7 +28,7 @@ from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseLayout
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.core.trees import Tree
-from lib.engine.seeds import FlatLayout, on_tensors, part
+from lib.engine.seeds import FlatLayout, on_tensors, unprefixed
 
 
 class AgentNetworks:
@@ -98,7 +98,7 @@ class AgentNetworks:
 
     def objective_tensors(self, row: Tensor) -> dict[str, Tensor]:
         """Returns the objective's parameters, or their gradients, in a model's row (..., P)."""
-        return part(self.flats["model"].views(row), "objective")
+        return unprefixed(self.flats["model"].views(row), "objective")
 
     def noise(self) -> NoiseLayout:
         """Declares all random numbers of an update of one seed."""

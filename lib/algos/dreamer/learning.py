@@ -22,7 +22,7 @@ from lib.core.noise import NoiseBuffers
 from lib.core.trees import Tree, leaf_map
 from lib.engine.optim import FlatAdam
 from lib.engine.running_means import observation
-from lib.engine.seeds import gradients, named, on_tensors, stack_as_views
+from lib.engine.seeds import gradients, on_tensors, prefixed, stack_as_views
 from lib.replay.buffer import Episodes
 from lib.replay.store import Batch
 
@@ -189,7 +189,7 @@ class Learning:
 
         def on_rows(trained: dict[str, Tensor], fixed: dict[str, Tensor], *data: Tree) -> Tree:
             rows = {**fixed, **trained}
-            return call(named(**{name: flats[name].views(rows[name]) for name in names}), *data)
+            return call(prefixed(**{name: flats[name].views(rows[name]) for name in names}), *data)
 
         gradient = gradients(on_rows, self.seeds, None)
 
@@ -229,4 +229,4 @@ def uncertainty(agent: Any, episodes: Episodes) -> Tensor:
     names = ("model", networks.exploration.network)
     rows = {name: networks.flats[name].views(agent.trained[name].row) for name in names}
     length = episodes.length.to(agent.device)
-    return networks.uncertainty(named(**rows), obs, action, first, noise, length)
+    return networks.uncertainty(prefixed(**rows), obs, action, first, noise, length)

@@ -25,7 +25,7 @@ from lib.core.spaces import ActionSpace
 from lib.core.trees import leaf_map
 from lib.engine.compiling import compiled
 from lib.engine.cuda_graphs import Graphs
-from lib.engine.seeds import named, on_tensors, over_seeds, stack_as_views
+from lib.engine.seeds import on_tensors, over_seeds, prefixed, stack_as_views
 
 START_NOISE = 0.5  # TD-MPC: smallest standard deviation at first, which falls to planner.min_std
 
@@ -152,7 +152,7 @@ class Acting:
         """Searches for all seeds and states; its result begins with (S, E)."""
         cfg, obs, split = self.cfg.planner, inputs.obs, (self.seeds, key.states)
         heads = self.other_heads if key.other_heads else self.heads[key.role]
-        tensors = named(dynamics=self.dynamics, heads=heads)
+        tensors = prefixed(dynamics=self.dynamics, heads=heads)
         if cfg.precision == "bf16":
             tensors = leaf_map(Tensor.bfloat16, tensors)
         counts = self.counts if key.role == "reviewer" else {}

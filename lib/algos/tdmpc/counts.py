@@ -16,7 +16,7 @@ from lib.algos.tdmpc.settings import ReviewerConfig
 from lib.core.errors import UserError
 from lib.core.nn import framework_default_
 from lib.engine import optim
-from lib.engine.seeds import named, part
+from lib.engine.seeds import prefixed, unprefixed
 
 DISCRIMINATOR_WIDTH = 128  # published code
 COINS = 20  # coin-flip network: outputs (Lobel et al. 2023)
@@ -134,12 +134,12 @@ class DiscriminatorCounts(_Trained):
             self._step(F.binary_cross_entropy_with_logits(logits, seen.to(logits)))
 
     def live(self) -> dict[str, Tensor]:
-        return named(now=dict(self.net.named_parameters()), before=self.before)
+        return prefixed(now=dict(self.net.named_parameters()), before=self.before)
 
     @torch.no_grad()
     def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
         now, before = (
-            torch.sigmoid(functional_call(self.net, part(tensors, name), latent)).squeeze(-1)
+            torch.sigmoid(functional_call(self.net, unprefixed(tensors, name), latent)).squeeze(-1)
             for name in ("now", "before")
         )
         rise = now - before
@@ -185,7 +185,7 @@ class CoinFlipCounts(_Trained):
 
     def live(self) -> dict[str, Tensor]:
         prior = dict(self.prior.named_parameters())
-        return named(net=dict(self.net.named_parameters()), prior=prior)
+        return prefixed(net=dict(self.net.named_parameters()), prior=prior)
 
     def visit(self, obs: Tensor) -> None:
         shape = (obs.shape[0], COINS)
@@ -195,8 +195,8 @@ class CoinFlipCounts(_Trained):
 
     @torch.no_grad()
     def rate(self, tensors: dict[str, Tensor], latent: Tensor) -> Tensor:
-        flips = functional_call(self.net, part(tensors, "net"), latent)
-        flips = flips + functional_call(self.prior, part(tensors, "prior"), latent)
+        flips = functional_call(self.net, unprefixed(tensors, "net"), latent)
+        flips = flips + functional_call(self.prior, unprefixed(tensors, "prior"), latent)
         return flips.square().mean(-1).sqrt().clamp_max(1.0)
 
     def state_dict(self) -> dict:

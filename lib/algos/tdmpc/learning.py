@@ -21,7 +21,7 @@ from lib.core.trees import Tree
 from lib.engine.minimise import Minimise, Trained
 from lib.engine.optim import Adam
 from lib.engine.running_means import observation
-from lib.engine.seeds import named, over_seeds, stack_as_views
+from lib.engine.seeds import over_seeds, prefixed, stack_as_views
 from lib.replay.buffer import Windows, draw_windows
 
 
@@ -115,14 +115,16 @@ class Learning:
         }
         for role, own in self.roles.items():
             self.trained |= {f"{role}/{name}": moved for name, moved in own.trained.items()}
-        shared = named(dynamics=self.dynamics)
+        shared = prefixed(dynamics=self.dynamics)
         if first.old_dynamics is not None:
             old = [dict(a.old_dynamics.named_parameters()) for a in agents]
-            shared |= named(old_dynamics=stack_as_views(old))
+            shared |= prefixed(old_dynamics=stack_as_views(old))
         self.kept: dict[str, Tree] = {}  # what protections read besides networks
         for each in zip(*(a.protections for a in agents), strict=True):
             shared |= self._protection(each)
-        self.tensors = {role: shared | named(heads=own.heads) for role, own in self.roles.items()}
+        self.tensors = {
+            role: shared | prefixed(heads=own.heads) for role, own in self.roles.items()
+        }
 
     def _protection(self, each: Sequence[Any]) -> dict[str, Tensor]:
         """Stacks what S agents' protections of one kind hold; returns their networks' tensors."""
@@ -130,7 +132,7 @@ class Learning:
         self.kept[name] = stack_as_views([p.tensors() for p in each])
         for n in each[0].frozen:
             held = stack_as_views([dict(p.frozen[n].named_parameters()) for p in each])
-            found |= named(**{f"{name}:{n}": held})
+            found |= prefixed(**{f"{name}:{n}": held})
         for n in each[0].trained:
             own = [p.trained[n] for p in each]
             held = stack_as_views([dict(o.network.named_parameters()) for o in own])
@@ -173,10 +175,10 @@ class Learning:
         trained = [self.trained[group] for group in self.steps[name].trains]
         return self.minimised[name](trained, tensors, data)
 
-    def set_priorities(self, role: str, windows: Windows, mass: Tensor) -> None:
-        """Gives the first windows that were drawn a new probability mass, (S, B)."""
-        held = self.roles[role].storage.mass.flatten(1)
-        held.scatter_(1, windows.index[:, : mass.shape[1]], mass)
+    def set_priorities(self, role: str, windows: Windows, scaled_priority: Tensor) -> None:
+        """Gives the first windows that were drawn a scaled priority, (S, B)."""
+        held = self.roles[role].storage.scaled_priority.flatten(1)
+        held.scatter_(1, windows.index[:, : scaled_priority.shape[1]], scaled_priority)
 
     def follow(self, role: str, share: float) -> None:
         """Moves a role's target critics towards its critics."""
@@ -196,4 +198,4 @@ class Learning:
 
 def _trained(tensors: dict[str, Tensor], adams: Sequence[Adam], network: str) -> Trained:
     """Joins stacked tensors of a network and one optimiser over them."""
-    return Trained(named(**{network: tensors}), Adam.joined(adams, tensors.values()))
+    return Trained(prefixed(**{network: tensors}), Adam.joined(adams, tensors.values()))

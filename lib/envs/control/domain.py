@@ -146,7 +146,7 @@ class ControlDomain:
               at least 1e-12 [nats];
             - `unexplained`: squared error as a share of the variance of the change in one step,
               both summed over the observation's numbers: 0 is perfect, 1 as good as always
-              foretelling the mean change;
+              predicting the mean change;
             - `count`: transitions held out.
             And arrays: `error` (tasks, L) mean squared error of each number, NaN where nothing
             was held out; `held_out` (tasks, 4000, 2L + A) the transitions.

@@ -373,7 +373,7 @@ def test_three_seeds_equal_three_learners(actions, gradient, pure):
 
     def tensors(which):
         each = [
-            seeds.named(**{n: dict(m.named_parameters()) for n, m in zip(names, x, strict=True)})
+            seeds.prefixed(**{n: dict(m.named_parameters()) for n, m in zip(names, x, strict=True)})
             for x in learners
         ]
         keys = [key for key in each[0] if key.split(".")[0] in which]

@@ -182,7 +182,7 @@ def test_three_seeds_equal_three_ensembles(norm):
         return ensemble_loss(net, features, action, z), net.disagreement(features, action)
 
     run = seeds.on_tensors(loss, net=nets[0])
-    tensors = [seeds.named(net=dict(net.named_parameters())) for net in nets]
+    tensors = [seeds.prefixed(net=dict(net.named_parameters())) for net in nets]
     whole = {key: torch.stack([tree[key].detach() for tree in tensors]) for key in tensors[0]}
     found, _, curious = seeds.gradients(run, 3, None)(
         whole, *(torch.stack(x) for x in zip(*data, strict=True))

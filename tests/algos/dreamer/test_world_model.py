@@ -217,7 +217,7 @@ def test_three_seeds_equal_three_models(kind, pure):
     models = [world(settings(), space, seed) for seed in range(S)]
     data = [(*batch(space, seed), noise_of(models[0], seed)) for seed in range(S)]
     run = seeds.on_tensors(lambda model, *args: model.loss(*args), model=models[0])
-    tensors = [seeds.named(model=dict(model.named_parameters())) for model in models]
+    tensors = [seeds.prefixed(model=dict(model.named_parameters())) for model in models]
 
     def stacked(trees):
         if isinstance(trees[0], dict):

@@ -424,7 +424,7 @@ def held_by(actor: Actor, pairs: torch.Tensor) -> bool:
 
 def test_priorities_go_to_whom_the_rows_came_from(monkeypatch):
     agent = in_task(tiny(), 1)
-    before = [actor.buffer.mass.clone() for actor in (agent.learner, agent.reviewer)]
+    before = [actor.buffer.scaled_priority.clone() for actor in (agent.learner, agent.reviewer)]
     trained = spied(monkeypatch, update, "td_loss")
     agent.update(1)
     (own, learner), (both, reviewer) = [(args[2], answer[1]) for args, _, answer in trained]
@@ -436,7 +436,7 @@ def test_priorities_go_to_whom_the_rows_came_from(monkeypatch):
     assert (second >= 1.5).all()  # r + 2 with r above -1/2
     given = ((agent.learner, own.index, first), (agent.reviewer, both.index[:B], second))
     for (actor, index, priority), old in zip(given, before, strict=True):
-        mass = actor.buffer.mass.flatten()
+        mass = actor.buffer.scaled_priority.flatten()
         for start in index.unique():  # a window drawn twice keeps one of its two priorities
             wanted = priority[index == start].pow(alpha)
             assert (mass[start] - wanted).abs().min() < 1e-5 * wanted.max()

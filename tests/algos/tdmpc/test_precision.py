@@ -11,7 +11,7 @@ L, A, ROWS = 5, 2, 700
 
 
 def answered(spread: float) -> tuple[Dynamics, tuple[torch.Tensor, ...]]:
-    """Dynamics, and transitions that they foretell up to an error of this spread."""
+    """Dynamics, and transitions that they predict up to an error of this spread."""
     draws = torch.Generator().manual_seed(0)
     dynamics = Dynamics(L, A, 64, draws, crelu=False, bounded=False)
     obs = torch.randn(ROWS, L, generator=draws)

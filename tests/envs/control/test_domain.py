@@ -112,7 +112,7 @@ def test_fewer_transitions_than_there_is_room_for_are_all_kept_and_replace_older
 
 def test_the_audit_by_hand():
     # Two transitions; only the first two numbers ever change: by 1 and 3, and by 0 and 2. The
-    # model foretells no change, so its squared errors are 1, 9 and 0, 4.
+    # model predicts no change, so its squared errors are 1, 9 and 0, 4.
     ours = domain()
     held_out = ours.new_held_out()
     obs, after = torch.zeros(2, 1, L), torch.zeros(2, 1, L)

@@ -1,4 +1,4 @@
-"""Small gymnasium environments whose every step can be foretold."""
+"""Small gymnasium environments whose every step can be predicted."""
 
 import copy
 from typing import Any
