@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lib.core.errors import RunInterrupted, UserError, short
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
@@ -84,7 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(message: object, code: int) -> int:
-    print(message, file=sys.stderr)
+    """Prints one line, in which names that came from outside are only shown."""
+    from lib.core.plain import printable
+
+    print(printable(" ".join(str(message).splitlines())), file=sys.stderr)
     return code
 
 
@@ -96,6 +99,12 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         return super().format_help() + (f"\n{self.also()}\n" if self.also else "")
 
+    def error(self, message: str) -> NoReturn:
+        from lib.core.plain import printable
+
+        message = printable(message)
+        super().error(message if len(message) <= 300 else f"{message[:300]}...")
+
 
 def _families() -> str:
     from lib.experiments import catalogue
@@ -104,7 +113,7 @@ def _families() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m lib",
         description="Runs of the workbook: start, look, go on, compare, tidy up.",
         epilog=EXAMPLES + STOPPING,
