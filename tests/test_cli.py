@@ -452,6 +452,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         (outputs / name).mkdir(exist_ok=True)
         (outputs / name / "run.ipynb").touch()
         (outputs / name / "old").touch() if name == "mine-s2" else None
+    capsys.readouterr()
     assert "holds kernel.pid, metrics.jsonl, summary.json besides a run" in refusal(
         capsys, *command, "--fresh"
     )
