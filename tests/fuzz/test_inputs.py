@@ -17,7 +17,6 @@ import pytest
 import yaml
 
 from lib import cli
-from lib.core.paths import ROOT
 from lib.experiments import notebooks, own_modules, params, run_config
 from tests.fuzz.inputs import KINDS, draw_input, written
 
