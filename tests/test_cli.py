@@ -452,6 +452,12 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         (outputs / name).mkdir(exist_ok=True)
         (outputs / name / "run.ipynb").touch()
         (outputs / name / "old").touch() if name == "mine-s2" else None
+    capsys.readouterr()
+    assert "holds kernel.pid, metrics.jsonl, summary.json besides a run" in refusal(
+        capsys, *command, "--fresh"
+    )
+    for stray in ("kernel.pid", "metrics.jsonl", "summary.json"):  # of the stub
+        (outputs / "mine-seeds-0-1" / stray).unlink()
     assert cli.main([*command, "--fresh"]) == 0
     assert f"starting {outputs / 'mine-seeds-0-1'}" in capsys.readouterr().out
     left = {path.name for path in outputs.iterdir()}
@@ -481,12 +487,33 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("overrides=[1", "is not a YAML value"),
         ("overrides=0.5", "parameter 'overrides': got 0.5 of type float, wanted dict"),
         ("overrides={tasks: [room-1]}", "'tasks' is no setting of a section"),
+        ("overrides={seed: 5}", "say 'seed: ...' beside overrides, or '-p seed=...'"),
+        ("overrides={preset: nothing}", "say 'preset: ...' beside overrides"),
+        ("overrides={method_name: ewc}", "say 'method: ...' beside overrides"),
+        ("overrides={preset: {a: 1}}", "'preset.a' is no setting of a section"),
         ("overrides={planner: 3}", "'planner' is no setting of a section"),
-        ("tasks=[!!binary QQ==]", "parameter 'tasks': a bytes is no value for it"),
-        ("tasks=[2020-01-01]", "a date is no value"),
+        (
+            "tasks=[!!binary QQ==]",
+            "is not a YAML value (in line 1: could not determine a constructor",
+        ),
+        ("tasks=[2020-01-01]", "unknown task '2020-01-01'"),
         ("tasks=[{name: ../x, start: [1, 1], goal: [2, 3]}]", "task name '../x' is no plain file"),
+        ("tasks=[[room-1]]", "task ['room-1'] is none; give a name"),
+        ("tasks=[{name: [x], start: [1, 1], goal: [2, 3]}]", "task name ['x'] is no text"),
+        ("tasks=[{name: '', start: [1, 1], goal: [2, 3]}]", "task name '' is no plain file name"),
+        ("tasks=[{name: x, start: [1, 1], goal: [1, 1]}]", "task 'x' starts at its goal [1, 1]"),
+        ("seed=1:30", "got '1:30' of type str"),
+        ("seed=017", "got '017' of type str"),
+        ("seed=!!int foo", "'foo' is no whole number"),
+        ("seed=!!timestamp foo", "could not determine a constructor"),
+        ("seed={a: 1, a: 2}", "key 'a' is there twice"),
+        (f"seed={'9' * 5000}", "a number of 5,000 digits is too large"),
+        (f"seed={'[' * 3000}", "too many lists or mappings in each other"),
+        ("learning.batch=1e30", "got 1e+30 of type float, wanted a whole number"),
+        (f"env_steps_per_task={10**30}", "is too large"),
+        (f"env_steps_per_task={10**18}", "wanted at most 1000000000000"),
         ("planner.samples=0xFFFFFFFFFFFFFFFFFFFF", "is too large; take at most"),
-        ("learning.lr=2020-99-99", "is not a YAML value"),
+        ("learning.lr=2020-99-99", "got '2020-99-99' of type str, wanted a number"),
         ("device=gpu", "unknown device 'gpu'; known: auto, cpu, cuda, cuda:0"),
         ("device=meta", "unknown device 'meta'"),
         ("video=always", "unknown video 'always'; known: every, final"),
@@ -508,6 +535,35 @@ def test_a_wrong_override_is_refused_in_one_line(tmp_path, outputs, capsys, over
     file = params_file(tmp_path, name="m")
     assert message in refusal(capsys, "run", file, "-p", override, f"--notebook={STUB}")
     assert {*tmp_path.rglob("*")} == {Path(file), outputs}
+
+
+def test_paths_that_are_too_long_are_refused_in_one_line(tmp_path, capsys):
+    file, long = params_file(tmp_path, name="m"), tmp_path / ("x" * 254)
+    before = {*tmp_path.rglob("*")}
+    assert "name too long" in refusal(capsys, "run", "x" * 300)
+    assert "name too long" in refusal(capsys, "run", file, "--out", f"{long}xx")
+    assert "name too long" in refusal(capsys, "run", file, "--out", long, "-p", "seeds=0,1")
+    assert "name too long" in refusal(capsys, "resume", "x" * 300)
+    assert {*tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "text.py", "none.ipynb", "deep.ipynb", "tags.py"])
+def test_what_is_no_notebook_is_refused_in_one_line(tmp_path, outputs, capsys, name):
+    (tmp_path / "text.py").write_bytes(b"\xff\xfe")
+    (tmp_path / "none.ipynb").write_text("[]")
+    (tmp_path / "deep.ipynb").write_text("[" * 100_000)
+    (tmp_path / "tags.py").write_text("# %% tags=3\nx = 1\n")
+    file = params_file(tmp_path, name="m")
+    message = refusal(capsys, "run", file, "--notebook", tmp_path / name)
+    assert "is no notebook; give a percent .py, or an .ipynb" in message
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "pipe"])
+def test_a_run_never_starts_from_what_has_no_end(tmp_path, outputs, capsys, place):
+    os.mkfifo(tmp_path / "pipe")
+    given = ["-p", "load_mode=agent", "-p", f"load_from={tmp_path / place}"]
+    message = refusal(capsys, "run", params_file(tmp_path, name="m"), *given)
+    assert "it is no regular file" in message and not list(outputs.iterdir())
 
 
 def test_a_wrong_override_stays_wrong_when_a_setting_follows(tmp_path, capsys):
@@ -557,14 +613,32 @@ def test_overrides_are_read_as_yaml_and_text_as_it_stands():
     }
 
 
+def test_overrides_at_once_keep_those_that_were_said_before():
+    found: dict = {"overrides": {"env": {"size": 9}}}
+    params.add_override(found, "env.size=11")
+    params.add_override(found, "overrides={planner: {samples: 64}, env: {put_blocks: false}}")
+    assert found["overrides"] == {
+        "env.size": 11,
+        "planner.samples": 64,
+        "env.put_blocks": False,
+    }
+    params.add_override(found, "overrides={env: {size: 13}}")
+    assert found["overrides"]["env.size"] == 13
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\n  method: x: y", "not valid YAML in line 2"),
+        ("seed: 1\n  method: x: y", "not valid YAML: in line 2"),
         ("- seed", "holds list, wanted lines of 'key: value'"),
         ("", "holds NoneType"),
         ("seeed: 1", "unknown parameter 'seeed'"),
         ("\0", "not valid YAML"),
+        ("seed: 1\nname: x\nseed: 2", "in line 3: key 'seed' is there twice"),
+        ("seed: 017", "parameter 'seed': got '017' of type str"),
+        ("out_dir: 5", "parameter 'out_dir': got 5 of type int, wanted str"),
+        ("out_dir: [x]", "parameter 'out_dir': got ['x'] of type list, wanted str"),
+        ("a: " + "b" * (1 << 18), "it has more than 262,144 bytes"),
     ],
 )
 def test_a_damaged_params_file_is_refused_in_one_line(tmp_path, capsys, text, message):

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.plain import check_plain
 
 T = TypeVar("T")
+LONGEST_TASK = 10**12  # env steps or updates, years of work; sums over tasks stay exact
 Sections = Mapping[str, Any]  # settings by section, as `config.merge` takes them
 
 
@@ -31,7 +32,7 @@ def at_least(low: float, default: Any) -> Any:
 
 
 def within(low: float, high: float, default: Any) -> Any:
-    """A number with a smallest and a largest allowed value."""
+    """A number (or a tuple of numbers) with a smallest and a largest allowed value."""
     return field(default=default, metadata={"low": low, "high": high})
 
 
@@ -65,8 +66,8 @@ class BudgetConfig:
     All in env steps of that task; where experience comes from files, in updates.
     """
 
-    env_steps_per_task: int = at_least(1, 300_000)  # learner and reviewer steps together
-    lengths: tuple[int, ...] = at_least(1, (1,))  # times that, per task; the last repeats
+    env_steps_per_task: int = within(1, LONGEST_TASK, 300_000)  # learner's and reviewer's
+    lengths: tuple[int, ...] = within(1, 10**6, (1,))  # times that, per task; the last repeats
     # Episodes collected at once. They are followed by as many times the updates, so what an update
     # sees is up to that many episodes old, and what acts was trained up to that many earlier.
     parallel_envs: int = at_least(1, 1)
@@ -75,7 +76,8 @@ class BudgetConfig:
     eval_tasks: str = one_of("current", "seen", "all")  # seen: also those learnt before
     report_every: int = at_least(0, 0)  # between two training records; 0: after every collection
     checkpoint_every: int = at_least(1, 50_000)
-    updates_per_task: int = at_least(1, 10_000)  # of families that learn from files of experience
+    # Of families that learn from files of experience.
+    updates_per_task: int = within(1, LONGEST_TASK, 10_000)
     pre_rollout: int = at_least(1, 100)  # decisions of the agent that acts first, where one does
 
     def steps_of(self, task: int) -> int:
@@ -162,7 +164,7 @@ def merge(config: T, mapping: Mapping[str, Any], path: str = "") -> T:
     """A copy of `config` in which the mapping's values replace the old ones, section by section."""
     if not isinstance(mapping, Mapping):
         where = f"setting '{path.removesuffix('.')}' is a section" if path else "a configuration"
-        raise UserError(f"{where}: got {_short(mapping)}, wanted a mapping of names to values")
+        raise UserError(f"{where}: got {short(mapping)}, wanted a mapping of names to values")
     fields = {item.name: item for item in dataclasses.fields(config)}
     hints = typing.get_type_hints(type(config))
     changes = {}
@@ -228,24 +230,18 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         note = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float else ""
         raise UserError(
-            f"setting '{name}': got {_short(value)} of type {type(value).__name__}, "
+            f"setting '{name}': got {short(value)} of type {type(value).__name__}, "
             f"wanted {_type_name(hint)}{note}"
         )
     if "choices" in metadata and value not in metadata["choices"]:
         raise unknown(f"value for '{name}'", value, metadata["choices"])
     if "low" in metadata and not value >= metadata["low"]:
-        raise UserError(f"setting '{name}': got {value}, wanted at least {metadata['low']}")
+        raise UserError(f"setting '{name}': got {short(value)}, wanted at least {metadata['low']}")
     if "high" in metadata and value > metadata["high"]:
-        raise UserError(f"setting '{name}': got {value}, wanted at most {metadata['high']}")
+        raise UserError(f"setting '{name}': got {short(value)}, wanted at most {metadata['high']}")
     if hint is float and not math.isfinite(value):
         raise UserError(f"setting '{name}': got {value}, wanted a finite number")
     return value
-
-
-def _short(value: Any) -> str:
-    """A value in an error's line."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _type_name(hint: Any) -> str:

@@ -19,6 +19,12 @@ class NonFiniteError(UserError):
     """A loss or a prediction stopped being a finite number."""
 
 
+def short(value: object, most: int = 80) -> str:
+    """How a value is written, for an error's one line; of a long one the beginning."""
+    text = repr(value)
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def unknown(kind: str, arrived: object, known: Iterable[str], hint: str = "") -> UserError:
     """The error for a name that is not in a closed list, with the nearest name offered.
 
@@ -44,4 +50,4 @@ def unknown(kind: str, arrived: object, known: Iterable[str], hint: str = "") ->
     if len(names) > MANY:
         few = near(FEW, 0.4) or names[:FEW]
         listed = f"{', '.join(few)} and {len(names) - len(few)} more"
-    return UserError(f"unknown {kind} {arrived!r}; known: {listed}{question}{tail}")
+    return UserError(f"unknown {kind} {short(arrived)}; known: {listed}{question}{tail}")

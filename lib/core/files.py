@@ -3,9 +3,11 @@
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from lib.core.errors import UserError
 
@@ -57,6 +59,24 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
                 partial.unlink()
             raise
         sync_folder(path.parent)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file to be read, unless it is a device or a pipe, which might never end.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    return open(path, "rb", opener=_regular)
+
+
+def _regular(name: str, flags: int) -> int:
+    wait = getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for
+    descriptor = os.open(name, flags | wait)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise OSError(errno.EINVAL, "it is no regular file", str(name))
 
 
 def partial_path(path: Path) -> Path:

@@ -4,14 +4,14 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
-from lib.core.errors import UserError
+from lib.core.errors import UserError, short
 
 LONGEST_NAME = 120  # bytes; what is added to a name in files' names has room in the usual 255
 LARGEST = 2**63 - 1  # what every library below us takes as a whole number
 DEEPEST = 8  # of lists and mappings in each other
 MOST = 10_000  # values in one
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # text runs the other way
 MARKUP = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "$": "&#36;", "\n": " ", "\r": " "}
 )
@@ -48,9 +48,8 @@ def plain_name(name: str, what: str = "name") -> str:
     elif len(name.encode()) > LONGEST_NAME:
         problem = f"it has {len(name.encode())} bytes, of {LONGEST_NAME} that are allowed"
     if problem:
-        shortened = name if len(name) <= LONGEST_NAME else name[:40] + "..."
         raise UserError(
-            f"{what} {shortened!r} is no plain file name: {problem}; "
+            f"{what} {short(name)} is no plain file name: {problem}; "
             "take letters, digits, '-' and '_', as in 'my-run'"
         )
     return name
@@ -62,8 +61,8 @@ def printable(text: object) -> str:
 
 
 def _unprintable(text: str) -> bool:
-    """Whether there is a control character, or half of a character, in a text."""
-    return any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text)
+    """Whether a text has a control character in it, a break of lines, or half of a character."""
+    return any(unicodedata.category(sign) in UNPRINTABLE or sign in TURNING for sign in text)
 
 
 def check_plain(value: Any, name: str) -> None:
@@ -111,21 +110,3 @@ def check_plain(value: Any, name: str) -> None:
             )
 
     check(value, 0, name)
-
-
-def read_yaml(text: str) -> Any:
-    """What YAML text means; nothing in it is executed.
-
-    Raises:
-        ValueError: it is no YAML, in a few words.
-    """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"in line {mark.line + 1}: " if mark else ""
-        raise ValueError(where + (getattr(error, "problem", None) or "unreadable")) from None
-    except RecursionError:
-        raise ValueError("too many brackets in each other") from None
-    except ValueError as error:  # a date that does not exist, a number of thousands of digits
-        raise ValueError(str(error).split(";")[0]) from None

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lib.core.errors import unknown
+from lib.core.errors import UserError, short, unknown
+from lib.core.plain import plain_name
 from lib.envs.api import Domain, World
 
 if TYPE_CHECKING:
@@ -55,9 +56,19 @@ def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ..
     """Task records in the order given, each with .name and .after.
 
     Raises:
-        UserError: an unknown world or task, one of another world, one given twice, or none.
+        UserError: an unknown world or task, one of another world, one given twice, none, or a
+            name that is no plain file name, of which the names of its films would be made.
     """
-    return of(env).resolve(env, entries)
+    entries = tuple(entries)
+    for entry in entries:
+        if isinstance(entry, Mapping) and not isinstance(entry.get("name", ""), str):
+            raise UserError(f"task name {short(entry['name'])} is no text; put quotes around it")
+        if entry is None or isinstance(entry, list | tuple | int | float):
+            raise UserError(f"task {short(entry)} is none; give a name, or a mapping with one")
+    tasks = of(env).resolve(env, entries)
+    for task in tasks:
+        plain_name(task.name, "task name")
+    return tasks
 
 
 def build(
@@ -68,4 +79,6 @@ def build(
     Raises:
         UserError: what `resolve` says, settings that make no world, or MuJoCo is not installed.
     """
+    entries = tuple(entries)
+    resolve(env, entries)
     return of(env).build(env, entries, device)

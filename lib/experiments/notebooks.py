@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.paths import NOTEBOOKS, ROOT
 from lib.core.plain import check_plain
 
@@ -15,6 +15,7 @@ RUN = NOTEBOOKS / "20_run.py"
 COMPARE = NOTEBOOKS / "21_compare.py"
 SPEED = NOTEBOOKS / "22_speed.py"
 TRANSFER = NOTEBOOKS / "10_transfer.py"
+ENDINGS = (".py", ".ipynb")
 KERNEL = "python3"
 PATIENCE = 300  # [s] that a busy machine may take to start a kernel or to pass a message on
 KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
@@ -89,7 +90,7 @@ def check_parameters(
         if not fits or (isinstance(value, bool) and wanted in (int, float)):
             note = " (YAML reads 1e-4 as text: write 1.0e-4)" if wanted is float else ""
             raise UserError(
-                f"parameter '{name}': got {value!r} of type {type(value).__name__}, "
+                f"parameter '{name}': got {short(value)} of type {type(value).__name__}, "
                 f"wanted {declared[name]}{note}"
             )
 
@@ -102,15 +103,45 @@ def _with_lists(value: Any) -> Any:
 
 
 def read(path: str | Path) -> "NotebookNode":
-    """A notebook from a percent .py or an .ipynb, with a Python kernel named in its metadata."""
+    """A notebook from a percent .py or an .ipynb, with a Python kernel named in its metadata.
+
+    Raises:
+        UserError: it is not there, or no notebook.
+    """
     import jupytext
 
     path = Path(path)
     if not path.is_file():
         there = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
         raise unknown("notebook", path.name, there, f"looked in {path.parent}")
-    node = jupytext.read(path)
+    try:
+        node = jupytext.read(path) if path.suffix in ENDINGS else None
+    except OSError:
+        raise
+    except Exception:  # whatever a damaged file makes of the readers
+        node = None
+    if not _is_notebook(node):
+        raise UserError(f"'{path}' is no notebook; give a percent .py, or an .ipynb")
     node.metadata.setdefault("kernelspec", {}).update(
         display_name="Python 3 (ipykernel)", language="python", name=KERNEL
     )
     return node
+
+
+def _is_notebook(node: Any) -> bool:
+    """Whether all is of the kinds that those who execute a notebook take for granted."""
+
+    def has(part: Any, **kinds: type) -> bool:
+        return isinstance(part, dict) and all(
+            isinstance(part.get(name), kind) for name, kind in kinds.items()
+        )
+
+    return (
+        has(node, metadata=dict, cells=list)
+        and isinstance(node["metadata"].get("kernelspec", {}), dict)
+        and all(
+            has(cell, cell_type=str, source=str, metadata=dict)
+            and isinstance(cell["metadata"].get("tags", []), list)
+            for cell in node["cells"]
+        )
+    )

@@ -7,8 +7,9 @@ from typing import Any
 
 from lib.algos import registry
 from lib.core import config
-from lib.core.errors import UserError, unknown
-from lib.core.plain import read_yaml
+from lib.core.errors import UserError, short, unknown
+from lib.core.plain import check_plain
+from lib.core.plain_yaml import read_yaml, read_yaml_file
 from lib.experiments import run_config
 from lib.experiments.run_config import PARAMETERS
 from lib.runner.run_folder import differences
@@ -24,11 +25,11 @@ def read(path: Path) -> dict[str, Any]:
         UserError: not YAML, not a mapping, an unknown key, a wrong type.
     """
     try:
-        found = read_yaml(path.read_text())
+        found = read_yaml_file(path)
     except ValueError as error:  # also what is not encoded as UTF-8
-        raise UserError(f"'{path}' is not valid YAML {error}; mend it there") from None
+        raise UserError(f"'{path}' is not valid YAML: {error}; mend it there") from None
     except OSError as error:
-        raise UserError(f"cannot read '{path}': {error}; give a YAML file") from None
+        raise UserError(f"cannot read '{path}': {error.strerror}; give a YAML file") from None
     if not isinstance(found, dict):
         raise UserError(f"'{path}' holds {type(found).__name__}, wanted lines of 'key: value'")
     for key in found:
@@ -47,10 +48,12 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
     key, equals, raw = text.partition("=")
     key = key.strip()
     if not equals:
-        raise UserError(f"-p takes KEY=VALUE, got {text!r}; for example -p seed=3")
+        raise UserError(f"-p takes KEY=VALUE, got {short(text)}; for example -p seed=3")
     if key in PARAMETERS:
-        value = _parameter(PARAMETERS[key], raw.strip())
+        value = _parameter(key, raw.strip())
         run_config.check_parameters({key: value})
+        if key == "overrides":  # what was said before stays, setting by setting
+            value = _dotted(parameters.get(key) or {}) | _dotted(value)
         parameters[key] = value
         return
     family = registry.of_preset(str(parameters.get("preset") or PARAMETERS["preset"]))
@@ -62,30 +65,39 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
         inside = [name for name in settings if name.startswith(section + ".")]
         sections = {name.split(".")[0] for name in settings if "." in name}
         raise unknown("setting", key, inside or sections)
-    overrides = parameters.get("overrides") or {}
-    parameters["overrides"] = {**overrides, key: _yaml(raw)}
+    overrides = _dotted(parameters.get("overrides") or {})
+    parameters["overrides"] = overrides | {key: _yaml(key, raw)}
 
 
-def _parameter(default: Any, raw: str) -> Any:
+def _dotted(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Overrides by their dotted names, also where they were given as sections."""
+    found: dict[str, Any] = {}
+    for key, value in overrides.items():
+        section = isinstance(value, Mapping) and value
+        found |= _dotted(value, f"{prefix}{key}.") if section else {prefix + key: value}
+    return found
+
+
+def _parameter(key: str, raw: str) -> Any:
     """Text as it stands, a list with or without its brackets, all else as YAML."""
-    if isinstance(default, str):
+    if isinstance(PARAMETERS[key], str):
         return raw.strip("'\"")
-    if isinstance(default, list) and not raw.startswith("["):
+    if isinstance(PARAMETERS[key], list) and not raw.startswith("["):
         raw = f"[{raw}]"  # a shell may want brackets for itself
-    return _yaml(raw)
+    return _yaml(key, raw)
 
 
-def _yaml(raw: str) -> Any:
+def _yaml(key: str, raw: str) -> Any:
     """A value as YAML reads it, and 1e-4 as the number it is."""
     try:
         value = read_yaml(raw)
-    except ValueError:
-        raise UserError(f"-p: {raw!r} is not a YAML value; put quotes around text") from None
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass
+    except ValueError as error:
+        raise UserError(
+            f"-p {key}: {short(raw)} is not a YAML value ({error}); put quotes around text"
+        ) from None
+    check_plain(value, key)
+    if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
+        return float(value)
     return value
 
 

@@ -7,7 +7,7 @@ from lib.algos import registry
 from lib.algos.api import Family
 from lib.core import config
 from lib.core.config import RunConfig
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.plain import check_plain, plain_name
 from lib.engine import machine
 from lib.envs import worlds
@@ -79,7 +79,7 @@ def check_parameters(
         wanted = type(declared[key])
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is int):
             raise UserError(
-                f"parameter '{key}': got {value!r} of type {type(value).__name__}, "
+                f"parameter '{key}': got {short(value)} of type {type(value).__name__}, "
                 f"wanted {wanted.__name__}"
             )
         if value not in CHOICES.get(key, (value,)):
@@ -89,9 +89,16 @@ def check_parameters(
 def _settings(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
     """Overrides, all of which are settings of a section: what a preset decides stays as it is."""
     for key, value in overrides.items():
+        first = key.partition(".")[0]
+        parameter = {"method_name": "method"}.get(first, first)
+        if parameter in PARAMETERS:
+            raise UserError(
+                f"overrides: {short(key)} is no setting of a section, such as planner.samples; say "
+                f"'{parameter}: ...' beside overrides, or '-p {parameter}=...'"
+            )
         if "." not in key and not isinstance(value, Mapping):
             raise UserError(
-                f"overrides: '{key}' is no setting of a section, such as planner.samples; "
+                f"overrides: {short(key)} is no setting of a section, such as planner.samples; "
                 f"parameters are {', '.join(PARAMETERS)}"
             )
     return overrides
@@ -149,8 +156,7 @@ def check(run: RunConfig, inherits: bool = False) -> None:
     """
     registry.of(run).check(run, inherits)
     plain_name(run.name)
-    for task in worlds.resolve(run.env, run.tasks):
-        plain_name(task.name, "task name")
+    worlds.resolve(run.env, run.tasks)
 
 
 def _seeds(seed: int, seeds: list[Any]) -> list[int]:
@@ -160,7 +166,7 @@ def _seeds(seed: int, seeds: list[Any]) -> list[int]:
     for number in seeds:
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise UserError(
-                f"parameter 'seeds': got {number!r}, wanted whole numbers of 0 or more, "
+                f"parameter 'seeds': got {short(number)}, wanted whole numbers of 0 or more, "
                 "such as [0, 1, 2]"
             )
         if seeds.count(number) > 1:

@@ -5,6 +5,7 @@ a folder each, which looks like that of a single run to everything that reads ru
 beside them: for the notebook of all of them, and `seeds.yaml`, which says what was asked for.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from typing import Any
 import yaml
 
 from lib.core.config import RunConfig
-from lib.core.errors import UserError
 from lib.core.files import atomic_write, told_to_the_user
 from lib.core.paths import ROOT, shown
 from lib.envs import worlds
@@ -22,7 +22,7 @@ from lib.experiments import folders, own_modules, params, run_config
 from lib.runner import checkpoint, training, warm_start
 from lib.runner.warm_start import Start
 
-LONGEST_FILE = 255  # bytes of a file's name
+LONGEST_TAIL = 60  # characters of a folder's name after that of the run
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
 
     A single run goes to `out_dir`, or else to outputs/NAME-sSEED. Of several seeds the notebook
     goes to `out_dir`, or else to outputs/NAME-seeds-0-1-2, and the runs beside it to folders
-    that are called -sSEED instead.
+    that are called -sSEED instead. Many seeds are called 0-to-199, or by a digest.
 
     Args:
         parameters: see `run_config.PARAMETERS`; `out_dir` as seen from the working directory.
@@ -62,10 +62,8 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
     several = len(configs) > 1
-    seeds = [str(config.seed) for config in configs]
-    tail = f"-seeds-{'-'.join(seeds)}" if several else f"-s{seeds[0]}"
-    if len(f"{configs[0].name}{tail}".encode()) > LONGEST_FILE:
-        raise UserError(f"{len(seeds)} seeds at once make the folder's name too long; take fewer")
+    seeds = [config.seed for config in configs]
+    tail = _tail(seeds)
     Start(*(given[key] for key in params.KEPT))
     out = Path(given["out_dir"]) if given["out_dir"] else outputs / f"{configs[0].name}{tail}"
     if not several:
@@ -73,6 +71,18 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
     out = out.resolve() if out.name in ("", "..") else out
     base = out.name.removesuffix(tail)
     return RunSpec(out, given, configs, tuple(out.with_name(f"{base}-s{seed}") for seed in seeds))
+
+
+def _tail(seeds: list[int]) -> str:
+    """What a folder is called after the run's name: its seeds, in a few characters."""
+    if len(seeds) == 1:
+        return f"-s{seeds[0]}"
+    listed = "-".join(map(str, seeds))
+    if len(listed) > LONGEST_TAIL and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        listed = f"{seeds[0]}-to-{seeds[-1]}"
+    elif len(listed) > LONGEST_TAIL:
+        listed = f"{len(seeds)}-{hashlib.sha256(listed.encode()).hexdigest()[:8]}"
+    return f"-seeds-{listed}"
 
 
 def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:

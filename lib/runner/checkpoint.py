@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lib.core.errors import UserError
-from lib.core.files import atomic_write, partial_path, sync_folder, told_to_the_user
+from lib.core.files import atomic_write, open_regular, partial_path, sync_folder, told_to_the_user
 from lib.runner import expected
 
 FORMAT = 1  # rises when an older reader could no longer make sense of the file
@@ -96,6 +96,15 @@ def load_meta(path: str | Path) -> dict[str, Any]:
     """Only the meta of a checkpoint. Raises the same errors as `load`, tensors unchecked."""
     head, size, _ = _read(Path(path), whole=False)
     return _meta_of(_body(head, size, Path(path)), Path(path))
+
+
+def is_one(path: Path) -> bool:
+    """Whether a file begins as a checkpoint of this workbook does, whatever follows."""
+    try:
+        with open_regular(path) as file:
+            return file.read(LENGTH + len(START))[LENGTH:] == START
+    except OSError:
+        return False
 
 
 def layout(state: Any) -> Layout:
@@ -292,7 +301,7 @@ def _describe(signature: tuple[str, tuple[int, ...]] | None) -> str:
 def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
     """A file's beginning up to the end of its header, its size, and all of it if asked for."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             length = file.read(LENGTH)
             head = length + file.read(min(max(_header_length(length), len(START)), size))

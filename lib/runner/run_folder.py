@@ -15,6 +15,7 @@ import yaml
 
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
+from lib.core.plain_yaml import read_yaml_file
 from lib.runner import expected
 
 DIFFERENCES = 4  # settings named in an error
@@ -164,8 +165,8 @@ class RunFolder:
             UserError: it is none.
         """
         try:
-            held = yaml.safe_load(self.config.read_text())
-        except (OSError, ValueError, yaml.YAMLError, RecursionError):
+            held = read_yaml_file(self.config)
+        except (OSError, ValueError):
             held = None
         if not isinstance(held, Mapping) or not isinstance(held.get("method_name"), str):
             raise UserError(

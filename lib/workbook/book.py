@@ -153,8 +153,12 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m lib.workbook.book", description=__doc__.split("\n")[0]
     )
     parser.add_argument("action", choices=("build", "check", "site"))
-    parser.add_argument("chapters", nargs="*", help="such as 00_start_here; none means all")
+    parser.add_argument(
+        "chapters", nargs="*", help="such as 00_start_here; none means all (site: always all)"
+    )
     given = parser.parse_args(arguments)
+    if given.action == "site" and given.chapters:
+        parser.error("site makes the pages of all chapters, as they link to each other; name none")
     problems = []
     try:
         if given.action == "build":

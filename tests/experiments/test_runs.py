@@ -43,6 +43,17 @@ def test_several_seeds_have_the_folders_of_single_runs_and_one_more(tmp_path):
     assert {config.name for config in found.configs} == {"mine"}
 
 
+def test_many_seeds_have_a_short_name(tmp_path):
+    found = prepare(tmp_path, name="x" * 120, seeds=list(range(200)))
+    assert found.out.name == f"{'x' * 120}-seeds-0-to-199"
+    assert found.folders[199] == tmp_path / f"{'x' * 120}-s199"
+    odd, even = ([*range(start, 400, 2)] for start in (1, 0))
+    names = {prepare(tmp_path, seeds=seeds).out.name for seeds in (odd, even, odd[::-1])}
+    assert len(names) == 3 and all(name.startswith("mine-seeds-200-") for name in names)
+    inside = prepare(tmp_path, seeds=odd, out_dir=str(prepare(tmp_path, seeds=odd).out))
+    assert inside.folders[0] == tmp_path / "mine-s1"
+
+
 @pytest.mark.parametrize(
     ("place", "runs_at"),
     [("here", "here-s{}"), ("deep/here-seeds-0-1", "deep/here-s{}"), ("", "mine-s{}")],

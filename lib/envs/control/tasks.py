@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.envs.control import rewards
 from lib.envs.control.bodies import DOMAINS
 from lib.envs.control.rewards import Reward
@@ -90,7 +90,9 @@ def _record(domain: str, entry: str | ControlTask) -> ControlTask:
         _check_domain(domain, entry.domain, entry.name)
         return entry
     if not isinstance(entry, str):
-        raise UserError(f"task {entry!r} is no name; control tasks are named, e.g. {domain}-run")
+        raise UserError(
+            f"task {short(entry)} is no name; control tasks are named, e.g. {domain}-run"
+        )
     first, middle, last = entry.replace("_", "-").partition("2")
     if not middle:
         return TASKS[_full_name(domain, first, entry)]

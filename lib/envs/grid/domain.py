@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ActionSpace
 from lib.envs.api import Intrinsic, Outcomes, Predict, Sample, Scene, World
 from lib.envs.grid import audit, plans
@@ -43,7 +43,8 @@ def resolve(
 
     Raises:
         UserError: an unknown name or field, a start or goal outside the grid or on a wall or
-            block, a name given twice, no entries, a size that cannot be laid out.
+            block, a start that is the goal, a name given twice, no entries, a size that
+            cannot be laid out.
     """
     check_size(size)
     known = named_tasks(size)
@@ -55,6 +56,11 @@ def resolve(
     for task in tasks:
         check_free(f"task {task.name!r}: start", task.start, size, blocks)
         check_free(f"task {task.name!r}: goal", task.goal, size, blocks)
+        if task.start == task.goal:
+            raise UserError(
+                f"task {task.name!r} starts at its goal {list(task.goal)}, so there is nothing to "
+                "learn; give another start or goal"
+            )
         if task.name in seen:
             raise UserError(
                 f"task {task.name!r} is listed twice; names tell results apart, so give the "
@@ -74,9 +80,10 @@ def _record(entry: str | Mapping | GridTask, known: Mapping[str, GridTask]) -> G
         missing = [field for field in TASK_FIELDS if field not in entry]
         if missing:
             raise UserError(
-                f"task {dict(entry)} lacks {', '.join(missing)}; it needs all of name, start, goal"
+                f"task {short(dict(entry))} lacks {', '.join(missing)}; it needs all of name, "
+                "start, goal"
             )
-        name = str(entry["name"])
+        name = entry["name"]
         return GridTask(name, _cell(name, entry["start"]), _cell(name, entry["goal"]))
     if entry not in known:
         raise unknown("task", entry, known, "or give {name, start: [x, y], goal: [x, y]}")
@@ -86,7 +93,7 @@ def _record(entry: str | Mapping | GridTask, known: Mapping[str, GridTask]) -> G
 def _cell(name: str, pair: object) -> Cell:
     whole = isinstance(pair, list | tuple) and all(type(number) is int for number in pair)
     if not whole or len(pair) != 2:
-        raise UserError(f"task {name!r}: {pair!r} is no cell; give two whole numbers, [x, y]")
+        raise UserError(f"task {name!r}: {short(pair)} is no cell; give two whole numbers, [x, y]")
     return pair[0], pair[1]
 
 

@@ -12,7 +12,7 @@ import gymnasium
 import torch
 from torch import Tensor
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ObsSpace
 from lib.envs.api import World
 from lib.envs.gym import minigrid
@@ -53,7 +53,7 @@ def _record(entry: str | Mapping | GymTask) -> GymTask:
         return GymTask(short_name(entry), entry)
     if not isinstance(entry, Mapping) or "id" not in entry:
         raise UserError(
-            f"task {entry!r} is none; give an id, or a mapping with {', '.join(FIELDS)}"
+            f"task {short(entry)} is none; give an id, or a mapping with {', '.join(FIELDS)}"
         )
     for field in entry:
         if field not in FIELDS:
@@ -71,7 +71,9 @@ def _check_harmless(env_id: str, options: Any) -> None:
     They may come from a file: a path would be read, and a name with a module might be imported.
     """
     if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
-        raise UserError(f"options of environment {env_id!r}: {options!r} is no mapping of keywords")
+        raise UserError(
+            f"options of environment {env_id!r}: {short(options)} is no mapping of keywords"
+        )
 
     def parts(value: Any) -> Iterable[Any]:
         if isinstance(value, Mapping):
@@ -272,6 +274,7 @@ def build(
 
 def _names(env: "EnvConfig", entries: Iterable[Any]) -> tuple[GymTask, ...]:
     """Of environments that were handed over as objects, names are all there is to know."""
+
     return distinct((GymTask(str(entry)) for entry in entries), "cartpole-v1")
 
 

@@ -19,7 +19,7 @@ from minigrid.core.grid import Grid
 from minigrid.core.world_object import WorldObj
 from torch import Tensor
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.api import World
 from lib.envs.gym.batch import Recipe
@@ -90,7 +90,7 @@ def _record(entry: str | GymTask) -> GymTask:
     if isinstance(entry, GymTask):
         return entry
     if not isinstance(entry, str):
-        raise UserError(f"task {entry!r} is no name; tasks are named, e.g. {CONTINUAL[0]}")
+        raise UserError(f"task {short(entry)} is no name; tasks are named, e.g. {CONTINUAL[0]}")
     known = {_spelling(name): task for name, task in tasks().items()}
     known |= {_spelling(alias): tasks()[name] for alias, name in ALIASES.items()}
     plain = _spelling(re.sub(r"(?i)^minigrid-|-v0$", "", entry))

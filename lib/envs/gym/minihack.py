@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.core.errors import UserError, unknown
+from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.api import World
 from lib.envs.gym.batch import Recipe
@@ -77,7 +77,7 @@ def _record(entry: str | GymTask) -> GymTask:
     if isinstance(entry, GymTask):
         return entry
     if not isinstance(entry, str):
-        raise UserError(f"task {entry!r} is no name; tasks are named, e.g. {FOUR[0]}")
+        raise UserError(f"task {short(entry)} is no name; tasks are named, e.g. {FOUR[0]}")
     plain = _spelling(re.sub(r"(?i)^minihack-|-v0$", "", entry))
     listed = {_spelling(task.name): task for task in EIGHT}
     if plain in listed:
