@@ -490,7 +490,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("overrides={seed: 5}", "say 'seed: ...' beside overrides, or '-p seed=...'"),
         ("overrides={preset: nothing}", "say 'preset: ...' beside overrides"),
         ("overrides={method_name: ewc}", "say 'method: ...' beside overrides"),
-        ("overrides={preset: {a: 1}}", "'preset.a' is no setting of a section"),
+        ("overrides={preset: {a: 1}}", "setting 'preset': got {'a': 1}"),
         ("overrides={planner: 3}", "'planner' is no setting of a section"),
         (
             "tasks=[!!binary QQ==]",
@@ -622,8 +622,8 @@ def test_overrides_at_once_keep_those_that_were_said_before():
         "planner.samples": 64,
         "env.put_blocks": False,
     }
-    params.add_override(found, "overrides={env: {size: 13}}")
-    assert found["overrides"]["env.size"] == 13
+    params.add_override(found, "overrides={env: {size: 13}, method: {review: true}}")
+    assert found["overrides"]["env.size"] == 13 and run_config.resolve(found).method.review
 
 
 @pytest.mark.parametrize(
