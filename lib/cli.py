@@ -1,14 +1,13 @@
-"""The command line: run, list, resume, compare, transfer, clean."""
+"""The command line: run, list, find, resume, compare, transfer, clean."""
 
 import argparse
 import hashlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lib.core.errors import NotebookFailed, RunInterrupted, UserError
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
@@ -28,6 +27,7 @@ examples:
   python -m lib run drago-grid-quick -p seed=3 -p planner.samples=64
   python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
   python -m lib run drago-grid-quick -p seeds=0,1,2
+  python -m lib find "train_minigrid.py --cl --plan2explore"
   python -m lib resume outputs/drago-grid-quick-s3
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
   python -m lib transfer --preset grid-transfer-quick
@@ -82,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(message: object, code: int) -> int:
-    print(message, file=sys.stderr)
+    """Prints one line, in which names that came from outside are only shown."""
+    from lib.core.plain import printable
+
+    print(printable(" ".join(str(message).splitlines())), file=sys.stderr)
     return code
 
 
@@ -94,6 +97,12 @@ class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         return super().format_help() + (f"\n{self.also()}\n" if self.also else "")
 
+    def error(self, message: str) -> NoReturn:
+        from lib.core.plain import printable
+
+        message = printable(message)
+        super().error(message if len(message) <= 300 else f"{message[:300]}...")
+
 
 def _families() -> str:
     from lib.experiments import catalogue
@@ -102,7 +111,7 @@ def _families() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m lib",
         description="Runs of the workbook: start, look, go on, compare, tidy up.",
         epilog=EXAMPLES + STOPPING,
@@ -166,6 +175,14 @@ def _parser() -> argparse.ArgumentParser:
 
     command(list_runs, "list", "show what can be run, and the runs there are")
 
+    sub = command(find, "find", "show what does here what a published command does")
+    sub.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="of an original repository, whole or in part",
+    )
+
     sub = command(resume, "resume", "go on with a run that was stopped or killed", STOPPING)
     sub.add_argument("run", help="its folder, such as outputs/drago-grid-quick-s0")
     sub.add_argument("--notebook", **notebook)
@@ -216,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib.experiments import catalogue, folders, own_modules, params, runs
+    from lib.experiments import catalogue, cleaning, own_modules, params, runs
 
     own_modules.ask_for(given.modules)
     parameters = catalogue.read(given.params, PARAMS)
@@ -230,11 +247,7 @@ def run(given: argparse.Namespace) -> None:
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
     if given.fresh:
-        old = [out for out in dict.fromkeys((spec.out, *spec.folders)) if out.exists()]
-        for out in old:
-            folders.removable(out)
-        for out in old:
-            shutil.rmtree(out)
+        cleaning.remove(cleaning.plan_afresh((spec.out, *spec.folders)))
     _go_on(spec, given.notebook)
 
 
@@ -317,6 +330,14 @@ def list_runs(given: argparse.Namespace) -> None:
         print(f"  {printable(path.name):<31} {folders.status(path)}")
 
 
+def find(given: argparse.Namespace) -> None:
+    """Shows our commands for a published one."""
+    from lib.experiments import original_commands
+
+    found = original_commands.find(" ".join(given.words))
+    print("\n\n".join(original_commands.told(*each) for each in found))
+
+
 def compare(given: argparse.Namespace) -> None:
     """Executes 21_compare over finished runs."""
     from papermill.exceptions import PapermillExecutionError
@@ -328,10 +349,11 @@ def compare(given: argparse.Namespace) -> None:
     runs = _runs_of(asked)
     for path in runs:
         results.load_run(path)  # says at once what is wrong with a folder
-    names = "+".join(path.name for path in asked) or "all"
+    names = "+".join(path.resolve().name for path in asked) or "all"
     if len(names) > 60:
         names = f"{len(runs)}-runs-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
     out = Path(given.out) if given.out else OUTPUTS / f"compare-{names}"
+    folders.check_comparison(out, OUTPUTS)
     name = shown(out)
     parameters = {"runs": [from_root(path) for path in runs], "out_dir": from_root(out)}
     try:
@@ -402,25 +424,27 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 
 
 def clean(given: argparse.Namespace) -> None:
-    """Removes folders, after asking."""
-    from lib.experiments import folders
+    """Removes what the workbook wrote into folders, after saying what that is and asking."""
+    from lib.experiments import cleaning, folders
 
-    paths = [folders.find_run(name, OUTPUTS) for name in given.runs]
-    for path in paths:
-        folders.removable(path)
-    for path in paths:
-        size = sum(file.lstat().st_size for file in path.rglob("*"))
-        print(f"  {shown(path)}  {size / 1e6:,.1f} MB  {folders.status(path)}")
-        if folders.asked(path, folders.SEEDS):
-            kept = [run for run in folders.runs_of(path) if run.exists() and run not in paths]
-            stay = f"; {', '.join(run.name for run in kept)} stay" if kept else ""
+    plans = cleaning.plan([folders.find_run(name, OUTPUTS) for name in given.runs])
+    named = {plan.folder.resolve() for plan in plans}
+    for plan in plans:
+        print(f"  {shown(plan.folder)}  {plan.size / 1e6:,.1f} MB  {folders.status(plan.folder)}")
+        print(plan.about())
+        if folders.asked(plan.folder, folders.SEEDS):
+            runs = [run for run in folders.runs_of(plan.folder) if run.resolve() not in named]
+            kept = [run.name for run in runs if run.exists()]
+            stay = f"; {', '.join(kept)} stay" if kept else ""
             print(f"    only the notebook about them{stay}")
     if not given.yes:
         if not sys.stdin.isatty():
             raise UserError("clean asks before it removes anything; say --yes where nobody can")
-        if input(f"remove {len(paths)} for good? [y/N] ").strip().lower() not in ("y", "yes"):
+        if input(f"remove {len(plans)} for good? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing removed")
             return
-    for path in paths:
-        shutil.rmtree(path)
-    print(f"removed {len(paths)}")
+    cleaning.remove(plans)
+    print(f"removed {sum(not plan.folder.exists() for plan in plans)}")
+    for plan in plans:
+        if plan.folder.exists():
+            print(f"'{shown(plan.folder)}' stays for what else it holds: {plan.left()}")

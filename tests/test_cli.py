@@ -452,6 +452,12 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         (outputs / name).mkdir(exist_ok=True)
         (outputs / name / "run.ipynb").touch()
         (outputs / name / "old").touch() if name == "mine-s2" else None
+    capsys.readouterr()
+    assert "holds kernel.pid, metrics.jsonl, summary.json besides a run" in refusal(
+        capsys, *command, "--fresh"
+    )
+    for stray in ("kernel.pid", "metrics.jsonl", "summary.json"):  # of the stub
+        (outputs / "mine-seeds-0-1" / stray).unlink()
     assert cli.main([*command, "--fresh"]) == 0
     assert f"starting {outputs / 'mine-seeds-0-1'}" in capsys.readouterr().out
     left = {path.name for path in outputs.iterdir()}

@@ -19,6 +19,7 @@ from lib.core.files import open_regular
 LARGEST_TEXT = 1 << 18  # bytes; the longest record of this workbook has a tenth
 DEEPEST = 32  # lists and mappings in each other
 MOST = 20_000  # values and keys
+LONGEST_PROBLEM = 120  # characters; of a longer one the line says enough
 DIGITS = 400  # of a number; what is larger is refused with the setting's name
 TAG = "tag:yaml.org,2002:"
 # What these match, PyYAML's writer puts quotes around where it is text: so text stays text.
@@ -41,7 +42,7 @@ def read_yaml(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f"in line {mark.line + 1}: " if mark else ""
         said = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ValueError(where + said) from None
+        raise ValueError(where + (said if len(said) <= LONGEST_PROBLEM else "unreadable")) from None
 
 
 def read_yaml_file(path: Path) -> Any:

@@ -2,25 +2,32 @@
 
 import os
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from lib.core.errors import UserError, unknown
-from lib.core.paths import shown
+from lib.core.paths import ROOT, shown
 from lib.core.plain import check_plain, printable
 from lib.core.plain_yaml import read_yaml_file
 from lib.experiments import summaries
 from lib.experiments.locks import is_busy
 from lib.experiments.summaries import all_are, few, is_text, is_whole, names
+from lib.runner import contents
+from lib.runner.contents import (
+    COMPARISON,
+    CONFIG,
+    EARLY,
+    LAUNCH_LOCK,
+    SEEDS,
+    TRANSFER,
+    WANDB_ID,
+    Kind,
+)
+from lib.runner.run_folder import RunFolder
 
-TRANSFERRED = "transfer.ipynb"
-# What may lie in a folder before the record of what it holds does.
-EARLY = (".lock", ".launch-lock", "kernel.log", "run.ipynb", TRANSFERRED, "stop")
 RUN_KEYS = {"method_name", "preset", "seed", "tasks", "budget"}  # in every run's config.yaml
-COMPARISON = "compare.ipynb"
-TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
-SEEDS = "seeds.yaml"  # what several seeds of a run, trained together, were asked for
-WHAT = {TRANSFER: "a comparison on new tasks", SEEDS: "several seeds of a run"}
+WHAT = {TRANSFER: contents.STUDY.about, SEEDS: contents.SEVERAL.about}
 
 
 def status(out: Path) -> str:
@@ -59,7 +66,7 @@ def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
 def find_run(name: str, outputs: Path) -> Path:
     """A run folder from its path or its name below outputs/."""
     for path in (Path(name), outputs / name):
-        if path.is_dir():
+        if os.path.isdir(path):  # which a name that can be none does not trouble
             return path
     known = [path.name for path in outputs.glob("*") if path.is_dir()]
     raise unknown("run", name, known, f"in {shown(outputs)}")
@@ -102,18 +109,60 @@ def is_ours(out: Path) -> bool:
     return records or (out / COMPARISON).is_file() or _config(out) is not None
 
 
-def removable(out: Path) -> None:
-    """Raises UserError unless run, compare or transfer made this folder and nobody is at it."""
-    if out.is_symlink():
-        raise UserError(f"'{shown(out)}' is a link; give the folder it points to")
-    found = names(out)
-    if not is_ours(out) and not set(found) <= set(EARLY):
+def kinds(out: Path) -> list[Kind]:
+    """What the workbook made of a folder, as far as that can be told; empty if it made nothing.
+
+    Where the record of it is gone or damaged, a command's lock or a checkpoint tells that there
+    was one.
+    """
+    told = {
+        contents.RUN: _config(out) is not None,
+        contents.SEVERAL: asked(out, SEEDS) is not None,
+        contents.STUDY: asked(out, TRANSFER) is not None,
+        contents.COMPARED: (out / COMPARISON).is_file(),
+    }
+    if found := [kind for kind, fits in told.items() if fits]:
+        return found
+    if not _has_traces(out) and not set(names(out)) <= set(EARLY):
+        return []
+    left = [kind for kind in contents.KINDS if os.path.lexists(out / kind.record)]
+    return left or list(contents.KINDS)
+
+
+def _has_traces(out: Path) -> bool:
+    """Whether there is something that the workbook alone leaves."""
+    from lib.runner import checkpoint
+
+    saved = RunFolder(out).checkpoints.glob("*.safetensors")
+    return (out / LAUNCH_LOCK).is_file() or any(map(checkpoint.is_one, saved))
+
+
+def check_comparison(out: Path, outputs: Path) -> None:
+    """Raises UserError unless a comparison of finished runs may be written to a folder.
+
+    Args:
+        outputs: the folder of all runs, which may not be one itself.
+    """
+    if os.path.lexists(out) and not out.is_dir():
+        raise UserError(f"'{shown(out)}' is no folder; choose another one with '--out DIR'")
+    if out.resolve() in (outputs.resolve(), ROOT):
         raise UserError(
-            f"'{shown(out)}' holds other things than a run ({few(found)}); "
-            f"remove it yourself if you mean it"
+            f"'{shown(out)}' holds more than one comparison; give it a folder of its own, such as "
+            f"'--out {shown(outputs / 'compare-mine')}'"
         )
-    if is_busy(out) or any(map(is_busy, out.glob("runs/*"))):
-        raise UserError(f"'{shown(out)}' is in use by another process; stop that one first")
+    if run := next((above for above in out.resolve().parents if _config(above)), None):
+        raise UserError(
+            f"'{shown(out)}' lies in the folder of the run '{run.name}'; choose another one with "
+            "'--out DIR'"
+        )
+    there = contents.entries(out) if out.is_dir() else ()
+    others = (p for p in there if not contents.is_written_by(contents.COMPARED, out, p))
+    if first := list(islice(others, 4)):  # a large tree is not walked for a few names
+        raise UserError(
+            f"'{shown(out)}' holds other things than a comparison "
+            f"({few([str(path.relative_to(out)) for path in first])}); "
+            "choose another folder with '--out DIR'"
+        )
 
 
 def check_links(out: Path) -> None:
@@ -133,7 +182,7 @@ def check_links(out: Path) -> None:
 
 def _config(out: Path) -> dict[str, Any] | None:
     """What config.yaml holds, if it is a run's."""
-    found = read_mapping(out / "config.yaml")
+    found = read_mapping(out / CONFIG)
     return found if found is not None and found.keys() >= RUN_KEYS else None
 
 
@@ -174,6 +223,6 @@ def runs_of(out: Path) -> list[Path]:
 
 def wandb_mode(out: Path) -> str:
     """Whether the earlier part of a run went to W&B, and how."""
-    if not (out / "wandb-id.txt").exists():
+    if not (out / WANDB_ID).exists():
         return ""
     return "offline" if list(out.glob("wandb/offline-run-*")) else "online"

@@ -8,6 +8,7 @@ from typing import Any
 from lib.algos import registry
 from lib.core import config
 from lib.core.errors import UserError, short, unknown
+from lib.core.plain import check_plain
 from lib.core.plain_yaml import read_yaml, read_yaml_file
 from lib.experiments import run_config
 from lib.experiments.run_config import PARAMETERS
@@ -94,6 +95,7 @@ def _yaml(key: str, raw: str) -> Any:
         raise UserError(
             f"-p {key}: {short(raw)} is not a YAML value ({error}); put quotes around text"
         ) from None
+    check_plain(value, key)
     if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
         return float(value)
     return value

@@ -93,7 +93,7 @@ def _settings(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
         parameter = {"method_name": "method"}.get(first, first)
         if parameter in PARAMETERS:
             raise UserError(
-                f"overrides: '{key}' is no setting of a section, such as planner.samples; say "
+                f"overrides: {short(key)} is no setting of a section, such as planner.samples; say "
                 f"'{parameter}: ...' beside overrides, or '-p {parameter}=...'"
             )
         if "." not in key and not isinstance(value, Mapping):

@@ -99,6 +99,15 @@ def load_meta(path: str | Path) -> dict[str, Any]:
     return _meta_of(_body(head, size, Path(path)), Path(path))
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file begins as a checkpoint of this workbook does, whatever follows."""
+    try:
+        with open_regular(path) as file:
+            return file.read(LENGTH + len(START))[LENGTH:] == START
+    except OSError:
+        return False
+
+
 def layout(state: Any) -> Layout:
     """Name to (type, shape) for every tensor of a state; names join the keys with slashes."""
     tensors: dict[str, Tensor] = {}

@@ -1,0 +1,134 @@
+"""The names of all that the workbook writes into a folder, so that only this is removed again.
+
+A folder may hold a run, several seeds of one, a comparison on new tasks, or one of finished runs.
+Names are regular expressions of a path within it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG = "config.yaml"
+SUMMARY = "summary.json"
+PROGRESS = "progress.json"
+METRICS = "metrics.jsonl"
+TIMING = "timing.jsonl"
+WANDB_ID = "wandb-id.txt"
+STOP = "stop"
+CHECKPOINTS = "checkpoints"
+VIDEOS = "videos"
+AUDITS = "audits"
+FIGURES = "figures"
+LOCK = ".lock"  # of a training loop
+LAUNCH_LOCK = ".launch-lock"  # of a command that executes a notebook
+KERNEL_LOG = "kernel.log"
+NOTEBOOK = "run.ipynb"
+SEEDS = "seeds.yaml"  # what several seeds of a run, trained together, were asked for
+TRANSFER = "transfer.yaml"  # what a comparison of learners on new tasks was asked for
+TRANSFERRED = "transfer.ipynb"
+TRIALS = "runs"  # of a comparison on new tasks
+COMPARISON = "compare.ipynb"
+
+FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
+_SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
+_RUN_FIGURES = (
+    "learning_curves|final_returns|return_matrix|retention_met|model_error|model_accuracy|"
+    r"model_error_by_number|dream_coverage|dream_rooms|review_reward_\d+|prediction_score|"
+    "every_task|composition|trajectories"
+)
+_COMPARED_FIGURES = (
+    "learning_curves|final_returns|first_task|published|retention|retention_shared|components|"
+    r"return_matrices|accuracy_maps_\d+|imagined"
+)
+
+
+def _notebook(name: str) -> str:
+    """An executed notebook, and what JupyterLab keeps beside it once it was opened."""
+    stem = name.removesuffix(".ipynb")
+    return rf"{stem}\.ipynb|\.ipynb_checkpoints/{stem}-checkpoint\.ipynb"
+
+
+_RUN = "|".join(
+    (
+        _SHARED,
+        *(re.escape(name) for name in (CONFIG, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)),
+        rf"{CHECKPOINTS}/(last|previous|best|nonfinite|task-\d+)\.safetensors",
+        rf"{AUDITS}/task-\d+\.npz",
+        rf"{VIDEOS}/{FILM}",
+        r"tensorboard/events\.out\.tfevents\..+",
+        r"wandb/.+",
+        _notebook(NOTEBOOK),
+        rf"{FIGURES}/({_RUN_FIGURES})\.png",
+    )
+)
+
+
+FOLDERS = re.compile(
+    rf"{CHECKPOINTS}|{AUDITS}|{VIDEOS}|{FIGURES}|{TRIALS}|tensorboard|wandb|world-\d+|"
+    r"\.ipynb_checkpoints"
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder that the workbook makes."""
+
+    about: str
+    record: str  # the file that says what the folder is; the last one to be removed
+    written: re.Pattern[str]  # paths in it
+
+
+RUN = Kind("a run", CONFIG, re.compile(_RUN))
+SEVERAL = Kind(
+    "several seeds of a run",
+    SEEDS,
+    re.compile(
+        rf"{_SHARED}|{re.escape(SEEDS)}|{re.escape(PROGRESS)}|{_notebook(NOTEBOOK)}|"
+        rf"{FIGURES}/({_RUN_FIGURES})\.png"
+    ),
+)
+STUDY = Kind(
+    "a comparison on new tasks",
+    TRANSFER,
+    re.compile(
+        rf"{_SHARED}|transfer\.(yaml|md|json)|{_notebook(TRANSFERRED)}|"
+        rf"{FIGURES}/(beginnings|learning_curves|few_shot)\.png|{TRIALS}/[^/]+/({_RUN})"
+    ),
+)
+COMPARED = Kind(
+    "a comparison",
+    COMPARISON,
+    re.compile(
+        rf"{_SHARED}|comparison\.json|{_notebook(COMPARISON)}|"
+        rf"(world-\d+/)?(({_COMPARED_FIGURES})\.png|transfer\.md)"
+    ),
+)
+KINDS = (RUN, SEVERAL, STUDY, COMPARED)
+# What may lie in a folder before the record of what it holds does, and after that is gone.
+EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP)
+
+
+def entries(folder: Path) -> Iterator[Path]:
+    """Everything below a folder but folders that hold something; no link is followed."""
+    for path in sorted(folder.iterdir()):
+        below = not path.is_symlink() and path.is_dir()
+        if below and any(path.iterdir()):
+            yield from entries(path)
+        else:
+            yield path
+
+
+def is_written_by(kind: Kind, folder: Path, path: Path) -> bool:
+    """Whether something in a folder has a name that the workbook writes into those of a kind.
+
+    A link never has, but for stop files and what W&B makes.
+    """
+    name = path.relative_to(folder).as_posix()
+    if path.is_symlink():
+        linked = path.name == STOP or name.startswith("wandb/")
+        return linked and bool(kind.written.fullmatch(name))
+    if path.is_dir():  # an empty one
+        return bool(FOLDERS.fullmatch(path.name))
+    whole = re.sub(r"(^|/)\.([^/]+?)\.partial[^/]*$", r"\1\2", name)  # a killed process's
+    return bool(kind.written.fullmatch(name) or kind.written.fullmatch(whole))
