@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     try:
+        os.getcwd()  # fails where it has been removed
         given.command(given)
     except RunInterrupted as error:
         return _say(error, 128 + signal.SIGINT)

@@ -112,7 +112,7 @@ def mended_by(text: str) -> str:
     """What mends the error that Python printed so; nothing where that is not known."""
     error = from_words(text)
     if error is None:
-        return ""
+        return MORE_FILES if os.strerror(errno.EMFILE) in text else ""
     home = os.path.expanduser("~")
     if error.filename and os.path.commonpath([error.filename, home]) == home:
         return f"set HOME (now '{home}') to a folder that can be written"

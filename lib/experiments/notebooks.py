@@ -1,5 +1,6 @@
 """Executes notebooks with parameters, and checks those against what a notebook declares."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,11 @@ def run(
         )
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of papermill's is none that an exception tells as well."""
+    return not record.getMessage().startswith("Error occurred while starting new kernel")
+
+
 @contextmanager
 def _kernel_lives(log: Path) -> Iterator[None]:
     """Tells of a kernel that does not start, or dies, what it said last.
@@ -90,6 +96,7 @@ def _kernel_lives(log: Path) -> Iterator[None]:
 
     from lib.core.kernel import last_words
 
+    logging.getLogger("papermill").addFilter(_is_news)
     try:
         yield
         return
