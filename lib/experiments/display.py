@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lib.core.plain import printable
+
 POLL_SECONDS = 0.5
 LINE_SECONDS = 30.0  # between two lines where there is no terminal to redraw
 State = Mapping[str, Any]  # what progress.json holds
@@ -90,4 +92,4 @@ def describe(state: Mapping[str, Any]) -> str:
     if state.get("last_return") is not None:
         best = f" of {state['optimum']:.1f}" if state.get("optimum") else ""
         parts.append(f"return {state['last_return']:.1f}{best}")
-    return ", ".join(parts)
+    return printable(", ".join(parts))
