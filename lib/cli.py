@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lib.core.errors import RunInterrupted, UserError, short
+from lib.core.errors import NotebookFailed, RunInterrupted, UserError
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
+from lib.core.storage import explained
 
 if TYPE_CHECKING:
     from lib.core.config import RunConfig
@@ -62,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 the notebook failed, 2 something that the message tells how to mend, 130 stopped.
     """
     given = _parser().parse_args(arguments)
-    from lib.experiments.launch import NotebookFailed
-
     try:
+        os.getcwd()  # fails where it has been removed
         given.command(given)
     except RunInterrupted as error:
         return _say(error, 128 + signal.SIGINT)
@@ -77,9 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        place = f" {short(str(error.filename))}" if error.filename else ""
-        return _say(f"cannot use{place}: {error.strerror}; give another path, or mend that", 2)
+    except OSError as error:  # a full disk, a folder that may not be written, a name too long
+        return _say(explained(error), 2)
     return 0
 
 

@@ -135,7 +135,7 @@ def test_a_run_works_from_any_folder_and_writes_where_the_user_is(tmp_path, monk
         ("user-error", 2, "tasks: got nothing; name one\n"),
         ("non-finite", 2, "non-finite loss\n"),
         ("bug", 1, "ZeroDivisionError: division by zero; the cell is marked in "),
-        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; continue with "),
+        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; give the command"),
         ("crash", 1, "the notebook's kernel died, saying "),
     ],
 )

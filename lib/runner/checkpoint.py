@@ -6,12 +6,12 @@ and shape) and a checksum for each tensor and for the JSON itself. The same stat
 the same bytes.
 """
 
+import errno
 import json
 import math
 import os
 import shutil
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lib.core.errors import UserError
-from lib.core.files import atomic_write, open_regular, partial_path, sync_folder, told_to_the_user
+from lib.core.files import atomic_write, open_regular, replacing, sync
+from lib.core.storage import TOO_MANY_OPEN, StorageError, explained, told_to_the_user
 from lib.runner import expected
 
 FORMAT = 1  # rises when an older reader could no longer make sense of the file
@@ -54,7 +55,7 @@ def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> No
     """Writes a state so that a crash leaves either the old file or the new one.
 
     Args:
-        path: ends in .safetensors; its folder is made when missing.
+        path: ends in .safetensors; its folder is made when missing, but not what that lies in.
         state: nested dicts (text or whole-number keys), lists and tuples of tensors, numbers,
             text, True, False and None. Two names of one tensor are stored as two tensors.
         meta: whatever a reader should see without the tensors, of the same plain kinds.
@@ -65,7 +66,7 @@ def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> No
     """
     path = Path(path)
     with told_to_the_user(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     atomic_write(path, pack(state, meta))
 
 
@@ -188,7 +189,7 @@ class Rotation:
         if path == self.previous:
             with told_to_the_user(self.last):
                 os.replace(self.previous, self.last)
-                sync_folder(self.folder)
+                sync(self.folder)
         self.settle()
 
     def _keep_the_best(self) -> None:
@@ -200,21 +201,23 @@ class Rotation:
 
     def _link(self, target: Path) -> None:
         """Gives the last checkpoint a second name, in one step."""
-        partial = partial_path(target)
-        with told_to_the_user(target, self.last.stat().st_size):
+        if target.exists() and target.samefile(self.last):
+            return  # a crash came after this step
+        with replacing(target, self.last.stat().st_size) as partial:
             partial.unlink(missing_ok=True)
             try:
                 os.link(self.last, partial)
             except OSError:  # the file system knows no hard links
                 shutil.copyfile(self.last, partial)
-            os.replace(partial, target)
-            sync_folder(self.folder)
 
 
 def _score(path: Path) -> float | None:
-    with suppress(UserError):  # a missing or damaged file has no score
+    try:
         return load_meta(path).get("score")
-    return None
+    except StorageError:
+        raise
+    except UserError:  # a missing or damaged file has no score
+        return None
 
 
 # Writing ------------------------------------------------------------------------------------
@@ -312,6 +315,8 @@ def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
         hint = f"; that folder holds {', '.join(others)}" if others else ""
         raise UserError(f"no checkpoint '{path}'{hint}; check the path") from None
     except OSError as error:
+        if error.errno in (*TOO_MANY_OPEN, errno.EIO):  # whatever file it were
+            raise explained(error, path, doing="read") from error
         raise UserError(
             f"cannot read checkpoint '{path}': {error.strerror}; "
             f"give the path of a .safetensors file that you may read"

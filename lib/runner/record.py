@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.errors import UserError, unknown
-from lib.core.files import atomic_write, told_to_the_user
+from lib.core.files import atomic_write
+from lib.core.storage import told_to_the_user
 
 WANDB_MODES = ("", "offline", "online")
 WANDB_PROJECT = "continual-model-based-rl"

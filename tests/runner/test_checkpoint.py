@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lib.core.errors import UserError
+from lib.core.files import partial_path
 from lib.runner import checkpoint
 from lib.runner.checkpoint import Rotation, check_layout, load, load_meta, pack, save
 
@@ -47,6 +48,8 @@ def equal(a, b):
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    path.parents[1].mkdir()
+    (path.parents[1] / "config.yaml").touch()
     save(path, example_state(), META)
     return path
 
@@ -308,7 +311,7 @@ def test_a_kill_between_last_and_best_is_made_good(tmp_path: Path):
     rotation = Rotation(tmp_path)
     rotation.save({"step": 1}, {}, 1.0)
     save(rotation.last, {"step": 2}, {"score": 2.0})  # and killed before best was linked
-    partial = checkpoint.partial_path(rotation.best)
+    partial = partial_path(rotation.best)
     partial.write_text("left over")
     rotation.save({"step": 3}, {}, 0.0)
     assert load(rotation.best)[0] == {"step": 2}

@@ -102,6 +102,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    (tmp_path / "config.yaml").touch()
     recorder = Recorder(tmp_path, tensorboard=False)
     write_some(recorder)
     monkeypatch.setattr(os, "fsync", full)
