@@ -254,7 +254,7 @@ def run(given: argparse.Namespace) -> None:
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib.experiments import folders, own_modules, params, runs
+    from lib.experiments import folders, own_modules, requests, runs
 
     own_modules.ask_for(given.modules)
     out = folders.find_run(given.run, OUTPUTS)
@@ -267,7 +267,7 @@ def resume(given: argparse.Namespace) -> None:
     if asked := folders.asked(out, folders.SEEDS):
         parameters = asked["parameters"]
     elif held := folders.held(out):
-        parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
+        parameters = requests.read(out, held)
     else:
         raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
     _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
@@ -275,7 +275,8 @@ def resume(given: argparse.Namespace) -> None:
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import folders, launch, runs, summaries
+    from lib.experiments import drawing, folders, launch, runs, summaries
+    from lib.runner.contents import NOTEBOOK, SUMMARY
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
     done = [summaries.is_finished(folder) for folder in spec.folders]
@@ -285,8 +286,8 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
         if not finished and not (folder / "checkpoints").exists():
             runs.check_sources(config, spec.parameters)
     runs.write_request(spec)
-    out = shown(spec.out)
-    if all(done) and not spec.together:
+    out, about = shown(spec.out), [folder / SUMMARY for folder in spec.folders]
+    if all(done) and drawing.is_complete(spec.out / NOTEBOOK, about):
         print(f"already finished: {out}")
     else:
         before = summaries.read_progress(spec.out / "progress.json")
@@ -297,8 +298,9 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
             for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
         spec.out.mkdir(parents=True, exist_ok=True)
-        launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
-    print(f"notebook: {out / 'run.ipynb'}")
+        parameters = spec.parameters | {"out_dir": from_root(spec.out)}
+        launch.execute(parameters, spec.out, notebook, about=about)
+    print(f"notebook: {out / NOTEBOOK}")
     print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CONFIG = "config.yaml"
+REQUEST = "request.yaml"  # the parameters that a run was asked for with
 SUMMARY = "summary.json"
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"
@@ -31,6 +32,7 @@ TRIALS = "runs"  # of a comparison on new tasks
 COMPARISON = "compare.ipynb"
 
 FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
+_FILES = (CONFIG, REQUEST, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)
 _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
 _RUN_FIGURES = (
     "learning_curves|final_returns|return_matrix|retention_met|model_error|model_accuracy|"
@@ -52,7 +54,7 @@ def _notebook(name: str) -> str:
 _RUN = "|".join(
     (
         _SHARED,
-        *(re.escape(name) for name in (CONFIG, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)),
+        *(re.escape(name) for name in _FILES),
         rf"{CHECKPOINTS}/(last|previous|best|nonfinite|task-\d+)\.safetensors",
         rf"{AUDITS}/task-\d+\.npz",
         rf"{VIDEOS}/{FILM}",
@@ -106,7 +108,7 @@ COMPARED = Kind(
 )
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 # What may lie in a folder before the record of what it holds does, and after that is gone.
-EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP)
+EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP, REQUEST)
 
 
 def entries(folder: Path) -> Iterator[Path]:
