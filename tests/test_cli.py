@@ -55,6 +55,8 @@ def made_run(folder: Path, status: str = "", **given) -> Path:
     if status:
         summary = {"status": status, "env_steps": 40, "tasks": ["room-1"]}
         summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
+        summary |= {"name": config.name, "method": config.method_name, "preset": config.preset}
+        summary |= {"seeds": [config.seed], "return_matrix": [[6.0]]}
         (out / "summary.json").write_text(json.dumps(summary))
     return out
 

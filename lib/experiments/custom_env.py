@@ -29,6 +29,7 @@ from lib.experiments import run_config
 from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, training, warm_start
 from lib.runner.evaluate import play
+from lib.runner.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def agent_of(
     """
     agent = registry.build_agent(run, domain, Streams(run.seed, device), device)
     agent.begin_task((after or len(run.tasks)) - 1)
-    path = folder / "checkpoints" / f"task-{agent.task + 1}.safetensors"
+    path = RunFolder(folder).task_checkpoint(agent.task)
     state, _ = checkpoint.load(path)
     transfer = warm_start.transfer_of(agent)
     transfer.load_world_model(state["world_model"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from lib.core.errors import UserError
 from lib.core.files import told_to_the_user
 from lib.core.paths import shown
+from lib.runner.contents import LAUNCH_LOCK, LOCK
 
 LOCK_SECONDS = 5.0  # a killed run's kernel notices within a second or two
 
@@ -21,8 +22,8 @@ def alone_in(out: Path) -> Iterator[None]:
     Raises:
         UserError: another process runs there.
     """
-    with _lock(out / ".launch-lock", 0.0, out):
-        with _lock(out / ".lock", LOCK_SECONDS, out):  # the training loop's, given back at once
+    with _lock(out / LAUNCH_LOCK, 0.0, out):
+        with _lock(out / LOCK, LOCK_SECONDS, out):  # the training loop's, given back at once
             pass
         yield
 
@@ -30,7 +31,7 @@ def alone_in(out: Path) -> Iterator[None]:
 def is_busy(out: Path) -> bool:
     """Whether a process is running in this folder at the moment."""
     try:
-        for name in (".launch-lock", ".lock"):
+        for name in (LAUNCH_LOCK, LOCK):
             if (out / name).exists():
                 with _lock(out / name, 0.0, out):
                     pass

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.core.files import open_regular
+
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 PROGRESS = "progress.json"
@@ -18,6 +20,7 @@ WANDB_ID = "wandb-id.txt"
 STOP = "stop"
 CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
+LAST = "last.safetensors"  # of the checkpoints
 AUDITS = "audits"
 FIGURES = "figures"
 LOCK = ".lock"  # of a training loop
@@ -30,6 +33,9 @@ TRANSFERRED = "transfer.ipynb"
 TRIALS = "runs"  # of a comparison on new tasks
 COMPARISON = "compare.ipynb"
 
+CHECKPOINT_KEY = "workbook-checkpoint"  # the header's only entry: a second has no fixed order
+# Every checkpoint goes on like this at byte 8, where safetensors' header begins.
+CHECKPOINT_START = f'{{"__metadata__":{{"{CHECKPOINT_KEY}":"'.encode()
 FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
 _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
 _RUN_FIGURES = (
@@ -107,6 +113,15 @@ COMPARED = Kind(
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 # What may lie in a folder before the record of what it holds does, and after that is gone.
 EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file begins as a checkpoint of the workbook does, whatever follows."""
+    try:
+        with open_regular(path) as file:
+            return file.read(8 + len(CHECKPOINT_START))[8:] == CHECKPOINT_START
+    except OSError:
+        return False
 
 
 def entries(folder: Path) -> Iterator[Path]:
