@@ -1,4 +1,4 @@
-"""The command line: run, list, resume, compare, transfer, clean."""
+"""The command line: run, list, find, resume, compare, transfer, clean."""
 
 import argparse
 import hashlib
@@ -26,6 +26,7 @@ examples:
   python -m lib run drago-grid-quick -p seed=3 -p planner.samples=64
   python -m lib run drago-grid-quick -p seed=3 --out outputs/try --fresh
   python -m lib run drago-grid-quick -p seeds=0,1,2
+  python -m lib find "train_minigrid.py --cl --plan2explore"
   python -m lib resume outputs/drago-grid-quick-s3
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
   python -m lib transfer --preset grid-transfer-quick
@@ -176,6 +177,14 @@ def _parser() -> argparse.ArgumentParser:
 
     command(list_runs, "list", "show what can be run, and the runs there are")
 
+    sub = command(find, "find", "show what does here what a published command does")
+    sub.add_argument(
+        "words",
+        nargs=argparse.REMAINDER,
+        metavar="COMMAND",
+        help="of an original repository, whole or in part",
+    )
+
     sub = command(resume, "resume", "go on with a run that was stopped or killed", STOPPING)
     sub.add_argument("run", help="its folder, such as outputs/drago-grid-quick-s0")
     sub.add_argument("--notebook", **notebook)
@@ -325,6 +334,14 @@ def list_runs(given: argparse.Namespace) -> None:
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if there else ' none yet'}")
     for path in there:
         print(f"  {printable(path.name):<31} {folders.status(path)}")
+
+
+def find(given: argparse.Namespace) -> None:
+    """Shows our commands for a published one."""
+    from lib.experiments import original_commands
+
+    found = original_commands.find(" ".join(given.words))
+    print("\n\n".join(original_commands.told(*each) for each in found))
 
 
 def compare(given: argparse.Namespace) -> None:

@@ -104,6 +104,12 @@ def in_task(cfg: TdmpcRun, task: int = 0, **kwargs: Any) -> ContinualAgent:
     return agent
 
 
+def next_round(agent: ContinualAgent) -> ContinualAgent:
+    """The agent at the beginning of its next round of episodes, which all roles act from."""
+    agent.round_steps, agent.round_updates = agent.steps, 0
+    return agent
+
+
 def flat(state: Any, prefix: str = "") -> dict[str, Any]:
     """Every leaf of a nested state under its path."""
     if isinstance(state, Mapping):

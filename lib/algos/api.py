@@ -66,6 +66,8 @@ class Transfer(Protocol):
 class Search(Protocol):
     """An agent that tries many action sequences before each decision, and can show them."""
 
+    discount: float  # of the rewards that it adds up
+
     def act(
         self, obs: Tensor, memory: Any, *, generator: torch.Generator, trace: Callable[..., None]
     ) -> tuple[Tensor, Any]:
@@ -77,14 +79,15 @@ class Search(Protocol):
         """
         ...
 
-    def outcomes(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns what is expected of candidates from one observation on.
+    def outcomes(self, obs: Tensor, actions: Tensor, heads: Any = None) -> tuple[Tensor, Tensor]:
+        """Returns what is expected of N action sequences, open loop.
 
         Args:
-            obs: (L,). actions: (N, h, A).
+            obs: (N, L) where each begins, or (L,) where all do. actions: (N, h, A).
+            heads: of another task, from `Capabilities.heads`.
 
         Returns:
-            Observations (N, h+1, L), the first one given, and rewards (N, h).
+            Observations (N, h+1, L), the first ones given, and rewards (N, h).
         """
         ...
 

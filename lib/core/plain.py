@@ -13,7 +13,16 @@ MOST = 10_000  # values in one
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # text runs the other way
 MARKUP = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "$": "&#36;", "\n": " ", "\r": " "}
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "|": "&#124;",
+        "$": "&#36;",
+        "\\": "&#92;",
+        "\n": " ",
+        "\r": " ",
+    }
 )
 
 
@@ -23,7 +32,13 @@ def escape(text: object) -> str:
     Tags, links, formulas and the borders of table cells lose their meaning; emphasis and `code`
     keep theirs.
     """
-    return str(text).translate(MARKUP).replace("](", "]&#40;").replace("][", "]&#91;")
+    return (
+        str(text)
+        .translate(MARKUP)
+        .replace("](", "]&#40;")
+        .replace("][", "]&#91;")
+        .replace("://", "&#58;//")
+    )
 
 
 def plain_name(name: str, what: str = "name") -> str:

@@ -50,6 +50,10 @@ class Computation(Protocol):
         """Draws the next update's random numbers; returns its graph's key and the update itself."""
         ...
 
+    def after_update(self) -> None:
+        """Does what follows some updates only, and so is no part of their graph."""
+        ...
+
 
 class BatchedAgent(Protocol):
     """What a batch asks of each of its agents."""
@@ -227,6 +231,7 @@ class SeedBatch:
         for _ in range(n):
             key, work = self.computation.next_update()
             self.graphs.run(key, work)
+            self.computation.after_update()
             for agent in self.agents:
                 agent.count_update()
 

@@ -22,6 +22,10 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 Sample = Callable[[int], Tensor]
 """A generator of experience: n to (n, L + A), observation and action side by side."""
 
+Outcomes = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A world model and a task's reward, open loop: observations (n, L) and actions (n, h, A) to
+observations (n, h+1, L), the first ones given, and rewards (n, h)."""
+
 Intrinsic = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A reviewer's reward: observation, action, next observation to (n,)."""
 
@@ -165,6 +169,21 @@ class Domain(Protocol):
         intrinsic: Intrinsic | None = None,
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Examine a world model over everything it could meet: flat metrics, and arrays."""
+        ...
+
+
+class TabularDomain(Domain, Protocol):
+    """A domain whose states can be listed, so that whole plans can be audited exactly."""
+
+    def audit_plans(
+        self,
+        task_index: int,
+        outcomes: Outcomes,
+        horizon: int,
+        discount: float,
+        generator: torch.Generator,
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """What is expected of action sequences from every state: flat metrics, and arrays."""
         ...
 
 

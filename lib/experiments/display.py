@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from lib.core.plain import printable
 from lib.experiments.summaries import counted
 
 POLL_SECONDS = 0.5
@@ -96,4 +97,4 @@ def describe(state: Mapping[str, Any]) -> str:
     if state.get("last_return") is not None:
         best = f" of {state['optimum']:.1f}" if state.get("optimum") else ""
         parts.append(f"return {state['last_return']:.1f}{best}")
-    return ", ".join(parts)
+    return printable(", ".join(parts))

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lib.core.errors import UserError
-from lib.envs.api import Predict, Scene
+from lib.core.plans import phantoms, told_steps
+from lib.envs.api import Outcomes, Predict, Scene
+from lib.replay.buffer import Episodes
 
 
 @torch.no_grad()
@@ -78,3 +80,43 @@ def imagined_versus_real(
             f"{len(real)} real poses and {len(ghosts)} imagined ones; give one of each per picture"
         )
     return [scene.frame(pose, ghost) for pose, ghost in zip(real, ghosts, strict=True)]
+
+
+@torch.no_grad()
+def audit_windows(
+    outcomes: Outcomes, episodes: Episodes, horizon: int, discount: float, task: str
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Examines what was expected of the actions of whole episodes, in windows of h decisions.
+
+    Args:
+        outcomes: the world model and the task's reward.
+        episodes: E episodes of T >= h decisions, of any world.
+
+    Returns:
+        Flat metrics `plans/<task>/<metric>`: `unexplained_K`, the squared error after K decisions
+        as a share of the variance of the change until then; the mean `excess` of the promised
+        discounted return over the paid one; and the share of windows in which it is a phantom's.
+        And the array `unexplained` (h,).
+    """
+    windows = episodes.action.shape[1] // horizon
+    if not windows:
+        return {}, {}
+    used = windows * horizon
+    actions = episodes.action[:, :used].unflatten(1, (windows, horizon)).flatten(0, 1)  # (n, h, A)
+    reward = episodes.reward[:, :used].unflatten(1, (windows, horizon)).flatten(0, 1)  # (n, h)
+    start = torch.arange(0, used, horizon, device=actions.device)
+    index = start.unsqueeze(1) + torch.arange(horizon + 1, device=actions.device)  # (windows, h+1)
+    truth = episodes.obs[:, index].flatten(0, 1).double()  # (n, h+1, L)
+    expected, promised = outcomes(truth[:, 0].to(episodes.obs.dtype), actions)
+    error = (expected.double() - truth).square().mean(0).sum(-1)[1:]  # (h,)
+    change = (truth - truth[:, :1])[:, 1:].var(0, correction=0).sum(-1)  # (h,)
+    unexplained = (error / change.clamp_min(1e-12)).cpu().numpy()
+    gammas = discount ** torch.arange(horizon, dtype=torch.float64, device=actions.device)
+    sums = [(part.double() * gammas).sum(1).cpu().numpy() for part in (promised, reward)]
+    metrics = {f"unexplained_{k}": float(unexplained[k - 1]) for k in told_steps(horizon)}
+    metrics |= {
+        "excess": float((sums[0] - sums[1]).mean()),
+        "phantom_share": float(phantoms(*sums, sums[1].max()).mean()),
+    }
+    named = {f"plans/{task}/{name}": value for name, value in metrics.items()}
+    return named, {"unexplained": unexplained.astype(np.float32)}

@@ -3,12 +3,15 @@
 What it writes down is in `lib.runner.report`, where its files lie in `lib.runner.run_folder`.
 """
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lib.algos import registry
 from lib.algos.api import Agent
@@ -19,7 +22,7 @@ from lib.core.seeding import Streams, generator
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, expected, expected_state, warm_start
+from lib.runner import checkpoint, expected, expected_state, open_loop, warm_start
 from lib.runner.evaluate import unbroken
 from lib.runner.report import Report
 from lib.runner.rotation import Rotation
@@ -178,6 +181,8 @@ class Run:
         self.report.finished(at, finals)
         draws = generator(self.cfg.seed, f"audit/{state.task}", self.device)
         metrics, arrays = self.agent.audit(self.domain, self.held_out, draws)
+        for found, more in self._audit_plans(finals, draws):
+            metrics, arrays = {**metrics, **found}, {**arrays, **more}
         self.report.audited(at, metrics, arrays, finals)
         checkpoint.save(
             self.folder.task_checkpoint(state.task),
@@ -188,6 +193,24 @@ class Run:
         state.task += 1
         if not self.is_done:
             self._begin_task()
+
+    def _audit_plans(
+        self, finals: Sequence[Episodes], draws: torch.Generator
+    ) -> Iterator[tuple[dict[str, float], dict[str, Any]]]:
+        """Yields what an agent that searches expects of action sequences, task by task."""
+        can = self.agent.capabilities()
+        for task, played in enumerate(finals) if can.search else ():
+            outcomes = functools.partial(can.search.outcomes, heads=self.heads_of(task))
+            name, discount = self.names[task], can.search.discount
+            if hasattr(self.domain, "audit_plans"):
+                found, arrays = self.domain.audit_plans(
+                    task, outcomes, can.look_ahead, discount, draws
+                )
+            else:
+                found, arrays = open_loop.audit_windows(
+                    outcomes, played, can.look_ahead, discount, name
+                )
+            yield found, {f"plans_{part}_{task}": array for part, array in arrays.items()}
 
     # --- saving and resuming -------------------------------------------------------------
 

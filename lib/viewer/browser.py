@@ -149,7 +149,7 @@ class Browser(Shown):
         if not drawn:
             ax.text(0.5, 0.5, "nothing logged yet", ha="center", transform=ax.transAxes)
         elif len(drawn) == 1:
-            ax.set_title(next(iter(drawn)), fontsize=10)
+            ax.set_title(charts.literal(next(iter(drawn))), fontsize=10)
 
     def _controls(self) -> Any:
         import ipywidgets as widgets

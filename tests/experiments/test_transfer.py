@@ -107,6 +107,8 @@ def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
 
 
 def test_unfinished_sources_are_not_found(outputs, tmp_path):
+    told = {"status": "complete", "name": "a", "method": "b", "preset": "c", "seeds": [0]}
+    told |= {"tasks": ["d"], "optimum": None, "return_matrix": []}
     for name in ("tdmpc-cheetah-quick-s0", "drago-cheetah-quick-s0", "drago-cheetah-quick-s10"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "summary.json").write_text(json.dumps(told))

@@ -92,16 +92,31 @@ def test_every_method_has_its_source_beside_the_files():
         "continual-dreamer-minihack8",
         "dreamer-interference",
         "dreamer-interference-random",
-        "dreamer-p2e-interference",
-        "dreamer-p2e-interference-half",
-        "dreamer-p2e-interference-random",
-        "dreamer-p2e-interference-random-half",
+        "dreamer-p2e-pixels-interference",
+        "dreamer-p2e-pixels-interference-half",
+        "dreamer-p2e-pixels-interference-random",
+        "dreamer-p2e-pixels-interference-random-half",
     ],
 )
 def test_every_published_command_of_continual_dreamer_has_a_file(name):
     path = catalogue.files(PARAMS)[name]
     assert yaml.safe_load(path.read_text())["preset"].endswith("-full")
     assert "published command" in " ".join(path.read_text().replace("#", "").split())
+
+
+@pytest.mark.parametrize("stem", ["", "-half", "-random", "-random-half"])
+@pytest.mark.parametrize("method", ["dreamer", "dreamer-p2e-pixels"])
+def test_interference_runs_with_the_defaults_of_the_published_parser(method, stem):
+    # MiniHack's parser: the acting policy is evaluated, sampled; with exploration (the only case in
+    # which `rssm_full_recon` is read) pictures alone shape the latents, without a discount head
+    if method == "dreamer" and "half" in stem:
+        pytest.skip("the weight of exploration is halved where there is exploration")
+    run = run_config.resolve(catalogue.read(f"{method}-interference{stem}", PARAMS))
+    assert run.explore.evaluate == "acting"
+    explores = method != "dreamer"
+    assert (run.explore.bonus == "plan2explore") == explores
+    assert run.objective.discount_head != explores and run.objective.reward_shapes != explores
+    assert run.explore.intrinsic == (0.5 if "half" in stem else 0.9)
 
 
 @pytest.mark.parametrize("preset", ["minigrid3", "minihack4", "minihack8"])

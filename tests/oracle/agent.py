@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.algos.tdmpc import plain
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.algos.tdmpc.graph_key import next_key, noise_layout
-from lib.algos.tdmpc.model import Heads
+from lib.algos.tdmpc.transfer import KeptHeads
 from lib.core.noise import draw_noise
 from lib.core.planning import PlanNoise, Trace, ramp, scheduled_horizon
 from lib.engine.optim import Adam
@@ -35,7 +35,7 @@ class PlainAgent(ContinualAgent):
         role: str = "learner",
         explore: bool = True,
         generator: torch.Generator | None = None,
-        heads: Heads | None = None,
+        heads: KeptHeads | None = None,
         trace: Trace | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """See `ContinualAgent.act`; `trace` sees one state's search after the other's."""
@@ -45,20 +45,22 @@ class PlainAgent(ContinualAgent):
             own.counts.visit(obs)
         if explore and self.acts_at_random(role):
             return self.actions.random(states, generator, obs.device), None
-        horizon = scheduled_horizon(self.horizon, cfg.horizon_ramp, self.steps)
+        longest = heads.horizon if heads else self.horizon
+        steps = self.steps if role == "learner" else self.round_steps
+        horizon = scheduled_horizon(longest, cfg.horizon_ramp, steps)
         noise = PlanNoise.draw(states, horizon, self.actions, cfg, generator)
         search = Search(
             self.dynamics,
-            heads or own.heads,
+            heads.heads if heads else own.heads,
             cfg,
             self.cfg.learning.discount,
             bonus=(lambda z: own.counts.rate(own.counts.live(), z)) if own.counts else None,
-            std_floor=ramp(0.5, cfg.min_std, cfg.std_ramp, self.steps),
+            std_floor=ramp(0.5, cfg.min_std, cfg.std_ramp, steps),
             explore=explore,
             trace=trace,
         )
         action = torch.zeros(states, self.actions.size, device=obs.device)
-        kept = torch.zeros(states, self.horizon, self.actions.size, device=obs.device)
+        kept = torch.zeros(states, longest, self.actions.size, device=obs.device)
         for e in range(states):
             previous = None if memory is None else memory[e]
             action[e], kept[e, :horizon] = search.plan(obs[e], of_state(noise, e, states), previous)
@@ -79,8 +81,7 @@ class PlainAgent(ContinualAgent):
             key = next_key(self)
             noise = draw_noise(noise_layout(self, key), self.streams.update)
             plain.update(self, moved, key, noise)
-            self.updates += 1
-            self.updates_due -= 1.0
+            self.count_update()
 
     def _restack(self) -> None:
         """Takes up the optimisers of a task that has begun since."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.settings import PlannerConfig
@@ -108,9 +109,15 @@ class Search:
         """What the policy would do, imagined: (P, h, A)."""
         z, actions = obs.expand(noise.shape[1], -1), []
         for normal in noise:
-            actions.append(networks.policy(self.heads, z, self.cfg.min_std, normal))
+            actions.append(self.propose(z, normal))
             z = networks.next_latent(self.dynamics, z, actions[-1])
         return torch.stack(actions, 1)
+
+    def propose(self, z: Tensor, noise: Tensor) -> Tensor:
+        """What the policy does in (B, L): the likeliest one-hot action where nothing explores."""
+        if self.heads.discrete and not self.explore:
+            return F.one_hot(self.heads.policy_net(z).argmax(-1), noise.shape[-1]).to(z.dtype)
+        return networks.policy(self.heads, z, self.cfg.min_std, noise)
 
     def elites(
         self, iteration: int, obs: Tensor, actions: Tensor, noise: Tensor
@@ -134,7 +141,7 @@ class Search:
             total = total + discount * reward
             z, discount = reached, discount * self.discount
         if self.cfg.use_q:
-            action = networks.policy(self.heads, z, self.cfg.min_std, noise)
+            action = self.propose(z, noise)
             q1, q2 = (q(z, action) for q in networks.critics(self.heads.q))
             total = total + discount * torch.min(q1, q2)
         return total

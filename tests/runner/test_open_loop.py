@@ -4,7 +4,9 @@ import torch
 
 from lib.core.errors import UserError
 from lib.envs.toys import point_mass
+from lib.replay.buffer import Episodes
 from lib.runner import open_loop
+from lib.runner.open_loop import audit_windows
 
 E, T, L, A, Q = 2, 5, 4, 3, 7
 
@@ -89,3 +91,51 @@ def test_each_picture_shows_both_at_one_moment():
 def test_a_ghost_for_every_pose_is_asked_for():
     with pytest.raises(UserError, match="3 real poses and 2 imagined ones"):
         open_loop.imagined_versus_real(Sketch(), np.zeros((3, Q)), np.zeros((2, Q)))
+
+
+# Windows of episodes --------------------------------------------------------------------------
+
+
+def counting_episodes() -> Episodes:
+    """Two episodes of 7 decisions: the observation is the sum of the actions so far, as is pay."""
+    action = torch.tensor([[1.0, 2, 3, 4, 5, 6, 7], [0.0, 1, 0, 1, 0, 1, 0]]).unsqueeze(-1)
+    obs = torch.cat((torch.zeros(2, 1, 1), action.cumsum(1)), 1)
+    return Episodes(obs, action, obs[:, 1:, 0])
+
+
+def summing(gain: float):
+    def outcomes(obs, actions):
+        sums = torch.cat((torch.zeros(len(obs), 1, 1), actions.cumsum(1)), 1)
+        seen = obs.unsqueeze(1) + gain * sums
+        return seen, seen[:, 1:, 0]
+
+    return outcomes
+
+
+def test_a_perfect_model_explains_every_window_and_promises_what_is_paid():
+    metrics, arrays = audit_windows(summing(1.0), counting_episodes(), 3, 0.5, "count")
+    assert set(metrics) == {
+        f"plans/count/{n}"
+        for n in ("unexplained_1", "unexplained_2", "unexplained_3", "excess", "phantom_share")
+    }
+    assert not any(metrics.values()) and arrays["unexplained"].tolist() == [0, 0, 0]
+
+
+def test_windows_that_are_promised_too_much_by_hand():
+    # Twice the action is expected. Windows of 3 begin at 0 and 3; the 7th decision is left out.
+    # What is expected too much after k decisions is the sum of the window's first k actions:
+    # 1 3 6, 4 9 15, 0 1 1, 1 1 2. Of the change it explains nothing but its mean.
+    metrics, arrays = audit_windows(summing(2.0), counting_episodes(), 3, 0.5, "count")
+    sums = np.array([[1, 3, 6], [4, 9, 15], [0, 1, 1], [1, 1, 2]], dtype=float)
+    wanted = (sums**2).mean(0) / sums.var(0)
+    assert arrays["unexplained"] == pytest.approx(wanted)
+    assert metrics["plans/count/unexplained_2"] == pytest.approx(wanted[1])
+    # promised too much, discounted by .5: 1 + 3/2 + 6/4 = 4; 4 + 9/2 + 15/4 = 12.25; .75; 2
+    assert metrics["plans/count/excess"] == pytest.approx((4 + 12.25 + 0.75 + 2) / 4)
+    # paid: 4; (6 + 4) + (6 + 9)/2 + (6 + 15)/4 = 22.75; .75; (1 + 1) + 1 + .75 = 3.75. The margin
+    # is a tenth of 22.75: two windows are promised more.
+    assert metrics["plans/count/phantom_share"] == 0.5
+
+
+def test_episodes_shorter_than_a_plan_tell_nothing():
+    assert audit_windows(summing(1.0), counting_episodes(), 8, 0.5, "count") == ({}, {})

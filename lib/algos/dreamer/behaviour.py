@@ -212,7 +212,13 @@ def imagine(
 
 
 def rollout_discounts(model: WorldModel, imagined: Imagined) -> Tensor:
-    """d_k of states 0..H-1: (H, N). The replayed state's comes from its record, not the head."""
+    """Returns d_k of states 0..H-1: (H, N).
+
+    With a discount head, the replayed state's comes from its record instead of the head. Without
+    one, all are gamma: then nobody imagines that an episode ends, neither in the replayed state.
+    """
+    if model.discount_head is None:
+        return model.discounts(imagined.features[:-1])
     replayed = model.discount * (~imagined.terminal).float()
     return torch.cat((replayed.unsqueeze(0), model.discounts(imagined.features[1:-1])))
 

@@ -49,7 +49,10 @@ class Computation:
     def next_update(self) -> tuple[Hashable, Callable[[], None]]:
         """Returns the next update with its data and random numbers drawn."""
         learning = self.learning
-        learning.follow()
         noise = learning.prepare()
         frozen = learning.networks.frozen(self.agents[0].total_updates)
         return ("update", frozen), lambda: learning.update(noise, frozen)
+
+    def after_update(self) -> None:
+        """Copies critics to their slow selves where it is time to."""
+        self.learning.follow()

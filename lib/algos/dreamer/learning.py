@@ -85,7 +85,7 @@ class Learning:
         return self.draws.refill([agent.streams.update for agent in self.agents])
 
     def follow(self) -> None:
-        """Copies critics to their slow selves when it is time to, before an update."""
+        """Copies critics to their slow selves after updates 0, `slow_every`, and so on."""
         if self.agents[0].total_updates % self.cfg.behaviour.slow_every == 0:
             for name in self.networks.critics:
                 self.slow[name].copy_(self.adams[name].row)

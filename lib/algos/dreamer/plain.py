@@ -234,15 +234,12 @@ def descend(loss: Tensor, trained: Trained, frozen: tuple[str, ...] = ()) -> Ten
 def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained]) -> None:
     """Makes one update of an agent.
 
-    1. Slow critics are copied from today's, once in `slow_every` updates.
-    2. The world model learns from a batch of sequences.
-    3. The network of exploration, if it has one, learns from the states that were found.
-    4. Every behaviour imagines from those states, and its actor and critic learn from that.
+    1. The world model learns from a batch of sequences.
+    2. The network of exploration, if it has one, learns from the states that were found.
+    3. Every behaviour imagines from those states, and its actor and critic learn from that.
+    4. Slow critics are copied from today's, after updates 0, `slow_every`, 2 `slow_every`, ...
     """
     cfg, behaviours = agent.cfg, agent.networks.behaviours
-    if agent.total_updates % cfg.behaviour.slow_every == 0:
-        for name in agent.networks.critics:
-            agent.slow[name].copy_(agent.trained[name].row)
     batch = agent.replay.sample(cfg.update.batch, cfg.update.length, agent.streams.replay)
     noise = draw_noise(agent.networks.noise(), agent.streams.update)
 
@@ -276,7 +273,8 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         with nullcontext() if aim.gradient == "dynamics" else torch.no_grad():
             rollouts = imagine(model, modules[each.actor], state, draws, terminal)
             reward = each.reward(model, rollouts, *(modules[name] for name in each.reads))
-            begin = aim.discount * (1 - terminal.float())
+            ended = terminal.float() if model.discount_head else 0 * terminal.float()
+            begin = aim.discount * (1 - ended)
             discount = torch.stack([begin, *model.discounts(rollouts.features[1:-1])])
         critics = modules[each.critic], modules[f"slow_{each.critic}"]
         losses.append(
@@ -286,3 +284,6 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         parts["actor_grad_norm"] = descend(actor_loss, trained[each.actor])
         parts["critic_grad_norm"] = descend(critic_loss, trained[each.critic])
         agent.running_means.add(each.logged, parts)
+    if agent.total_updates % cfg.behaviour.slow_every == 0:
+        for name in agent.networks.critics:
+            agent.slow[name].copy_(agent.trained[name].row)

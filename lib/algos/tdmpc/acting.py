@@ -19,6 +19,7 @@ from lib.algos.tdmpc import value
 from lib.algos.tdmpc.learning import Learning
 from lib.algos.tdmpc.model import Dynamics, Heads
 from lib.algos.tdmpc.settings import TdmpcRun
+from lib.algos.tdmpc.transfer import KeptHeads
 from lib.core import planning
 from lib.core.noise import NoiseBuffers
 from lib.core.spaces import ActionSpace
@@ -38,6 +39,7 @@ class PlanKey(NamedTuple):
     explore: bool
     states: int
     horizon: int
+    longest: int  # horizon at the end of the schedule
 
 
 class Inputs(NamedTuple):
@@ -63,6 +65,7 @@ class Acting:
         self.cfg: TdmpcRun = first.cfg
         self.actions: ActionSpace = first.actions
         self.agents, self.seeds, self.compile, self.record = agents, len(agents), compile, graphs
+        self.imagined = first.imagined
         self.modules = {name: modules[name] for name in ("dynamics", "heads")}
         self.sequences = over_seeds(on_tensors(self._sequences, **self.modules), self.seeds)
         self.valuing: dict[Any, tuple[Callable[..., Any], Callable[..., Tensor]]] = {}
@@ -76,7 +79,7 @@ class Acting:
         self.dynamics = learning.dynamics
         self.heads = {role: own.heads for role, own in learning.roles.items()}
         self.other_heads = {k: torch.zeros_like(v) for k, v in self.heads["learner"].items()}
-        self.copied: list[Heads] = []  # whose numbers `other_heads` holds
+        self.copied: list[KeptHeads] = []  # whose numbers `other_heads` holds
         counts = [a.reviewer.counts for a in agents] if first.reviewer else [None]
         self.counts = stack_as_views([c.live() for c in counts]) if counts[0] else {}
 
@@ -88,23 +91,25 @@ class Acting:
         role: str,
         explore: bool,
         generators: Sequence[torch.Generator],
-        heads: Sequence[Heads] | None = None,
+        heads: Sequence[KeptHeads] | None = None,
         trace: planning.Trace | None = None,
     ) -> planning.Plan:
         """Plans actions (S, E, A) for observations (S, E, L); the plan's means are (S, E, H, A).
 
         Args:
             previous: the mean of the same episodes' last plan, or None at their start.
-            heads: one per seed, to act with instead of the role's own.
+            heads: one per seed, to act with instead of the role's own, to their own horizon.
             trace: sees every iteration of all S times E searches; never recorded.
         """
         first, cfg = self.agents[0], self.cfg.planner
-        horizon = planning.scheduled_horizon(first.horizon, cfg.horizon_ramp, first.steps)
-        key = PlanKey(role, heads is not None, explore, obs.shape[1], horizon)
+        longest = heads[0].horizon if heads else first.horizon
+        steps = first.schedule_steps(role)
+        horizon = planning.scheduled_horizon(longest, cfg.horizon_ramp, steps)
+        key = PlanKey(role, heads is not None, explore, obs.shape[1], horizon, longest)
         noise, inputs = self._noise(key, generators), self._inputs(key, obs)
         inputs.obs.copy_(obs)
         inputs.previous.zero_() if previous is None else inputs.previous.copy_(previous)
-        inputs.std_floor.fill_(planning.ramp(START_NOISE, cfg.min_std, cfg.std_ramp, first.steps))
+        inputs.std_floor.fill_(planning.ramp(START_NOISE, cfg.min_std, cfg.std_ramp, steps))
         if heads is not None:
             self._copy(heads)
 
@@ -122,22 +127,28 @@ class Acting:
             sizes = key.states, key.horizon, self.actions, self.cfg.planner
             layout = planning.PlanNoise.layout(*sizes)
             self.noise[key] = NoiseBuffers(layout, self.seeds, self.agents[0].device)
-        return self.noise[key].refill(generators)
+        noise = self.noise[key].refill(generators)
+        if self.actions.discrete and not key.explore:
+            # DRAGO's published code: an evaluation asks the policy for its likeliest actions, and
+            # equal draws leave the choice to its logits.
+            for name in ("guides", "last"):
+                noise[name].fill_(0.5)
+        return noise
 
     def _inputs(self, key: PlanKey, obs: Tensor) -> Inputs:
         """Returns the tensors that a plan of this key reads, made at its first call."""
         if key not in self.inputs:
-            means = obs.new_zeros(*obs.shape[:2], self.agents[0].horizon, self.actions.size)
+            means = obs.new_zeros(*obs.shape[:2], key.longest, self.actions.size)
             self.inputs[key] = Inputs(torch.empty_like(obs), means, obs.new_zeros(()))
         return self.inputs[key]
 
-    def _copy(self, heads: Sequence[Heads]) -> None:
+    def _copy(self, kept: Sequence[KeptHeads]) -> None:
         """Copies other heads into the tensors that a recorded search reads."""
-        if [id(one) for one in heads] == [id(one) for one in self.copied]:
+        if [id(one) for one in kept] == [id(one) for one in self.copied]:
             return
-        self.copied = list(heads)
-        for seed, own in enumerate(heads):
-            for name, tensor in own.named_parameters():
+        self.copied = list(kept)
+        for seed, own in enumerate(kept):
+            for name, tensor in own.heads.named_parameters():
                 self.other_heads[name][seed].copy_(tensor)
 
     # --- a search ----------------------------------------------------------------------------
@@ -178,11 +189,12 @@ class Acting:
                 std_floor=inputs.std_floor,
                 explore=key.explore,
             )
-        mean = F.pad(plan.mean, (0, 0, 0, inputs.previous.shape[2] - key.horizon))
+        mean = F.pad(plan.mean, (0, 0, 0, key.longest - key.horizon))
         return planning.Plan(plan.action.unflatten(0, split), mean.unflatten(0, split))
 
     def _sequences(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
-        return value.policy_sequences(dynamics, heads, obs, noise, self.cfg.planner.min_std)
+        model = self.imagined(dynamics)
+        return value.policy_sequences(model, heads, obs, noise, self.cfg.planner.min_std)
 
     def _valuing(
         self, counted: bool, horizon: int, depth: int
@@ -205,7 +217,8 @@ class Acting:
             dynamics: Dynamics, heads: Heads, obs: Tensor, counts: dict[str, Tensor]
         ) -> value.Prefixes:
             options = {"discount": discount, "bonus": bonus(counts)}
-            return value.prefixes(dynamics, heads, obs, depth, self.actions.size, **options)
+            model = self.imagined(dynamics)
+            return value.prefixes(model, heads, obs, depth, self.actions.size, **options)
 
         def values(
             dynamics: Dynamics,
@@ -217,7 +230,7 @@ class Acting:
             shared: value.Prefixes | None = None,
         ) -> Tensor:
             return value.trajectory_value(
-                dynamics,
+                self.imagined(dynamics),
                 heads,
                 obs,
                 candidates,

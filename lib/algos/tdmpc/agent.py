@@ -29,10 +29,11 @@ from lib.algos.api import Capabilities
 from lib.algos.tdmpc import counts, precision, reviewer, shown
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.computation import Computation
-from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.model import Dynamics, Heads, Model
 from lib.algos.tdmpc.protections import build
 from lib.algos.tdmpc.protections.api import Context, Protection
 from lib.algos.tdmpc.settings import TdmpcRun
+from lib.algos.tdmpc.snapping import Snapped
 from lib.algos.tdmpc.transfer import TaskHeads, WarmStart
 from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams
@@ -114,6 +115,7 @@ class ContinualAgent(Batched):
         """Makes fresh heads, optimisers, replay and counters for one task."""
         cfg = self.cfg
         self.task, self.steps, self.updates, self.updates_due = index, 0, 0, 0.0
+        self.round_steps = self.round_updates = 0
         self.tensor_version += 1
         horizons = cfg.planner.horizon
         self.horizon = horizons[min(index, len(horizons) - 1)]
@@ -139,8 +141,18 @@ class ContinualAgent(Batched):
 
     def acts_at_random(self, role: str) -> bool:
         """Tells whether a role still explores at random: warm-up, or too little to learn from."""
-        cfg = self.cfg.learning
-        return self.steps < cfg.seed_steps or self.actor(role).buffer.count < cfg.batch
+        cfg, steps = self.cfg.learning, self.schedule_steps(role)
+        return steps < cfg.seed_steps or self.actor(role).buffer.count < cfg.batch
+
+    def schedule_steps(self, role: str) -> int:
+        """Returns the steps that a role's schedules count: all of a round act at its beginning."""
+        return self.round_steps if role == "reviewer" else self.steps
+
+    @property
+    def update_step(self) -> int:
+        """Returns the step that the next update is made at: one after the other from the round's
+        beginning on, as in the published code, whose round is one episode of every role."""
+        return self.round_steps + self.round_updates
 
     def visit(self, role: str, obs: Tensor) -> None:
         """Counts where the reviewer is about to explore from."""
@@ -152,6 +164,8 @@ class ContinualAgent(Batched):
         if role == "reviewer":
             episodes = self._reviewed(episodes)
         self.actor(role).buffer.add(episodes)
+        if role == "learner":  # first in a round
+            self.round_steps, self.round_updates = self.steps, 0
         collected = episodes.reward.numel()
         self.steps += collected
         self.running_means.add(role, {"return": episodes.reward.sum(1).mean()})
@@ -189,11 +203,16 @@ class ContinualAgent(Batched):
             self.cfg.reviewer,
         )
 
+    def imagined(self, dynamics: Dynamics) -> Model:
+        """Returns the dynamics as a search asks them."""
+        return Snapped(dynamics, self.grid_size) if self.cfg.planner.snap else dynamics
+
     # --- learning ------------------------------------------------------------------------
 
     def count_update(self) -> None:
         """Counts one update that was made."""
         self.updates += 1
+        self.round_updates += 1
         self.updates_due -= 1.0
 
     def schedule_lr(self) -> None:
@@ -302,6 +321,7 @@ class ContinualAgent(Batched):
                 "steps": self.steps,
                 "updates": self.updates,
                 "updates_due": self.updates_due,
+                "round": [self.round_steps, self.round_updates],
                 "inherits": self.inherits,
                 "threshold": self.threshold,
                 "dynamics_optimizer": self.dynamics_adam.state_dict(),
@@ -328,6 +348,7 @@ class ContinualAgent(Batched):
             state["updates"],
             state["updates_due"],
         )
+        self.round_steps, self.round_updates = state["round"]
         self.learner.load_state_dict(state["learner"])
         if self.reviewer:
             self.reviewer.load_state_dict(state["reviewer"])

@@ -12,7 +12,7 @@ from torch import Tensor
 from lib.algos.tdmpc.acting import Acting
 from lib.algos.tdmpc.graph_key import next_key
 from lib.algos.tdmpc.learning import Learning, Step, steps
-from lib.algos.tdmpc.model import Heads
+from lib.algos.tdmpc.transfer import KeptHeads
 from lib.algos.tdmpc.update import update
 from lib.core import planning
 from lib.engine import compiling
@@ -63,7 +63,7 @@ class Computation:
         role: str,
         explore: bool,
         generators: Sequence[torch.Generator],
-        heads: Sequence[Heads] | None,
+        heads: Sequence[KeptHeads] | None,
         trace: planning.Trace | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Returns planned actions (S, E, A), and plan means (S, E, H, A) for the next call.
@@ -93,6 +93,9 @@ class Computation:
         learning, key = self.learning, next_key(self.agents[0])
         noise = learning.noise(key)
         return key, lambda: update(learning, key, noise)
+
+    def after_update(self) -> None:
+        """Does nothing."""
 
 
 def _updates(cfg: Any) -> int:

@@ -28,8 +28,8 @@ def next_key(agent: Any) -> GraphKey:
         if rest > cfg.batch:
             draws.append(learner.draw(rest))
     pulls = [p for p in agent.protections if p.loss and agent.old_dynamics]
-    due = [p.name for p in pulls if p.due(agent.updates)]
-    return GraphKey(tuple(due), agent.updates % cfg.ema_every == 0, tuple(draws))
+    due = [p.name for p in pulls if p.due(agent.update_step)]
+    return GraphKey(tuple(due), agent.update_step % cfg.ema_every == 0, tuple(draws))
 
 
 def noise_layout(agent: Any, key: GraphKey) -> dict[str, NoiseSpec]:

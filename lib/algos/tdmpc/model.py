@@ -7,7 +7,7 @@ Shapes: B rows (any leading shape), L observation size, A action size.
 """
 
 import copy
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,14 @@ class Dynamics(nn.Module):
     def frozen(self) -> "Dynamics":
         """Returns a copy that never trains."""
         return copy.deepcopy(self).requires_grad_(False)
+
+
+class Model(Protocol):
+    """What a search asks of dynamics."""
+
+    def __call__(self, obs: Tensor, action: Tensor) -> Tensor: ...
+
+    def unroll(self, obs: Tensor, action: Tensor) -> Tensor: ...
 
 
 class Heads(nn.Module):

@@ -57,6 +57,8 @@ FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 #   faster, the values outrun the policy and returns collapse now and then;
 # - learning rates fall by half over a task, so that it rarely ends in one of Adam's spikes; falling
 #   to a tenth they leave the learners of later tasks too slow;
+# - the generator learns from twice as many dreams as new pairs (256 and 512; published: 1,024 and
+#   512), as only the batch is smaller; `protections.rehearsal.pairs=128` has the published shares;
 # - of the transitions that the agent met, a generator trained at the published beta of 1 dreams a
 #   third in this world, at 0.1 more than four fifths.
 SMALL_GRID: dict[str, dict[str, Any]] = {

@@ -36,6 +36,7 @@ class PlannerConfig:
     horizon_ramp: int = at_least(0, 10_000)  # decisions over which the horizon grows from 1
     std_ramp: int = at_least(0, 50_000)  # decisions over which the floor falls from 0.5
     use_q: bool = True  # add the value of the last latent
+    snap: bool = False  # round imagined observations to those that exist; grid only
     precision: str = one_of("single", "bf16")  # bf16: networks of the search in half precision
     final_noise: str = one_of("clamp", "legacy")  # legacy lets the acted value leave [-1, 1]
 
@@ -54,7 +55,7 @@ class LearningConfig:
     value_coef: float = at_least(0, 0.1)
     grad_clip: float = at_least(0, 10.0)  # global norm
     ema: float = share(0.01)  # share of the online critic that enters the target
-    ema_every: int = at_least(1, 40)  # updates between two target steps
+    ema_every: int = at_least(1, 40)  # steps between two updates that move the target
     first_step_heads: bool = False  # reward and value losses at k = 0 only
     priority_alpha: float = at_least(0, 0.6)
     priority_beta: float = at_least(0, 0.4)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.api import ReviewRule
+from lib.algos.tdmpc.transfer import KeptHeads
 
 if TYPE_CHECKING:
     from lib.algos.tdmpc.agent import ContinualAgent
@@ -19,7 +20,7 @@ class TracedSearch:
     """Shows an agent's search: a `lib.algos.api.Search`."""
 
     def __init__(self, agent: "ContinualAgent"):
-        self.agent = agent
+        self.agent, self.discount = agent, agent.cfg.learning.discount
 
     def act(
         self, obs: Tensor, memory: Any, *, generator: torch.Generator, trace: Callable[..., None]
@@ -28,11 +29,16 @@ class TracedSearch:
         return self.agent.act(obs, memory, explore=False, generator=generator, trace=trace)
 
     @torch.no_grad()
-    def outcomes(self, obs: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns latents (N, h+1, L) and rewards (N, h) of actions (N, h, A) from obs (L,)."""
+    def outcomes(
+        self, obs: Tensor, actions: Tensor, heads: KeptHeads | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns latents (N, h+1, L) and rewards (N, h) of actions (N, h, A) from obs (N, L)."""
+        own = heads.heads if heads else self.agent.learner.heads
         steps = actions.transpose(0, 1)  # (h, N, A)
-        latents = self.agent.dynamics.unroll(obs.expand(len(actions), -1), steps)  # (h+1, N, L)
-        reward = self.agent.learner.heads.reward(torch.cat((latents[:-1], steps), -1))  # (h, N)
+        latents = self.agent.imagined(self.agent.dynamics).unroll(
+            obs.expand(len(actions), -1), steps
+        )  # (h+1, N, L)
+        reward = own.reward(torch.cat((latents[:-1], steps), -1))  # (h, N)
         return latents.transpose(0, 1), reward.transpose(0, 1)
 
 

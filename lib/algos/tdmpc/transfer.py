@@ -4,7 +4,7 @@ Shapes: see `lib.algos.tdmpc.model`.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -16,20 +16,31 @@ if TYPE_CHECKING:
     from lib.algos.tdmpc.agent import ContinualAgent
 
 
+class KeptHeads(NamedTuple):
+    """What acts an earlier task."""
+
+    heads: Heads
+    horizon: int  # that of the task's plans
+
+
 class TaskHeads:
-    """Keeps the heads that act a task: a `lib.algos.api.Heads`."""
+    """Keeps what acts a task: a `lib.algos.api.Heads`."""
 
     def __init__(self, agent: "ContinualAgent"):
         self.agent = agent
 
     def save(self) -> dict[str, Any]:
-        """Returns a copy of the learner's heads as nested tensors."""
-        return self.load(self.agent.learner.heads.state_dict()).state_dict()
+        """Returns a copy of the learner's heads, and the horizon, as nested tensors."""
+        heads = self._copy(self.agent.learner.heads.state_dict())
+        return {"heads": heads.state_dict(), "horizon": torch.tensor(self.agent.horizon)}
 
-    def load(self, saved: dict[str, Any]) -> Heads:
-        """Returns heads that `act` takes, from what `save` gave."""
+    def load(self, saved: dict[str, Any]) -> KeptHeads:
+        """Returns what `act` takes as heads, from what `save` gave."""
+        return KeptHeads(self._copy(saved["heads"]), int(saved["horizon"]))
+
+    def _copy(self, state: dict[str, Any]) -> Heads:
         heads = self.agent.new_heads(torch.Generator()).requires_grad_(False)
-        heads.load_state_dict(saved)
+        heads.load_state_dict(state)
         return heads
 
 

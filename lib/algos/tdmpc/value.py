@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.tdmpc.model import Dynamics, Heads
+from lib.algos.tdmpc.model import Heads, Model
 from lib.core.spaces import ActionSpace
 
 Bonus = Callable[[Tensor], Tensor]  # next latents (..., L) to the factor of a positive reward
@@ -40,7 +40,7 @@ def shared_depth(horizon: int, actions: ActionSpace, samples: int) -> int:
 
 
 def prefixes(
-    dynamics: Dynamics,
+    dynamics: Model,
     heads: Heads,
     z: Tensor,
     depth: int,
@@ -73,7 +73,7 @@ def rated(reward: Tensor, reached: Tensor, bonus: Bonus | None) -> Tensor:
 
 
 def trajectory_value(
-    dynamics: Dynamics,
+    dynamics: Model,
     heads: Heads,
     z: Tensor,
     actions: Tensor,
@@ -125,7 +125,7 @@ def trajectory_value(
 
 
 def policy_sequences(
-    dynamics: Dynamics,
+    dynamics: Model,
     heads: Heads,
     z: Tensor,
     noise: Tensor,

@@ -9,11 +9,19 @@ from torch import Tensor
 
 from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ActionSpace
-from lib.envs.api import Intrinsic, Predict, Sample, Scene, World
-from lib.envs.grid import audit
+from lib.envs.api import Intrinsic, Outcomes, Predict, Sample, Scene, World
+from lib.envs.grid import audit, plans
 from lib.envs.grid.env import ACTIONS, HEADINGS, OBS_DIM, REWARDS, FourRooms, check_free
 from lib.envs.grid.optimum import finite_horizon_values
-from lib.envs.grid.rooms import CONTINUAL, Cell, GridTask, check_size, named_tasks, place_blocks
+from lib.envs.grid.rooms import (
+    CONTINUAL,
+    Cell,
+    GridTask,
+    check_size,
+    named_tasks,
+    place_blocks,
+    room_of,
+)
 from lib.envs.grid.table import WARMUP, GridBatch, GridTable
 
 if TYPE_CHECKING:
@@ -180,6 +188,31 @@ class GridDomain:
         """Examine a world model over every transition; see `lib.envs.grid.audit`."""
         names = [task.name for task in self.tasks]
         return audit.audit(self.table, names, held_out, predict, sample, intrinsic)
+
+    def audit_plans(
+        self,
+        task_index: int,
+        outcomes: Outcomes,
+        horizon: int,
+        discount: float,
+        generator: torch.Generator,
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """Examine what is expected of action sequences; see `lib.envs.grid.plans`.
+
+        Metrics are over the states of the rooms that the task leads through.
+        """
+        task, room = self.tasks[task_index], self.table.room.cpu().numpy()
+        rooms = [room_of(cell, self.table.size) for cell in (task.start, task.goal)]
+        return plans.audit(
+            self.table,
+            self.table.reward(task, self.reward),
+            np.isin(room, rooms),
+            task.name,
+            outcomes,
+            horizon,
+            discount,
+            generator,
+        )
 
 
 def build(

@@ -223,10 +223,12 @@ def test_the_replayed_states_discount_comes_from_its_record():
 
 
 def test_without_a_discount_head_gamma_is_all_there_is():
+    # specification: "without a discount head d_k = gamma everywhere", terminal starts included
     model = world(settings(discount_head=False))
     _, actor, _, _ = parts()
-    found = rollout_discounts(model, rollouts(model, actor))
-    assert (found[1:] == torch.tensor(0.99)).all() and found[0].unique().numel() == 2
+    imagined = rollouts(model, actor)
+    assert imagined.terminal.any()
+    assert (rollout_discounts(model, imagined) == torch.tensor(0.99)).all()
 
 
 # Learning --------------------------------------------------------------------------------------

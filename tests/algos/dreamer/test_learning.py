@@ -136,16 +136,15 @@ def test_where_rewards_do_not_shape_the_latent_they_are_still_predicted():
 # The slow critic ---------------------------------------------------------------------------------
 
 
-def test_the_slow_critic_is_copied_before_updates_0_3_and_6():
+def test_the_slow_critic_is_copied_after_updates_0_3_and_6():
+    # The published code copies at the end of an update, the optimisers' steps included.
     agent = ready(tiny("dreamer-p2e"))  # slow_every 3
-    for name in agent.slow:
-        agent.slow[name].fill_(7.0)  # nothing of it survives the first update
     for update in range(8):
-        before = rows(agent)
         slow = {name: row.clone() for name, row in agent.slow.items()}
         agent.update(1)
+        after = rows(agent)
         for name in ("critic", "explorer_critic"):
-            wanted = before[name] if update % 3 == 0 else slow[name]
+            wanted = after[name] if update % 3 == 0 else slow[name]
             assert torch.equal(agent.slow[name], wanted), update
 
 
@@ -154,11 +153,10 @@ def test_the_slow_critic_goes_on_counting_in_the_next_task():
     agent.update(2)
     agent.begin_task(1)
     slow = agent.slow["critic"].clone()
-    agent.update(1)  # the third one in its life
+    agent.update(1)  # number 2 in its life
     assert torch.equal(agent.slow["critic"], slow)
-    before = rows(agent)
     agent.update(1)
-    assert torch.equal(agent.slow["critic"], before["critic"])
+    assert torch.equal(agent.slow["critic"], rows(agent)["critic"])
 
 
 # Latents that are carried over -------------------------------------------------------------------

@@ -11,6 +11,7 @@ import torch
 
 from lib.algos.tdmpc import value as imagined
 from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.model import Heads
 from lib.core import planning
 from lib.core.noise import NoiseBuffers
 from tests.envs.conftest import NoHostReads
@@ -138,7 +139,7 @@ def test_acting_with_given_generator_and_heads_leaves_the_agent_alone():
     before = agent.streams.act.get_state()
     other = kept_heads(agent)
     with torch.no_grad():
-        other.reward_net[-1].bias.add_(5.0)
+        other.heads.reward_net[-1].bias.add_(5.0)
     draws = torch.Generator().manual_seed(0)
     agent.act(torch.zeros(2, 3), None, explore=False, generator=draws, heads=other)
     assert torch.equal(agent.streams.act.get_state(), before)
@@ -157,7 +158,7 @@ def test_given_heads_decide_the_action_and_the_agents_own_do_afterwards(monkeypa
     one, two = kept_heads(agent), kept_heads(agent)
     for bias, heads in ((5.0, one), (7.0, two)):
         with torch.no_grad():
-            heads.reward_net[-1].bias.fill_(bias)
+            heads.heads.reward_net[-1].bias.fill_(bias)
     for heads in (one, two, None, one):
         agent.act(torch.zeros(2, 3), None, explore=False, heads=heads)
     assert used == [5.0, 5.0, 7.0, 7.0, 0.0, 0.0, 5.0, 5.0]  # 2 iterations each
@@ -167,10 +168,10 @@ def test_given_heads_act_as_they_would_as_the_agents_own():
     agent = planner_of(discrete=False)
     other = kept_heads(agent)
     with torch.no_grad():
-        other.policy_net[-1].bias.add_(1.0)
+        other.heads.policy_net[-1].bias.add_(1.0)
     acted = acts_from(agent, heads=other)
     assert not torch.equal(acted, acts_from(agent))
-    agent.learner.heads.load_state_dict(other.state_dict())
+    agent.learner.heads.load_state_dict(other.heads.state_dict())
     assert torch.equal(acted, acts_from(agent))
 
 
@@ -236,6 +237,65 @@ def test_the_policy_contributes_its_share_of_the_samples_once(monkeypatch):
     assert [guides.shape for guides in calls] == [(1, 25, 5, 3)]
     assert [c.shape[1] for c in seen] == [537] * 3
     assert all(torch.equal(c[:, 512:], calls[0]) for c in seen)
+
+
+def test_an_evaluation_asks_the_policy_for_its_likeliest_actions(monkeypatch):
+    # logits .3, .2, .1 in every state: action 0 is sampled in 37 of 100 cases, and likeliest always
+    agent, seen = planner_of(True, planner__mixture=0.2, planner__iterations=1), {}
+    with torch.no_grad():
+        agent.learner.heads.policy_net[-1].weight.zero_()
+        agent.learner.heads.policy_net[-1].bias.copy_(torch.tensor([0.3, 0.2, 0.1]))
+    original = imagined.policy_sequences
+    for explore in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                imagined,
+                "policy_sequences",
+                lambda *a, e=explore: seen.setdefault(e, original(*a)),
+            )
+            agent.act(states(), None, explore=explore, role="learner")
+    guides = {explore: found.argmax(-1) for explore, found in seen.items()}
+    assert guides[True].unique().tolist() == [0, 1, 2]
+    assert guides[False].unique().tolist() == [0]
+
+
+def test_the_value_of_the_last_state_is_that_of_the_likeliest_action_in_an_evaluation(monkeypatch):
+    agent, asked = planner_of(True, planner__mixture=0.0), {}
+    with torch.no_grad():
+        agent.learner.heads.policy_net[-1].weight.zero_()
+        agent.learner.heads.policy_net[-1].bias.copy_(torch.tensor([0.1, 0.3, 0.2]))
+    original = Heads.twin
+
+    def noted(self, critic, z, action):
+        asked.setdefault(explore, action.argmax(-1).unique().tolist())
+        return original(self, critic, z, action)
+
+    monkeypatch.setattr(Heads, "twin", noted)
+    for explore in (True, False):
+        agent.act(states(), None, explore=explore, role="learner")
+    assert asked == {True: [0, 1, 2], False: [1]}
+
+
+def test_an_earlier_tasks_heads_plan_to_the_horizon_of_their_own_task():
+    # tasks with horizons 5 and 3: the first task's plans look 5 steps ahead in the second as well
+    agent = planner_of(False, planner__horizon=[5, 3], planner__mixture=0.0)
+    first = kept_heads(agent)
+    agent.begin_task(1)
+    assert (first.horizon, agent.horizon) == (5, 3)
+    seen: list[int] = []
+
+    def noted(iteration, candidates, *_):
+        seen.append(candidates.shape[2])
+
+    for heads in (first, None):
+        draws = torch.Generator().manual_seed(0)
+        options = {"explore": False, "generator": draws, "heads": heads}
+        _, memory = agent.act(
+            states(), None, trace=lambda i, c, *_: seen.append(c.shape[2]), **options
+        )
+        assert memory.shape[1] == (5 if heads else 3)
+        agent.act(states(), memory, **options)
+    assert set(seen[: len(seen) // 2]) == {5} and set(seen[len(seen) // 2 :]) == {3}
 
 
 def test_no_mixture_means_no_policy_sequences(monkeypatch):

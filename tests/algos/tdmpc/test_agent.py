@@ -13,6 +13,7 @@ from lib.algos.tdmpc import update
 from lib.algos.tdmpc import value as imagined
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.agent import ContinualAgent
+from lib.algos.tdmpc.graph_key import next_key
 from lib.algos.tdmpc.model import Dynamics
 from lib.algos.tdmpc.presets import METHODS
 from lib.algos.tdmpc.protections import pairs, rehearsal
@@ -34,6 +35,7 @@ from tests.tiny import (
     invented,
     moved,
     new_agent,
+    next_round,
     same,
     tiny,
 )
@@ -56,6 +58,7 @@ def stored(agent: ContinualAgent) -> TransitionStore:
 def test_learner_and_reviewer_share_one_world_model_after_the_first_update(monkeypatch):
     agent = in_task(tiny(), 1)
     agent.update(1)
+    next_round(agent)
     used, original = [], imagined.trajectory_value
 
     def noted(dynamics, heads, *args, **kwargs):
@@ -473,7 +476,7 @@ def test_evaluation_and_the_learner_count_nothing():
 
 
 def test_the_bonus_is_used_in_the_reviewers_planning_alone(monkeypatch):
-    agent = in_task(tiny(), 1)
+    agent = next_round(in_task(tiny(), 1))
     calls, counts = spied(monkeypatch, imagined, "trajectory_value"), agent.reviewer.counts
     agent.act(torch.zeros(2, 3), None, role="learner")
     agent.act(torch.zeros(2, 3), None, role="reviewer")
@@ -494,6 +497,35 @@ def test_every_count_rule_acts_stores_and_updates(kind, box):
     agent.store("reviewer", invented(agent, seed=5))
     agent.update(2)
     assert all(math.isfinite(v) for v in agent.report().values())
+
+
+# Rounds ----------------------------------------------------------------------------------------
+
+
+def test_all_roles_of_a_round_act_at_the_step_that_it_began_with():
+    # the published loop collects the episodes of both roles, here 5 of 7 steps each, then moves on
+    agent = in_task(tiny(), 1)  # one round done
+    assert (agent.schedule_steps("learner"), agent.schedule_steps("reviewer")) == (70, 0)
+    agent.store("learner", invented(agent, seed=7))
+    assert (agent.steps, agent.schedule_steps("reviewer")) == (105, 70)
+
+
+def test_targets_follow_three_times_in_every_reviewed_round_of_100_steps():
+    # published: update i of a round is made at step = round's beginning + i, and the target moves
+    # where step % 40 == 0. A reviewed round lasts 200 steps and makes 100 updates, at 200 k, ...,
+    # 200 k + 99, three of them multiples of 40. Without review rounds last 100: 3, then 2.
+    agent = in_task(tiny(learning__ema_every=40), 1)
+    moves = {}
+    for length in (200, 100):
+        for round_ in range(4):
+            agent.round_steps, agent.round_updates = length * round_, 0
+            due = []
+            for _ in range(100):
+                due.append(next_key(agent).follows)
+                agent.round_updates += 1
+            moves[length, round_] = sum(due)
+    assert [moves[200, k] for k in range(4)] == [3, 3, 3, 3]
+    assert [moves[100, k] for k in range(4)] == [3, 2, 3, 2]
 
 
 # Targets ---------------------------------------------------------------------------------------
@@ -756,9 +788,9 @@ def test_copied_heads_act_as_the_learner_did():
     saved = copy.deepcopy(agent.capabilities().heads.save())
     agent.update(2)
     streams = agent.streams.state_dict()
-    heads = agent.capabilities().heads.load(saved)
-    assert same(heads.state_dict(), saved) == []
-    assert not any(p.requires_grad for p in heads.parameters())
+    kept = agent.capabilities().heads.load(saved)
+    assert same(kept.heads.state_dict(), saved["heads"]) == [] and kept.horizon == agent.horizon
+    assert not any(p.requires_grad for p in kept.heads.parameters())
     assert same(agent.streams.state_dict(), streams) == []
 
 

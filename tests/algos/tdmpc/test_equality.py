@@ -32,7 +32,7 @@ from tests.oracle.ready import (
     states,
     with_seed,
 )
-from tests.tiny import changed, kept_heads
+from tests.tiny import changed, kept_heads, next_round
 
 EXACT = 1e-11  # double precision, sums in another order; measured 1e-14 or less
 SEEDS = (0, 1, 2)
@@ -302,6 +302,8 @@ def test_a_batch_with_other_settings_learns_what_its_seeds_learn_alone(double, n
 @pytest.mark.parametrize("role", ["learner", "reviewer"])
 def test_a_batch_acts_as_its_seeds_do_alone(double, role, kind):
     alone, batch = alone_and_together(settings("drago", kind))
+    for agent in (*alone, *batch.agents):
+        next_round(agent)
     memory, memories = None, [None] * len(alone)
     for obs in states(3, len(alone), 4):
         action, memory = batch.act(obs, memory, role=role)

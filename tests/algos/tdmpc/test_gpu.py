@@ -182,8 +182,8 @@ def test_a_recorded_search_follows_what_changes_between_two_calls(box, numbers):
         agent, memory, seen = started(settled, box, DEVICE, like), None, []
         other = kept_heads(agent)
         with torch.no_grad():
-            other.reward_net[-1].bias.add_(1.0)
-            other.policy_net[-1].bias[0].add_(1.0)
+            other.heads.reward_net[-1].bias.add_(1.0)
+            other.heads.policy_net[-1].bias[0].add_(1.0)
         for turn in range(12):
             obs = obs_for(agent) * (1 - turn / 12)
             heads = other if turn % 2 else None

@@ -111,8 +111,8 @@ class Protection:
 
     joint: bool = True  # whether `loss` joins the model's loss or is minimised in a step of its own
 
-    def due(self, updates: int) -> bool:
-        """Tells whether `loss` counts after so many updates; asked from the second task on."""
+    def due(self, step: int) -> bool:
+        """Tells whether `loss` counts in the update of a step; asked from the second task on."""
         return self.loss is not None
 
     @property

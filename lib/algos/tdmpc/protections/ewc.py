@@ -71,7 +71,7 @@ class Ewc(Protection):
         self.fisher = [old + new for old, new in zip(before, fresh, strict=True)]
         self.anchors = [p.detach().clone() for p in dynamics.parameters()]
 
-    def due(self, updates: int) -> bool:
+    def due(self, step: int) -> bool:
         return self.anchors is not None
 
     def tensors(self) -> dict[str, Any]:

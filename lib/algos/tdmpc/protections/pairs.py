@@ -20,7 +20,7 @@ from lib.core.config import at_least, one_of
 class PairsConfig:
     """Says how often pairs are rehearsed, and how that enters an update."""
 
-    every: int = at_least(1, 1)  # updates between two rehearsals
+    every: int = at_least(1, 1)  # steps between two updates that rehearse
     pairs: int = at_least(1, 512)  # rehearsed at once
     combine: str = one_of("separate", "joint")  # an Adam step of its own, or one summed loss
     weight: float = at_least(0, 1.0)  # the joint loss's lambda
@@ -55,8 +55,8 @@ class PairRehearsal(Protection):
     def joint(self) -> bool:
         return self.settings.combine == "joint"
 
-    def due(self, updates: int) -> bool:
-        return updates % self.settings.every == 0
+    def due(self, step: int) -> bool:
+        return step % self.settings.every == 0
 
     def loss(self, given: Given) -> Term:
         """Compares today's dynamics with the answers."""

@@ -51,8 +51,8 @@ class StoredReplay(PairRehearsal):
         """Offers a finished task's transitions to the store."""
         self.stored.add(*transitions, self.context.streams.update)
 
-    def due(self, updates: int) -> bool:
-        return len(self.stored) > 0 and super().due(updates)
+    def due(self, step: int) -> bool:
+        return len(self.stored) > 0 and super().due(step)
 
     def tensors(self) -> dict[str, Any]:
         return {"stored": self.stored.storage}
