@@ -13,7 +13,7 @@ from lib.experiments import summaries
 from lib.experiments.locks import is_busy
 from lib.experiments.summaries import all_are, few, is_text, is_whole, names
 from lib.runner import contents, records
-from lib.runner.contents import COMPARISON, CONFIG, EARLY, SEEDS, TRANSFER, Kind
+from lib.runner.contents import COMPARISON, CONFIG, EARLY, SEEDS, STOP, TRANSFER, Kind
 from lib.runner.records import COMPLETE
 from lib.runner.run_folder import RunFolder
 
@@ -200,17 +200,33 @@ def check_comparison(out: Path, outputs: Path) -> None:
 
 
 def check_links(out: Path) -> None:
-    """Raises UserError where something in a run folder is a link: writing to it writes elsewhere.
+    """Raises UserError where something in a run folder is not what can be written to.
 
-    The stop file may be one: it lets one file stop all runs of a comparison.
+    Writing to a link writes elsewhere. The stop file may be one: it lets one file stop all runs of
+    a comparison. A folder in a file's place, or the other way round, cannot be replaced.
     """
     for folder, below, files in os.walk(out):
         for name in (*below, *files):  # a link to a folder is one of those below
             path = Path(folder, name)
-            if path.is_symlink() and name != "stop":
+            if path.is_symlink():
+                if name != STOP:
+                    raise UserError(
+                        f"'{shown(path)}' is a link to '{printable(os.readlink(path))}'; nothing "
+                        "is written through links, so put there what it leads to, or remove it"
+                    )
+                continue
+            place = path.relative_to(out).as_posix()
+            is_folder, is_file = path.is_dir(), path.is_file()
+            if contents.RUN.written.fullmatch(place) and not is_file and place[:6] != "wandb/":
+                kind = "a folder" if is_folder else "no regular file"
                 raise UserError(
-                    f"'{shown(path)}' is a link to '{printable(os.readlink(path))}'; nothing is "
-                    "written through links, so put there what it leads to, or remove it"
+                    f"'{shown(path)}' is {kind}, where a file belongs; move it elsewhere, or put "
+                    "back a copy of the file"
+                )
+            if contents.FOLDERS.fullmatch(place) and not is_folder:
+                raise UserError(
+                    f"'{shown(path)}' is a file, where a folder belongs; move it elsewhere, or put "
+                    "back a copy of the folder"
                 )
 
 

@@ -213,6 +213,10 @@ def _describe(signature: tuple[str, tuple[int, ...]] | None) -> str:
 # Reading ------------------------------------------------------------------------------------
 
 
+class OtherFormat(UserError):
+    """A checkpoint of another version of the workbook, which nothing is wrong with."""
+
+
 class _Damage(Exception):
     """What is wrong with a checkpoint's bytes, in words that go on from its name."""
 
@@ -256,9 +260,10 @@ def _check_crc(body: dict[str, Any], name: str, found: int) -> None:
 
 def _is_intact(path: Path) -> bool:
     try:
-        return bool(_verified(path))
+        _verified(path)
     except (_Damage, UserError):
         return False
+    return True
 
 
 def _siblings(path: Path) -> list[Path]:
@@ -316,7 +321,7 @@ def _body(head: bytes, size: int, path: Path) -> dict[str, Any]:
         raise _Damage("is corrupted: its header does not match its checksum")
     expected.check(body, expected.record({"format": expected.WHOLE}), "its header", path)
     if body["format"] != FORMAT:
-        raise UserError(
+        raise OtherFormat(
             f"checkpoint '{path}' has format {body['format']}, this version of the workbook "
             f"reads format {FORMAT}; use the version that wrote it, or run again"
         )

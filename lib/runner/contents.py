@@ -143,7 +143,7 @@ def is_written_by(kind: Kind, folder: Path, path: Path) -> bool:
     if path.is_symlink():
         linked = path.name == STOP or name.startswith("wandb/")
         return linked and bool(kind.written.fullmatch(name))
-    if path.is_dir():  # an empty one
-        return bool(FOLDERS.fullmatch(path.name))
+    if path.is_dir():  # an empty one, also where a file belongs
+        return bool(FOLDERS.fullmatch(path.name) or kind.written.fullmatch(name))
     whole = re.sub(r"(^|/)\.([^/]+?)\.partial[^/]*$", r"\1\2", name)  # a killed process's
     return bool(kind.written.fullmatch(name) or kind.written.fullmatch(whole))

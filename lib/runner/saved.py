@@ -37,7 +37,7 @@ def standing(folder: RunFolder) -> Standing:
     on from the best one.
 
     Raises:
-        UserError: there are checkpoints, and none of them will do.
+        UserError: there are checkpoints, and none of them will do, or one is of another version.
     """
     rotation, notes = Rotation(folder.checkpoints), []
     found: dict[Position, Path | None] = {}
@@ -67,6 +67,8 @@ def _take(folder: RunFolder, path: Path, found: dict[Position, Path | None]) -> 
         meta = _verified_meta(path, _version(path))
         needed = {"position": expected.each(expected.WHOLE, 3), "metrics_bytes": expected.WHOLE}
         expected.check(meta, expected.record(needed), "meta", path)
+    except checkpoint.OtherFormat:
+        raise
     except UserError as error:
         return [_first_part(error)]
     there = folder.metrics.stat().st_size if folder.metrics.is_file() else 0

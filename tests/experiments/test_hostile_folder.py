@@ -261,7 +261,7 @@ def test_arrays_are_never_unpickled(victim):
             return __import__, (MODULE,)
 
     np.savez(path, error=np.array([Payload()], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(UserError, match="allow_pickle=False"):
         results.load_run(victim).audit_arrays(0)
 
 
