@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lib.core.errors import RunInterrupted, UserError, short
+from lib.core.errors import NotebookFailed, RunInterrupted, UserError
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
+from lib.core.storage import explained
 
 if TYPE_CHECKING:
     from lib.core.config import RunConfig
@@ -62,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 the notebook failed, 2 something that the message tells how to mend, 130 stopped.
     """
     given = _parser().parse_args(arguments)
-    from lib.experiments.launch import NotebookFailed
-
     try:
+        os.getcwd()  # fails where it has been removed
         given.command(given)
     except RunInterrupted as error:
         return _say(error, 128 + signal.SIGINT)
@@ -77,9 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        place = f" {short(str(error.filename))}" if error.filename else ""
-        return _say(f"cannot use{place}: {error.strerror}; give another path, or mend that", 2)
+    except OSError as error:  # a full disk, a folder that may not be written, a name too long
+        return _say(explained(error), 2)
     return 0
 
 
@@ -295,7 +294,7 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
         print(f"already finished: {out}")
     else:
         before = summaries.read_progress(RunFolder(spec.out).progress)
-        where = f" at {summaries.stands_at(before)}" if before and not all(done) else ""
+        where = f" from {summaries.stands_at(before)}" if before and not all(done) else ""
         doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
         print(f"{doing} {out}{where}", flush=True)
         if spec.together:

@@ -137,7 +137,7 @@ def test_a_run_works_from_any_folder_and_writes_where_the_user_is(tmp_path, monk
         ("user-error", 2, "tasks: got nothing; name one\n"),
         ("non-finite", 2, "non-finite loss\n"),
         ("bug", 1, "ZeroDivisionError: division by zero; the cell is marked in "),
-        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; continue with "),
+        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; give the command"),
         ("crash", 1, "the notebook's kernel died, saying "),
     ],
 )
@@ -492,7 +492,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("overrides={seed: 5}", "say 'seed: ...' beside overrides, or '-p seed=...'"),
         ("overrides={preset: nothing}", "say 'preset: ...' beside overrides"),
         ("overrides={method_name: ewc}", "say 'method: ...' beside overrides"),
-        ("overrides={preset: {a: 1}}", "'preset.a' is no setting of a section"),
+        ("overrides={preset: {a: 1}}", "setting 'preset': got {'a': 1}"),
         ("overrides={planner: 3}", "'planner' is no setting of a section"),
         (
             "tasks=[!!binary QQ==]",
@@ -624,8 +624,8 @@ def test_overrides_at_once_keep_those_that_were_said_before():
         "planner.samples": 64,
         "env.put_blocks": False,
     }
-    params.add_override(found, "overrides={env: {size: 13}}")
-    assert found["overrides"]["env.size"] == 13
+    params.add_override(found, "overrides={env: {size: 13}, method: {review: true}}")
+    assert found["overrides"]["env.size"] == 13 and run_config.resolve(found).method.review
 
 
 @pytest.mark.parametrize(

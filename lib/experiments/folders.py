@@ -66,7 +66,7 @@ def _status_of_seeds(out: Path, found: Mapping[str, Any]) -> str:
 def find_run(name: str, outputs: Path) -> Path:
     """A run folder from its path or its name below outputs/."""
     for path in (Path(name), outputs / name):
-        if os.path.isdir(path):  # which a name that can be none does not trouble
+        if path.is_dir():
             return path
     known = [path.name for path in outputs.glob("*") if path.is_dir()]
     raise unknown("run", name, known, f"in {shown(outputs)}")

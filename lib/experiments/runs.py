@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from lib.core.config import RunConfig
-from lib.core.files import atomic_write, told_to_the_user
+from lib.core.files import atomic_write
 from lib.core.paths import ROOT, shown
+from lib.core.storage import told_to_the_user
 from lib.envs import worlds
 from lib.experiments import folders, own_modules, params, run_config
 from lib.runner import checkpoint, contents, saved, training, warm_start

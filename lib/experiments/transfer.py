@@ -22,6 +22,7 @@ from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
+from lib.core.storage import continued_in
 from lib.envs import worlds
 from lib.experiments import folders, params, run_config, sources, summaries
 from lib.experiments.sources import Source
@@ -227,6 +228,12 @@ def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bo
     Raises:
         RunInterrupted: somebody asked for a stop; what was learnt is saved.
     """
+    with continued_in(study.out):
+        _train_all(study, video=video, tensorboard=tensorboard, progress=progress)
+
+
+def _train_all(study: Study, **how: Any) -> None:
+    """Trains the trials that are not finished yet."""
     write_request(study)
     for number, trial in enumerate(study.trials, 1):
         which = f"{number} of {len(study.trials)}: {trial}"
@@ -236,9 +243,7 @@ def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bo
                     trial.config,
                     trial.folder,
                     **{key: trial.parameters[key] for key in params.KEPT},
-                    video=video,
-                    tensorboard=tensorboard,
-                    progress=progress,
+                    **how,
                 )
         except NonFiniteError as error:
             print(f"{which}: left out, {error}")

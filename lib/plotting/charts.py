@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 
 from lib.core import metrics
 from lib.core.errors import UserError
+from lib.core.files import replacing
+from lib.core.storage import told_to_the_user
 
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000", "#7A7A7A"
@@ -60,9 +62,16 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
 
 
 def save(ax: Axes, path: str | Path) -> None:
-    """Writes the whole figure that the axes belong to as a PNG of 100 dots per inch."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    ax.figure.savefig(path, dpi=100, bbox_inches="tight")
+    """Writes the whole figure that the axes belong to as a PNG of 100 dots per inch.
+
+    Raises:
+        StorageError: it could not be written; the picture that was there before is untouched.
+    """
+    path = Path(path)
+    with told_to_the_user(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        ax.figure.savefig(partial, format="png", dpi=100, bbox_inches="tight")
 
 
 def literal(text: object) -> str:

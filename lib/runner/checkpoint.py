@@ -6,6 +6,7 @@ and shape) and a checksum for each tensor and for the JSON itself. The same stat
 the same bytes.
 """
 
+import errno
 import json
 import math
 import os
@@ -21,7 +22,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lib.core.errors import UserError
-from lib.core.files import atomic_write, open_regular, told_to_the_user
+from lib.core.files import atomic_write, open_regular
+from lib.core.storage import TOO_MANY_OPEN, explained, told_to_the_user
 from lib.runner import expected
 from lib.runner.contents import CHECKPOINT_KEY as KEY
 from lib.runner.contents import CHECKPOINT_START as START
@@ -54,7 +56,7 @@ def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> No
     """Writes a state so that a crash leaves either the old file or the new one.
 
     Args:
-        path: ends in .safetensors; its folder is made when missing.
+        path: ends in .safetensors; its folder is made when missing, but not what that lies in.
         state: nested dicts (text or whole-number keys), lists and tuples of tensors, numbers,
             text, True, False and None. Two names of one tensor are stored as two tensors.
         meta: whatever a reader should see without the tensors, of the same plain kinds.
@@ -65,7 +67,7 @@ def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> No
     """
     path = Path(path)
     with told_to_the_user(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     atomic_write(path, pack(state, meta))
 
 
@@ -285,6 +287,8 @@ def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
         hint = f"; that folder holds {', '.join(others)}" if others else ""
         raise UserError(f"no checkpoint '{path}'{hint}; check the path") from None
     except OSError as error:
+        if error.errno in (*TOO_MANY_OPEN, errno.EIO):  # whatever file it were
+            raise explained(error, path, doing="read") from error
         raise UserError(
             f"cannot read checkpoint '{path}': {error.strerror}; "
             f"give the path of a .safetensors file that you may read"

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.errors import UserError, unknown
-from lib.core.files import atomic_write, open_regular, told_to_the_user
+from lib.core.files import atomic_write, open_regular
+from lib.core.storage import told_to_the_user
 from lib.runner import records
 from lib.runner.run_folder import RunFolder
 

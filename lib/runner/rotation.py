@@ -3,13 +3,13 @@
 import math
 import os
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lib.core.errors import UserError
-from lib.core.files import partial_path, sync_folder, told_to_the_user
+from lib.core.files import replacing, sync
+from lib.core.storage import StorageError, told_to_the_user
 from lib.runner import checkpoint
 from lib.runner.contents import LAST
 
@@ -67,7 +67,7 @@ class Rotation:
         if path == self.previous:
             with told_to_the_user(self.last):
                 os.replace(self.previous, self.last)
-                sync_folder(self.folder)
+                sync(self.folder)
         elif path == self.best:
             self._link(self.last, self.best)
         self.settle()
@@ -81,18 +81,20 @@ class Rotation:
 
     def _link(self, target: Path, source: Path) -> None:
         """Gives a checkpoint a second name, in one step."""
-        partial = partial_path(target)
-        with told_to_the_user(target, source.stat().st_size):
+        if target.exists() and target.samefile(source):
+            return  # a crash came after this step
+        with replacing(target, source.stat().st_size) as partial:
             partial.unlink(missing_ok=True)
             try:
                 os.link(source, partial)
             except OSError:  # the file system knows no hard links
                 shutil.copyfile(source, partial)
-            os.replace(partial, target)
-            sync_folder(self.folder)
 
 
 def _score(path: Path) -> float | None:
-    with suppress(UserError):  # a missing or damaged file has no score
+    try:
         return checkpoint.load_meta(path).get("score")
-    return None
+    except StorageError:
+        raise
+    except UserError:  # a missing or damaged file has no score
+        return None

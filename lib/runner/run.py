@@ -19,6 +19,7 @@ from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError
 from lib.core.seeding import Streams, generator
+from lib.core.storage import StorageError, how_to_go_on
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv
 from lib.replay.buffer import Episodes
@@ -216,6 +217,7 @@ class Run:
 
     def save(self) -> None:
         """Writes a checkpoint; what it replaces goes once `rotation.settle` is called."""
+        self._check_folder()
         every = self.cfg.budget.checkpoint_every
         progress = 0 if self.is_done else self.progress
         self.state.next_save = (progress // every + 1) * every
@@ -224,6 +226,14 @@ class Run:
             "metrics_bytes": self.report.recorder.offset(),
         }
         self.rotation.write(self.state_dict(), meta, self.report.log.score())
+
+    def _check_folder(self) -> None:
+        """Raises StorageError where somebody removed the run's folder, which makes it no run."""
+        if not self.folder.config.exists():
+            raise StorageError(
+                f"'{self.folder.config}' has been removed while the run went on, and what it "
+                f"learnt cannot be kept without it; {how_to_go_on(None)}"
+            )
 
     @contextmanager
     def watched(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import yaml
 
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
+from lib.core.storage import StorageError
 from lib.runner import checkpoint, expected
 from lib.runner.rotation import Rotation
 from lib.runner.run_folder import DIFFERENCES, RunFolder, differences
@@ -67,7 +68,7 @@ def _take(folder: RunFolder, path: Path, found: dict[Position, Path | None]) -> 
         meta = _verified_meta(path, _version(path))
         needed = {"position": expected.each(expected.WHOLE, 3), "metrics_bytes": expected.WHOLE}
         expected.check(meta, expected.record(needed), "meta", path)
-    except checkpoint.OtherFormat:
+    except (checkpoint.OtherFormat, StorageError):
         raise
     except UserError as error:
         return [_first_part(error)]

@@ -15,7 +15,7 @@ from lib.algos import registry
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError, unknown
-from lib.core.files import told_to_the_user
+from lib.core.storage import continued_in
 from lib.engine import machine
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
@@ -100,10 +100,9 @@ def train_seeds(
         for cfg, folder in zip(cfgs, folders, strict=True)
     ]
     home = Path(out_dir)
-    with ExitStack() as held:
+    with continued_in(home), ExitStack() as held:
         for out in dict.fromkeys([home, *(job.out for job in jobs)]):
-            with told_to_the_user(out / "config.yaml"):
-                out.mkdir(parents=True, exist_ok=True)
+            out.mkdir(parents=True, exist_ok=True)
             held.enter_context(RunFolder(out).locked())
         for job in jobs:
             saved.take(job.folder, job.start.record(job.cfg))

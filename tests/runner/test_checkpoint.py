@@ -47,6 +47,8 @@ def equal(a, b):
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"
+    path.parents[1].mkdir()
+    (path.parents[1] / "config.yaml").touch()
     save(path, example_state(), META)
     return path
 
