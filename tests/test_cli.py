@@ -502,6 +502,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("tasks=[{name: [x], start: [1, 1], goal: [2, 3]}]", "task name ['x'] is no text"),
         ("tasks=[{name: '', start: [1, 1], goal: [2, 3]}]", "task name '' is no plain file name"),
         ("tasks=[{name: x, start: [1, 1], goal: [1, 1]}]", "task 'x' starts at its goal [1, 1]"),
+        ("tasks=[{id: x, options: {a: .nan}}]", "got nan, wanted a finite number"),
         ("seed=1:30", "got '1:30' of type str"),
         ("seed=017", "got '017' of type str"),
         ("seed=!!int foo", "'foo' is no whole number"),
