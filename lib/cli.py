@@ -406,6 +406,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 
     from lib.experiments import folders, launch
     from lib.experiments import transfer as comparison
+    from lib.runner import contents
 
     study = comparison.prepare(parameters, OUTPUTS)
     folders.check_links(study.out)
@@ -418,10 +419,10 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         study.parameters,
         study.out,
         notebook,
-        folders.TRANSFERRED,
+        contents.TRANSFERRED,
         partial(comparison.progress, study),
     )
-    print(f"notebook: {out / folders.TRANSFERRED}")
+    print(f"notebook: {out / contents.TRANSFERRED}")
 
 
 def clean(given: argparse.Namespace) -> None:
