@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.core.files import atomic_write
+from lib.core.files import atomic_write, open_regular
 from lib.runner.contents import FIGURES
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def _told(path: Path) -> object:
     import nbformat
 
     try:
-        notebook = nbformat.from_dict(json.loads(path.read_text()))
+        with open_regular(path) as file:
+            notebook = nbformat.from_dict(json.load(file))
         nbformat.validate(notebook)
         return notebook.metadata.get(COMPLETE)
     except OSError:
@@ -78,7 +79,8 @@ def _digests(notebook: Path, files: Iterable[Path]) -> dict[str, str]:
     found = {}
     for path in files:
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            with open_regular(path) as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError:
             digest = ""
         found[Path(os.path.relpath(path, notebook.parent)).as_posix()] = digest

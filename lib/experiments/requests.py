@@ -15,6 +15,7 @@ from lib.core.errors import UserError
 from lib.core.files import atomic_write
 from lib.core.storage import told_to_the_user
 from lib.experiments import folders, params, run_config
+from lib.runner import records
 from lib.runner.contents import CONFIG, REQUEST
 from lib.runner.run_folder import RunFolder, differences
 
@@ -30,10 +31,9 @@ def write(folder: Path, config: RunConfig, parameters: Mapping[str, Any]) -> Non
     Raises:
         StorageError: the folder cannot be written.
     """
-    held = folders.read_mapping(folder / CONFIG)
-    if held is not None and (
-        differences(held, params.record(config, parameters)) or _is_complete(folder)
-    ):
+    held = records.read_mapping(folder / CONFIG)
+    another = held is not None and differences(held, params.record(config, parameters))
+    if another or RunFolder(folder).is_complete():
         return
     with told_to_the_user(folder / REQUEST):
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,16 +49,10 @@ def read(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: the configuration does not fit this version of the workbook.
     """
-    given = folders.read_mapping(folder / REQUEST)
+    given = records.read_mapping(folder / REQUEST)
     with suppress(UserError):  # altered, or of another version: the configuration decides
         if given and not given.get("seeds"):
             given = run_config.PARAMETERS | given
             if not differences(held, params.record(run_config.resolve(given), given)):
                 return given
     return params.from_record(held) | {"wandb": folders.wandb_mode(folder)}
-
-
-def _is_complete(folder: Path) -> bool:
-    with suppress(UserError):
-        return RunFolder(folder).is_complete()
-    return False

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.core.files import open_regular
+
 CONFIG = "config.yaml"
 REQUEST = "request.yaml"  # the parameters that a run was asked for with
 SUMMARY = "summary.json"
@@ -19,6 +21,7 @@ WANDB_ID = "wandb-id.txt"
 STOP = "stop"
 CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
+LAST = "last.safetensors"  # of the checkpoints
 AUDITS = "audits"
 FIGURES = "figures"
 LOCK = ".lock"  # of a training loop
@@ -31,6 +34,9 @@ TRANSFERRED = "transfer.ipynb"
 TRIALS = "runs"  # of a comparison on new tasks
 COMPARISON = "compare.ipynb"
 
+CHECKPOINT_KEY = "workbook-checkpoint"  # the header's only entry: a second has no fixed order
+# Every checkpoint goes on like this at byte 8, where safetensors' header begins.
+CHECKPOINT_START = f'{{"__metadata__":{{"{CHECKPOINT_KEY}":"'.encode()
 FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
 _FILES = (CONFIG, REQUEST, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)
 _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
@@ -111,6 +117,15 @@ KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP, REQUEST)
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file begins as a checkpoint of the workbook does, whatever follows."""
+    try:
+        with open_regular(path) as file:
+            return file.read(8 + len(CHECKPOINT_START))[8:] == CHECKPOINT_START
+    except OSError:
+        return False
+
+
 def entries(folder: Path) -> Iterator[Path]:
     """Everything below a folder but folders that hold something; no link is followed."""
     for path in sorted(folder.iterdir()):
@@ -130,7 +145,7 @@ def is_written_by(kind: Kind, folder: Path, path: Path) -> bool:
     if path.is_symlink():
         linked = path.name == STOP or name.startswith("wandb/")
         return linked and bool(kind.written.fullmatch(name))
-    if path.is_dir():  # an empty one
-        return bool(FOLDERS.fullmatch(path.name))
+    if path.is_dir():  # an empty one, also where a file belongs
+        return bool(FOLDERS.fullmatch(path.name) or kind.written.fullmatch(name))
     whole = re.sub(r"(^|/)\.([^/]+?)\.partial[^/]*$", r"\1\2", name)  # a killed process's
     return bool(kind.written.fullmatch(name) or kind.written.fullmatch(whole))
