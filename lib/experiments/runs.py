@@ -134,9 +134,7 @@ def write_request(spec: RunSpec) -> None:
     atomic_write(spec.out / contents.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
-def train(
-    spec: RunSpec, *, tensorboard: bool = True, progress: bool | None = None
-) -> list[Path]:
+def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool | None = None) -> list[Path]:
     """Takes every run to its end from wherever its folder is; see `training.train_seeds`.
 
     Args:

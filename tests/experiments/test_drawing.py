@@ -33,8 +33,9 @@ def trained(out: Path) -> None:
     out.mkdir()
     record = params.record(run_config.resolve(given), given)
     (out / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(record))))
-    summary = {"status": "complete", "env_steps": 40, "tasks": ["room-1"]}
+    summary = {"status": "complete", "env_steps": 40, "tasks": ["room-1"], "seeds": [0]}
     summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
+    summary |= {"name": "mine", "method": "drago", "preset": "grid-quick", "return_matrix": [[6.0]]}
     (out / "summary.json").write_text(json.dumps(summary))
 
 
