@@ -10,6 +10,7 @@ from lib.core.errors import UserError, unknown
 from lib.core.paths import ROOT, shown
 from lib.core.plain import check_plain, printable
 from lib.core.plain_yaml import read_yaml_file
+from lib.core.storage import holding_nothing
 from lib.experiments import summaries
 from lib.experiments.locks import is_busy
 from lib.experiments.summaries import all_are, few, is_text, is_whole, names
@@ -17,7 +18,6 @@ from lib.runner import contents
 from lib.runner.contents import (
     COMPARISON,
     CONFIG,
-    EARLY,
     LAUNCH_LOCK,
     SEEDS,
     TRANSFER,
@@ -79,7 +79,7 @@ def held(out: Path) -> dict[str, Any] | None:
         UserError: the folder holds something else.
     """
     config = _config(out)
-    if config is None and (others := [name for name in names(out) if name not in EARLY]):
+    if config is None and (others := [name for name in names(out) if not contents.is_early(name)]):
         raise UserError(
             f"'{shown(out)}' holds other things than a run ({few(others)}); "
             f"choose another folder with '--out DIR'"
@@ -93,7 +93,7 @@ def check_asked(out: Path, record: str) -> None:
     Args:
         record: TRANSFER or SEEDS.
     """
-    others = [name for name in names(out) if name not in EARLY]
+    others = [name for name in names(out) if not contents.is_early(name)]
     if others and asked(out, record) is None:
         raise UserError(
             f"'{shown(out)}' holds other things than {WHAT[record]} ({few(others)}); "
@@ -123,7 +123,7 @@ def kinds(out: Path) -> list[Kind]:
     }
     if found := [kind for kind, fits in told.items() if fits]:
         return found
-    if not _has_traces(out) and not set(names(out)) <= set(EARLY):
+    if not _has_traces(out) and not all(map(contents.is_early, names(out))):
         return []
     left = [kind for kind in contents.KINDS if os.path.lexists(out / kind.record)]
     return left or list(contents.KINDS)
@@ -188,12 +188,11 @@ def _config(out: Path) -> dict[str, Any] | None:
 
 def read_mapping(path: Path) -> dict[str, Any] | None:
     """The mapping of plain values in a YAML file, or None where there is no such thing."""
-    try:
+    with holding_nothing():
         found = read_yaml_file(path)
         check_plain(found, str(path))
-    except (OSError, ValueError, UserError):
-        return None
-    return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def asked(out: Path, record: str) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lib.core.errors import UserError
 from lib.core.plain import printable
+from lib.core.storage import holding_nothing
 from lib.runner import expected
 from lib.runner.run_folder import SUMMARY
 
@@ -53,10 +54,9 @@ FURTHER: dict[str, Fits] = {"env_steps": is_whole, "final_return": _are_numbers}
 
 def summary(out: Path) -> dict[str, Any]:
     """The contents of summary.json, empty where there is none or it holds other things."""
-    try:
+    told = None
+    with holding_nothing():
         told = json.loads((out / "summary.json").read_text())
-    except (OSError, ValueError, RecursionError):
-        return {}
     wanted = NEEDED | FURTHER
     fits = isinstance(told, dict) and all(wanted[k](told[k]) for k in wanted.keys() & told.keys())
     return told if fits else {}

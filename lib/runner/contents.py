@@ -107,6 +107,12 @@ COMPARED = Kind(
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 # What may lie in a folder before the record of what it holds does, and after that is gone.
 EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP)
+PARTIAL = re.compile(r"(^|/)\.([^/]+?)\.partial[^/]*$")  # what a killed process was writing
+
+
+def is_early(name: str) -> bool:
+    """Whether something may lie in a folder that holds nothing yet."""
+    return name in EARLY or bool(PARTIAL.search(name))
 
 
 def entries(folder: Path) -> Iterator[Path]:
@@ -130,5 +136,5 @@ def is_written_by(kind: Kind, folder: Path, path: Path) -> bool:
         return linked and bool(kind.written.fullmatch(name))
     if path.is_dir():  # an empty one
         return bool(FOLDERS.fullmatch(path.name))
-    whole = re.sub(r"(^|/)\.([^/]+?)\.partial[^/]*$", r"\1\2", name)  # a killed process's
+    whole = PARTIAL.sub(r"\1\2", name)
     return bool(kind.written.fullmatch(name) or kind.written.fullmatch(whole))

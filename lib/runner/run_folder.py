@@ -16,6 +16,7 @@ import yaml
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
 from lib.core.plain_yaml import read_yaml_file
+from lib.core.storage import NOT_THE_FILES, holding_nothing
 from lib.runner import expected
 
 DIFFERENCES = 4  # settings named in an error
@@ -164,10 +165,9 @@ class RunFolder:
         Raises:
             UserError: it is none.
         """
-        try:
+        held = None
+        with holding_nothing():
             held = read_yaml_file(self.config)
-        except (OSError, ValueError):
-            held = None
         if not isinstance(held, Mapping) or not isinstance(held.get("method_name"), str):
             raise UserError(
                 f"'{self.config}' is not the configuration of a run of this workbook; "
@@ -239,6 +239,8 @@ def _read_json(path: Path, spec: expected.Spec) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:
+        if getattr(error, "errno", None) in NOT_THE_FILES:
+            raise
         raise expected.damaged(path, f"it cannot be read ({error})") from None
     expected.check(found, spec, "it", path)
     return found
