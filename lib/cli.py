@@ -255,42 +255,46 @@ def run(given: argparse.Namespace) -> None:
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
     from lib.experiments import folders, own_modules, params, runs
+    from lib.runner import contents
 
     own_modules.ask_for(given.modules)
     out = folders.find_run(given.run, OUTPUTS)
-    if asked := folders.asked(out, folders.TRANSFER):
+    if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
         return _compare_starts(
             asked["parameters"] | {"out_dir": from_root(out)},
             own or NOTEBOOKS / "10_transfer.py",
         )
-    if asked := folders.asked(out, folders.SEEDS):
+    if asked := folders.asked(out, contents.SEEDS):
         parameters = asked["parameters"]
     elif held := folders.held(out):
         parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
     else:
-        raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
+        raise folders.no_run(out)
     _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
 
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
     from lib.experiments import folders, launch, runs, summaries
+    from lib.runner.run_folder import RunFolder
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
     done = [summaries.is_finished(folder) for folder in spec.folders]
     for out in dict.fromkeys((spec.out, *spec.folders)):
         folders.check_links(out)
     for (config, folder), finished in zip(spec.each(), done, strict=True):
-        if not finished and not (folder / "checkpoints").exists():
+        if not finished and not RunFolder(folder).checkpoints.exists():
             runs.check_sources(config, spec.parameters)
+    for note in runs.notes(spec):
+        print(note)
     runs.write_request(spec)
     out = shown(spec.out)
     if all(done) and not spec.together:
         print(f"already finished: {out}")
     else:
-        before = summaries.read_progress(spec.out / "progress.json")
-        where = f" from {before['env_steps']:,} env steps" if before and not all(done) else ""
+        before = summaries.read_progress(RunFolder(spec.out).progress)
+        where = f" from {summaries.stands_at(before)}" if before and not all(done) else ""
         doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
         print(f"{doing} {out}{where}", flush=True)
         if spec.together:
@@ -351,6 +355,7 @@ def compare(given: argparse.Namespace) -> None:
 
     from lib.analysis import results
     from lib.experiments import folders, launch, notebooks
+    from lib.runner import contents
 
     asked = [folders.find_run(name, OUTPUTS) for name in given.runs]
     runs = _runs_of(asked)
@@ -364,10 +369,10 @@ def compare(given: argparse.Namespace) -> None:
     name = shown(out)
     parameters = {"runs": [from_root(path) for path in runs], "out_dir": from_root(out)}
     try:
-        notebooks.run(parameters, out / folders.COMPARISON, notebooks.COMPARE)
+        notebooks.run(parameters, out / contents.COMPARISON, notebooks.COMPARE)
     except PapermillExecutionError as error:
-        raise launch.as_it_was(error, name, folders.COMPARISON) from None
-    print(f"notebook: {name / folders.COMPARISON}")
+        raise launch.as_it_was(error, name, contents.COMPARISON) from None
+    print(f"notebook: {name / contents.COMPARISON}")
 
 
 def _runs_of(asked: Sequence[Path]) -> list[Path]:
@@ -412,6 +417,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 
     from lib.experiments import folders, launch
     from lib.experiments import transfer as comparison
+    from lib.runner import contents
 
     study = comparison.prepare(parameters, OUTPUTS)
     folders.check_links(study.out)
@@ -424,22 +430,23 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         study.parameters,
         study.out,
         notebook,
-        folders.TRANSFERRED,
+        contents.TRANSFERRED,
         partial(comparison.progress, study),
     )
-    print(f"notebook: {out / folders.TRANSFERRED}")
+    print(f"notebook: {out / contents.TRANSFERRED}")
 
 
 def clean(given: argparse.Namespace) -> None:
     """Removes what the workbook wrote into folders, after saying what that is and asking."""
     from lib.experiments import cleaning, folders
+    from lib.runner import contents
 
     plans = cleaning.plan([folders.find_run(name, OUTPUTS) for name in given.runs])
     named = {plan.folder.resolve() for plan in plans}
     for plan in plans:
         print(f"  {shown(plan.folder)}  {plan.size / 1e6:,.1f} MB  {folders.status(plan.folder)}")
         print(plan.about())
-        if folders.asked(plan.folder, folders.SEEDS):
+        if folders.asked(plan.folder, contents.SEEDS):
             runs = [run for run in folders.runs_of(plan.folder) if run.resolve() not in named]
             kept = [run.name for run in runs if run.exists()]
             stay = f"; {', '.join(kept)} stay" if kept else ""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lib.core.errors import UserError
 from lib.core.paths import shown
+from lib.runner.contents import LAUNCH_LOCK, LOCK
 
 LOCK_SECONDS = 5.0  # a killed run's kernel notices within a second or two
 
@@ -25,15 +26,15 @@ def alone_in(out: Path) -> Iterator[None]:
         InUse: another process runs there.
         OSError: the folder cannot be written.
     """
-    with _lock(out / ".launch-lock", out):
-        with _lock(out / ".lock", out, LOCK_SECONDS):  # the training loop's, given back at once
+    with _lock(out / LAUNCH_LOCK, out):
+        with _lock(out / LOCK, out, LOCK_SECONDS):  # the training loop's, given back at once
             pass
         yield
 
 
 def is_busy(out: Path) -> bool:
     """Whether a process is running in this folder at the moment."""
-    for name in (".launch-lock", ".lock"):
+    for name in (LAUNCH_LOCK, LOCK):
         try:
             with _lock(out / name, out, flags=os.O_RDONLY):  # also where nothing can be written
                 pass

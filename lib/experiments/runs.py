@@ -20,7 +20,8 @@ from lib.core.paths import ROOT, shown
 from lib.core.storage import told_to_the_user
 from lib.envs import worlds
 from lib.experiments import folders, own_modules, params, run_config
-from lib.runner import checkpoint, training, warm_start
+from lib.runner import checkpoint, contents, saved, training, warm_start
+from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import Start
 
 LONGEST_TAIL = 60  # characters of a folder's name after that of the run
@@ -57,11 +58,14 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
         outputs: the folder for all runs.
 
     Raises:
-        UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
+        UserError: what `run_config.resolve` says, a world that is handed over in a
+            notebook, and a load_mode without a place to load from.
     """
     own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
+    if worlds.of(configs[0].env).handed_over:
+        worlds.build(configs[0].env, configs[0].tasks)  # which says where they come from
     several = len(configs) > 1
     seeds = [config.seed for config in configs]
     tail = _tail(seeds)
@@ -102,6 +106,17 @@ def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
     warm_start.first_checkpoints(place, worlds.resolve(config.env, config.tasks), config)
 
 
+def notes(spec: RunSpec) -> Iterator[str]:
+    """What is damaged in the folders of unfinished runs, and what is done about it.
+
+    Raises:
+        UserError: one of them cannot go on.
+    """
+    for folder in map(RunFolder, spec.folders):
+        if not folder.is_complete():
+            yield from saved.standing(folder).notes
+
+
 def write_request(spec: RunSpec) -> None:
     """Writes down in the folder of several seeds what it is, for `resume`, `list` and `clean`.
 
@@ -110,12 +125,12 @@ def write_request(spec: RunSpec) -> None:
     """
     if not spec.together:
         return
-    folders.check_asked(spec.out, folders.SEEDS)
-    with told_to_the_user(spec.out / folders.SEEDS):
+    folders.check_asked(spec.out, contents.SEEDS)
+    with told_to_the_user(spec.out / contents.SEEDS):
         spec.out.mkdir(parents=True, exist_ok=True)
     runs = [os.path.relpath(folder, spec.out) for folder in spec.folders]
     record = {"parameters": spec.parameters, "runs": runs}
-    atomic_write(spec.out / folders.SEEDS, yaml.safe_dump(record, sort_keys=False))
+    atomic_write(spec.out / contents.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
 def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool = True) -> list[Path]:

@@ -19,11 +19,11 @@ from lib.core.storage import continued_in
 from lib.engine import machine
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
-from lib.runner import warm_start
+from lib.runner import saved, warm_start
 from lib.runner.film import Film
 from lib.runner.loop import TrainingLoop
 from lib.runner.progress import Progress
-from lib.runner.run import Broke, Run, saved_positions, work_before
+from lib.runner.run import Broke, Run, work_before
 from lib.runner.run_folder import RunFolder, differences
 from lib.runner.warm_start import Start
 
@@ -105,7 +105,7 @@ def train_seeds(
             out.mkdir(parents=True, exist_ok=True)
             held.enter_context(RunFolder(out).locked())
         for job in jobs:
-            job.folder.take(job.start.record(job.cfg))
+            saved.take(job.folder, job.start.record(job.cfg))
         _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
     return [job.folder.summary for job in jobs]
 
@@ -152,6 +152,9 @@ def _check_alike(cfgs: Sequence[RunConfig]) -> None:
 
 def _train(jobs: Sequence[_Job], options: _Options) -> None:
     """Trains batch after batch of seeds until every run is complete or broke."""
+    for job in jobs:
+        for note in () if job.folder.is_complete() else saved.standing(job.folder).notes:
+            print(note)
     broke: dict[int, str] = {}  # words alone: the error itself would keep its agents alive
     while todo := [j for j in jobs if j.cfg.seed not in broke and not j.folder.is_complete()]:
         try:
@@ -171,7 +174,7 @@ def _next_batch(jobs: Sequence[_Job]) -> list[tuple[_Job, Path | None]]:
 
     Of two positions that equally many have, the newer one.
     """
-    known = [saved_positions(job.out) for job in jobs]
+    known = [saved.standing(job.folder).positions for job in jobs]
     every = {position for found in known for position in found}
     best = max(every, key=lambda at: (sum(at in found for found in known), at))
     return [(job, found[best]) for job, found in zip(jobs, known, strict=True) if best in found]
@@ -250,7 +253,7 @@ def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Prog
 def _done(job: _Job, like: Run) -> int:
     """Progress of a run that is not being trained just now, of the same kind as another."""
     done = job.folder.is_complete()
-    at = (len(like.names), 0, 0) if done else max(saved_positions(job.out))
+    at = (len(like.names), 0, 0) if done else saved.standing(job.folder).newest
     return work_before(job.cfg, like.unit, at)
 
 

@@ -70,6 +70,7 @@ def _furnish(outputs: Path) -> None:
         (outputs / f"{name}-s0" / "config.yaml").write_text(yaml.safe_dump(record))
     summary = {"status": "complete", "env_steps": 40, "tasks": ["room-1"], "name": "finished"}
     summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
+    summary |= {"method": "drago", "preset": "grid-quick", "seeds": [0], "return_matrix": [[6.0]]}
     (outputs / "finished-s0" / "summary.json").write_text(json.dumps(summary))
     asked = {"parameters": run_config.PARAMETERS | {"seeds": [0, 1]}, "runs": ["../finished-s0"]}
     (outputs / "several" / "seeds.yaml").write_text(yaml.safe_dump(asked))

@@ -311,7 +311,7 @@ def test_metrics_that_lost_their_end_are_refused(cfg, tmp_path, monkeypatch):
         with pytest.raises(RunInterrupted):
             train(cfg, tmp_path)
     (tmp_path / "metrics.jsonl").write_bytes(b"")
-    with pytest.raises(UserError, match="metrics.jsonl' has 0 bytes, its checkpoint expects"):
+    with pytest.raises(UserError, match="metrics.jsonl' has 0 bytes, last.safetensors expects"):
         train(cfg, tmp_path)
 
 
@@ -375,7 +375,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(done, cfg, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     source = done / "checkpoints" / "last.safetensors"
     (tmp_path / "checkpoints" / "last.safetensors").write_bytes(source.read_bytes())
-    with pytest.raises(UserError, match="belongs to a different run.*vae.width is 17 there, 19"):
+    with pytest.raises(UserError, match="holds a different run.*vae.width is 17 there, 19"):
         train(changed(cfg, vae__width=19), tmp_path)
 
 
