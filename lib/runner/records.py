@@ -127,7 +127,7 @@ def read_json(path: Path, spec: expected.Spec) -> dict[str, Any] | None:
     try:
         with open_regular(path) as file:
             found = json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise expected.damaged(path, "it is a link to nothing") from None
         return None
