@@ -254,7 +254,7 @@ def run(given: argparse.Namespace) -> None:
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib.experiments import folders, own_modules, params, runs
+    from lib.experiments import folders, own_modules, requests, runs
     from lib.runner import contents
 
     own_modules.ask_for(given.modules)
@@ -268,7 +268,7 @@ def resume(given: argparse.Namespace) -> None:
     if asked := folders.asked(out, contents.SEEDS):
         parameters = asked["parameters"]
     elif held := folders.held(out):
-        parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
+        parameters = requests.read(out, held)
     else:
         raise folders.no_run(out)
     _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
@@ -276,7 +276,8 @@ def resume(given: argparse.Namespace) -> None:
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import folders, launch, runs, summaries
+    from lib.experiments import drawing, folders, launch, runs, summaries
+    from lib.runner.contents import NOTEBOOK
     from lib.runner.run_folder import RunFolder
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
@@ -289,8 +290,8 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     for note in runs.notes(spec):
         print(note)
     runs.write_request(spec)
-    out = shown(spec.out)
-    if all(done) and not spec.together:
+    out, about = shown(spec.out), [RunFolder(folder).summary for folder in spec.folders]
+    if all(done) and drawing.is_complete(spec.out / NOTEBOOK, about):
         print(f"already finished: {out}")
     else:
         before = summaries.read_progress(RunFolder(spec.out).progress)
@@ -301,8 +302,9 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
             for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
         spec.out.mkdir(parents=True, exist_ok=True)
-        launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
-    print(f"notebook: {out / 'run.ipynb'}")
+        parameters = spec.parameters | {"out_dir": from_root(spec.out)}
+        launch.execute(parameters, spec.out, notebook, about=about)
+    print(f"notebook: {out / NOTEBOOK}")
     print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 
 

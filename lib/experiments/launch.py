@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ def execute(
     notebook: Path,
     target: str = "run.ipynb",
     look: Callable[[float], State | None] | None = None,
+    about: Iterable[Path] = (),
 ) -> None:
     """Executes a notebook into `<out>/<target>`, showing progress until it ends.
 
@@ -34,6 +35,7 @@ def execute(
         out: the run folder, existing.
         look: where the work stands, if it said so after a time [seconds since the epoch]; left
             out, as `<out>/progress.json` says.
+        about: files that the notebook tells of, for `drawing.is_complete`.
 
     Raises:
         UserError: whatever the notebook raised as one; RunInterrupted after a clean stop.
@@ -42,12 +44,13 @@ def execute(
     """
     from papermill.exceptions import PapermillExecutionError
 
+    about = [path.absolute() for path in about]
     out, name = out.absolute(), shown(out)  # papermill changes the working directory meanwhile
     stop = out / "stop"
     look = look or (lambda began: read_progress(out / "progress.json", newer_than=began))
     with storage.continued_in(name), alone_in(out), _stopping(stop), Display(look):
         try:
-            notebooks.run(parameters, out / target, notebook)
+            notebooks.run(parameters, out / target, notebook, about=about)
         except PapermillExecutionError as error:
             raise as_it_was(error, name, target) from None
 

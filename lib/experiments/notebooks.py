@@ -2,16 +2,18 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.core import storage
 from lib.core.errors import NotebookFailed, UserError, short, unknown
-from lib.core.paths import NOTEBOOKS, ROOT, shown
+from lib.core.files import partial_path
+from lib.core.paths import NOTEBOOKS, ROOT, from_root, shown
 from lib.core.plain import check_plain
 from lib.core.storage import told_to_the_user
+from lib.experiments import drawing
 
 if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
     from nbformat import NotebookNode
@@ -35,6 +37,7 @@ def run(
     *,
     cwd: str | Path = ROOT,
     autosave_seconds: int = 30,
+    about: Iterable[Path] = (),
 ) -> "NotebookNode":
     """Executes a notebook with parameters, in a kernel of this very interpreter.
 
@@ -44,6 +47,7 @@ def run(
             `autosave_seconds` within one.
         notebook: a percent .py or an .ipynb.
         cwd: the kernel's working directory.
+        about: files that the notebook tells of, for `drawing.is_complete`.
 
     Returns:
         The executed notebook.
@@ -59,11 +63,11 @@ def run(
     from lib.core.kernel import logging_to
 
     out_path = Path(out_path)
-    node = read(notebook)
-    check_parameters(params, parameters(node), Path(notebook).name)
+    node = checked(notebook, params)
+    papermill.iorw.papermill_io.register(str(out_path.resolve()), _InOneStep())
     with told_to_the_user(out_path), _kernel_lives(out_path.with_name(KERNEL_LOG)):
         out_path.parent.mkdir(parents=True, exist_ok=True)
-        return papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             node,
             str(out_path.resolve()).replace("{", "{{").replace("}", "}}"),
             parameters=_with_lists(dict(params)),
@@ -76,6 +80,27 @@ def run(
             iopub_timeout=PATIENCE,
             coalesce_streams=True,
         )
+        executed.metadata.papermill.input_path = from_root(Path(notebook))  # it was all cells
+        drawing.finish(executed, out_path, about)
+    return executed
+
+
+class _InOneStep:
+    """Where papermill saves a notebook while it executes it: no reader ever sees half of it."""
+
+    def write(self, text: str, path: str) -> None:
+        """Replaces the file, without forcing the disk; what is finished is forced in the end."""
+        partial = partial_path(Path(path))
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
+            raise
+
+    def pretty_path(self, path: str) -> str:
+        return path
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -115,6 +140,17 @@ def _kernel_lives(log: Path) -> Iterator[None]:
         f"the notebook's kernel {what}, {why}; {f'{mended} and ' if mended else ''}"
         f"{storage.how_to_go_on(shown(log.parent))}"
     ) from None
+
+
+def checked(notebook: str | Path, params: Mapping[str, Any]) -> "NotebookNode":
+    """A notebook, if it takes some parameters.
+
+    Raises:
+        UserError: it is not there, or no notebook; a parameter is unknown or of another type.
+    """
+    node = read(notebook)
+    check_parameters(params, parameters(node), Path(notebook).name)
+    return node
 
 
 def parameters(notebook: "NotebookNode | str | Path") -> dict[str, str]:

@@ -16,10 +16,11 @@ import yaml
 
 from lib.core.config import RunConfig
 from lib.core.files import atomic_write
+from lib.core.kernel import UNATTENDED
 from lib.core.paths import ROOT, shown
 from lib.core.storage import told_to_the_user
 from lib.envs import worlds
-from lib.experiments import folders, own_modules, params, run_config
+from lib.experiments import folders, own_modules, params, requests, run_config
 from lib.runner import checkpoint, contents, saved, training, warm_start
 from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import Start
@@ -133,13 +134,22 @@ def write_request(spec: RunSpec) -> None:
     atomic_write(spec.out / contents.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
-def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool = True) -> list[Path]:
+def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool | None = None) -> list[Path]:
     """Takes every run to its end from wherever its folder is; see `training.train_seeds`.
+
+    Args:
+        progress: draw a progress bar; left out, where somebody watches. A notebook that the
+            command line executes is the same then, whether or not its run was interrupted.
 
     Returns:
         Paths of their `summary.json`.
     """
     write_request(spec)
+    for config, folder in spec.each():
+        alone = {"seed": config.seed, "seeds": [], "out_dir": ""} if spec.together else {}
+        requests.write(folder, config, spec.parameters | alone)
+    if progress is None:
+        progress = not os.environ.get(UNATTENDED)
     given = {key: spec.parameters[key] for key in (*params.KEPT, "video", "wandb")}
     return training.train_seeds(
         spec.configs, spec.folders, spec.out, **given, tensorboard=tensorboard, progress=progress

@@ -24,7 +24,7 @@ from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
 from lib.core.storage import continued_in
 from lib.envs import worlds
-from lib.experiments import folders, params, run_config, sources, summaries
+from lib.experiments import folders, params, requests, run_config, sources, summaries
 from lib.experiments.sources import Source
 from lib.experiments.summaries import read_progress
 from lib.runner import contents, warm_start
@@ -237,8 +237,10 @@ def _train_all(study: Study, **how: Any) -> None:
     write_request(study)
     for number, trial in enumerate(study.trials, 1):
         which = f"{number} of {len(study.trials)}: {trial}"
+        asked = trial.parameters | {"video": how["video"]}
         try:
             with _stopping_with(RunFolder(study.out).stop, trial.folder):
+                requests.write(trial.folder, trial.config, asked)
                 train(
                     trial.config,
                     trial.folder,

@@ -13,6 +13,7 @@ from lib.core.files import open_regular
 from lib.core.storage import holding_nothing
 
 CONFIG = "config.yaml"
+REQUEST = "request.yaml"  # the parameters that a run was asked for with
 SUMMARY = "summary.json"
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"
@@ -38,6 +39,7 @@ CHECKPOINT_KEY = "workbook-checkpoint"  # the header's only entry: a second has 
 # Every checkpoint goes on like this at byte 8, where safetensors' header begins.
 CHECKPOINT_START = f'{{"__metadata__":{{"{CHECKPOINT_KEY}":"'.encode()
 FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
+_FILES = (CONFIG, REQUEST, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)
 _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
 _RUN_FIGURES = (
     "learning_curves|final_returns|return_matrix|retention_met|model_error|model_accuracy|"
@@ -59,7 +61,7 @@ def _notebook(name: str) -> str:
 _RUN = "|".join(
     (
         _SHARED,
-        *(re.escape(name) for name in (CONFIG, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)),
+        *(re.escape(name) for name in _FILES),
         rf"{CHECKPOINTS}/(last|previous|best|nonfinite|task-\d+)\.safetensors",
         rf"{AUDITS}/task-\d+\.npz",
         rf"{VIDEOS}/{FILM}",
@@ -113,7 +115,7 @@ COMPARED = Kind(
 )
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 # What may lie in a folder before the record of what it holds does, and after that is gone.
-EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP)
+EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP, REQUEST)
 PARTIAL = re.compile(r"(^|/)\.([^/]+?)\.partial[^/]*$")  # what a killed process was writing
 
 

@@ -62,8 +62,8 @@ class TrainingLoop:
         while not self.first.is_done:
             self._learn_task()
             self._finish_task()
-        self._summarise("complete")
         self._show("done")
+        self._summarise("complete")  # last, so that a run that says this has nothing left to write
 
     # --- learning ------------------------------------------------------------------------
 
