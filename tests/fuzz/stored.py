@@ -91,7 +91,7 @@ def furnish(patch: pytest.MonkeyPatch, place: Path) -> None:
     family = replace(registry.FAMILIES["cloning"], presets={"cloning-tiny": given})
     patch.setitem(registry.FAMILIES, "cloning", family)
     patch.setattr(worlds, "resolve", lambda env, names: Filmed(tuple(names)).tasks)
-    patch.setattr(worlds, "build", lambda env, names, device: Filmed(tuple(names)))
+    patch.setattr(worlds, "build", lambda env, names, *_: Filmed(tuple(names)))
     patch.setitem(papermill_engines._engines, None, InProcess)
     patch.setattr(notebooks, "COMPARE", NOTEBOOK)
     patch.setattr(loop, "CHUNK_SECONDS", float("inf"))

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import pytest
 from tests.fuzz.disk import STOPS, Disk, Fault, Moment
 from tests.fuzz.stored import advised, command, differing, furnish, told
 
-COUNT = int(os.environ.get("WORKBOOK_FAULTS", 40))
+FEW = 40
+COUNT = int(os.environ.get("WORKBOOK_FAULTS", FEW))
 PROGRESS = re.compile(r"\s*\d+% ")
 ENDED = "previous.safetensors"  # goes once the next checkpoint is there
 WORK = ("run", "resume", "seeds", "compare")
@@ -133,3 +135,35 @@ def test_what_a_disk_refuses_is_one_line_whose_advice_works(place, capsys, seed)
     except Exception as error:
         pytest.fail(f"{work}, {fault}: {type(error).__name__}: {error}", pytrace=False)
     print(f"{work}, {fault}: {said}")
+
+
+SMALL = [f"size={size}k" for size in (4, 12, 24, 40, 56, 72)]
+FEW_FILES = [f"nr_inodes={count}" for count in (2, 3, 5, 8, 11, 14, 17)]
+LIMITS = [*SMALL, *FEW_FILES, "ro"]
+
+
+@pytest.mark.parametrize("limit", LIMITS if COUNT > FEW else LIMITS[1::6])
+@pytest.mark.parametrize("work", ["run", "seeds"])
+def test_a_real_disk_that_is_too_small_or_read_only(place, capsys, work, limit):
+    shutil.rmtree(place.outputs)
+    place.outputs.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", limit, "none", str(place.outputs)]
+    try:
+        made = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        made = False
+    if not made:
+        pytest.skip("only the superuser of a machine may mount a disk")
+    try:
+        given = place.started(work)
+        assert command(*given) == 2
+        said = [line for line in capsys.readouterr().err.splitlines() if not PROGRESS.match(line)]
+        assert len(said) == 1, said
+        told(place.outputs)
+        more = "remount,rw,size=64m,nr_inodes=1000"
+        subprocess.run(["mount", "-o", more, str(place.outputs)], check=True)
+        assert command(*advised(said[0], given, given)) == 0, capsys.readouterr().err
+        assert not differing(told(place.outputs), place.whole[work]), said
+    finally:
+        plt.close("all")
+        subprocess.run(["umount", str(place.outputs)], check=True)
