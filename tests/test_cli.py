@@ -504,6 +504,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("tasks=[{name: [x], start: [1, 1], goal: [2, 3]}]", "task name ['x'] is no text"),
         ("tasks=[{name: '', start: [1, 1], goal: [2, 3]}]", "task name '' is no plain file name"),
         ("tasks=[{name: x, start: [1, 1], goal: [1, 1]}]", "task 'x' starts at its goal [1, 1]"),
+        ("tasks=[{id: x, options: {a: .nan}}]", "got nan, wanted a finite number"),
         ("seed=1:30", "got '1:30' of type str"),
         ("seed=017", "got '017' of type str"),
         ("seed=!!int foo", "'foo' is no whole number"),
@@ -545,7 +546,7 @@ def test_paths_that_are_too_long_are_refused_in_one_line(tmp_path, capsys):
     assert "name too long" in refusal(capsys, "run", "x" * 300)
     assert "name too long" in refusal(capsys, "run", file, "--out", f"{long}xx")
     assert "name too long" in refusal(capsys, "run", file, "--out", long, "-p", "seeds=0,1")
-    assert "name too long" in refusal(capsys, "resume", "x" * 300)
+    assert "xxx..." in refusal(capsys, "resume", "x" * 300)
     assert {*tmp_path.rglob("*")} == before
 
 

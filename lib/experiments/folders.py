@@ -28,16 +28,7 @@ def status(out: Path) -> str:
         return f"transfer, {_finished(out, found)} of {len(found['runs'])} runs finished"
     if (found := asked(out, SEEDS)) is not None:
         return _status_of_seeds(out, found)
-    try:
-        if held(out) is None:
-            return "nothing learnt yet; start it again, or clean it"
-    except UserError:
-        record = kinds(out)[0].record if kinds(out) else CONFIG
-        return f"damaged: {record} cannot be read; put back a copy, or clean it"
-    try:
-        result = RunFolder(out).read_summary() or {}
-    except UserError:
-        return "damaged: summary.json cannot be read; resume it"
+    result = summaries.summary(out)
     if result.get("status") == COMPLETE:
         shares = [share for _, _, _, share in summaries.rows(result) if share is not None]
         best = summaries.best_is(result)
@@ -45,6 +36,14 @@ def status(out: Path) -> str:
         steps, updates = result.get("env_steps", 0), result.get("updates", 0)
         done = f"{updates:,} updates" if updates and not steps else f"{steps:,} env steps"
         return f"finished, {done}{mean}"
+    try:
+        if held(out) is None:
+            return "nothing learnt yet; start it again, or clean it"
+    except UserError:
+        record = kinds(out)[0].record if kinds(out) else CONFIG
+        return f"damaged: {record} cannot be read; put back a copy, or clean it"
+    if not result and os.path.lexists(RunFolder(out).summary):
+        return "damaged: summary.json cannot be read; resume it"
     progress = summaries.read_progress(RunFolder(out).progress)
     where = f"at {summaries.stands_at(progress)}" if progress else "before its first env step"
     return f"running, {where}" if is_busy(out) else f"stopped, {where}; resume it"
@@ -95,7 +94,8 @@ def held(out: Path) -> Mapping[str, Any] | None:
         return told
     there = contents.entries(out)
     begun = all(contents.is_written_by(contents.RUN, out, path) for path in there)
-    if begun and not RunFolder(out).checkpoints.exists():
+    learnt = RunFolder(out).checkpoints.exists() or summaries.is_finished(out)
+    if begun and not learnt:
         return None
     raise _what_is_left(out)
 

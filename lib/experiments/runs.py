@@ -63,11 +63,14 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
         outputs: the folder for all runs.
 
     Raises:
-        UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
+        UserError: what `run_config.resolve` says, a world that is handed over in a
+            notebook, and a load_mode without a place to load from.
     """
     own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
+    if worlds.of(configs[0].env).handed_over:
+        worlds.build(configs[0].env, configs[0].tasks)  # which says where they come from
     several = len(configs) > 1
     seeds = [config.seed for config in configs]
     tail = _tail(seeds)

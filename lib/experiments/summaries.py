@@ -54,6 +54,11 @@ def finished(folder: Path) -> dict[str, Any]:
     found = names(folder)
     if not found:
         raise UserError(f"folder '{folder}' is empty; start a run with 'python -m lib run NAME'")
+    if not set(found) & set(MARKS) and RunFolder(folder).has_traces():
+        raise UserError(
+            f"'{folder}' is what is left of a run; see whether it can go on with "
+            f"'python -m lib resume {folder}'"
+        )
     if not set(found) & set(MARKS):
         raise UserError(
             f"folder '{folder}' is not a run's: it holds {few(found)}, "
