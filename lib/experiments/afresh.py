@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lib.core.errors import UserError
-from lib.experiments import cleaning, folders, runs, summaries
+from lib.experiments import cleaning, runs, summaries
 from lib.experiments.locks import is_busy
 from lib.experiments.runs import RunSpec
 from lib.runner import warm_start
@@ -42,28 +42,28 @@ def set_aside(spec: RunSpec) -> None:
         plan.folder.rename(aside_of(plan.folder))
 
 
-def has_begun(out: Path) -> bool:
-    """Whether a run, or one of the several seeds that a folder stands for, has written itself."""
-    there = (out, *folders.runs_of(out))
-    return any((run / mark).exists() for run in there for mark in summaries.MARKS)
+def has_begun(outs: Iterable[Path]) -> bool:
+    """Whether something new has written itself into one of the folders of a run, or of several."""
+    return any((out / mark).exists() for out in outs for mark in summaries.MARKS)
 
 
-def remove_replaced(outs: Iterable[Path]) -> None:
-    """Removes old runs in whose place new ones have begun."""
-    for out in outs:
-        if aside_of(out).exists() and has_begun(out):
-            shutil.rmtree(aside_of(out))
+def remove_replaced(outs: Sequence[Path]) -> None:
+    """Removes the old runs of folders in which new ones have begun."""
+    for aside in filter(Path.exists, map(aside_of, outs)):
+        if has_begun(outs):
+            shutil.rmtree(aside)
 
 
 def settle(outs: Sequence[Path]) -> list[Path]:
-    """Removes old runs in whose place new ones have begun, and puts back all others.
+    """Removes the old runs of folders in which new ones have begun, or else puts them back.
 
     Returns:
         The folders that were put back.
     """
-    waiting = [out for out in outs if aside_of(out).exists() and not is_busy(out)]
-    remove_replaced(waiting)
-    back = [out for out in waiting if aside_of(out).exists()]
+    if any(is_busy(out) for out in outs if out.exists()):
+        return []  # another command is about to begin there
+    remove_replaced(outs)
+    back = [out for out in outs if aside_of(out).exists()]
     for out in back:
         if out.exists():  # what a command left that could not begin
             shutil.rmtree(out)
