@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lib.core.errors import NotebookFailed, RunInterrupted, UserError
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
-from lib.core.storage import explained
+from lib.core.storage import told_at_the_end
 
 if TYPE_CHECKING:
     from lib.core.config import RunConfig
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that may not be written, a name too long
-        return _say(explained(error), 2)
+        return _say(told_at_the_end(error), 2)
     return 0
 
 
@@ -351,10 +351,16 @@ def list_runs(given: argparse.Namespace) -> None:
     from lib.experiments import catalogue, folders
 
     print(f"{LISTED}\n{catalogue.overview(PARAMS)}")
-    there = [path for path in sorted(OUTPUTS.glob("*")) if folders.is_ours(path)]
+    there = {}
+    for path in sorted(OUTPUTS.glob("*")):
+        try:
+            if folders.is_ours(path):
+                there[printable(path.name)] = folders.status(path)
+        except OSError as error:
+            there[printable(path.name)] = f"cannot be read: {error.strerror}"
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if there else ' none yet'}")
-    for path in there:
-        print(f"  {printable(path.name):<31} {folders.status(path)}")
+    for name, status in there.items():
+        print(f"  {name:<31} {status}")
 
 
 def find(given: argparse.Namespace) -> None:
