@@ -169,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         "their runs go to DIR-s0, DIR-s1, ...",
     )
     sub.add_argument(
-        "--fresh", action="store_true", help="throw away the run in that folder first, or all seeds"
+        "--fresh",
+        action="store_true",
+        help="throw away the run in that folder, or all seeds, once the new one has begun",
     )
     sub.add_argument("--notebook", **notebook)
     sub.add_argument("--import", **modules)
@@ -234,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib.experiments import catalogue, cleaning, own_modules, params, runs
+    from lib.experiments import afresh, catalogue, notebooks, own_modules, params, runs
 
     own_modules.ask_for(given.modules)
     parameters = catalogue.read(given.params, PARAMS)
@@ -247,9 +249,22 @@ def run(given: argparse.Namespace) -> None:
     spec = runs.prepare(parameters, OUTPUTS)
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
+    _settle(spec.outs)
     if given.fresh:
-        cleaning.remove(cleaning.plan_afresh((spec.out, *spec.folders)))
-    _go_on(spec, given.notebook)
+        notebooks.check(spec.parameters, given.notebook)
+        afresh.set_aside(spec)
+    try:
+        _go_on(spec, given.notebook)
+    finally:
+        _settle(spec.outs)
+
+
+def _settle(outs: Sequence[Path]) -> None:
+    """Puts back runs that `--fresh` set aside for others which did not begin."""
+    from lib.experiments import afresh
+
+    for out in afresh.settle(outs):
+        print(f"{shown(out)}: nothing new has begun, so the old run is back", file=sys.stderr)
 
 
 def resume(given: argparse.Namespace) -> None:
@@ -258,6 +273,7 @@ def resume(given: argparse.Namespace) -> None:
     from lib.runner import contents
 
     own_modules.ask_for(given.modules)
+    _settle([Path(given.run), OUTPUTS / given.run])
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -276,12 +292,12 @@ def resume(given: argparse.Namespace) -> None:
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import folders, launch, runs, summaries
+    from lib.experiments import afresh, folders, launch, runs, summaries
     from lib.runner.run_folder import RunFolder
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
     done = [summaries.is_finished(folder) for folder in spec.folders]
-    for out in dict.fromkeys((spec.out, *spec.folders)):
+    for out in spec.outs:
         folders.check_links(out)
     for (config, folder), finished in zip(spec.each(), done, strict=True):
         if not finished and not RunFolder(folder).checkpoints.exists():
@@ -301,7 +317,13 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
             for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
         spec.out.mkdir(parents=True, exist_ok=True)
-        launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
+
+        def look(began: float) -> Any:
+            afresh.remove_replaced(spec.outs)
+            return summaries.read_progress(RunFolder(spec.out).progress, newer_than=began)
+
+        asked = spec.parameters | {"out_dir": from_root(spec.out)}
+        launch.execute(asked, spec.out, notebook, look=look)
     print(f"notebook: {out / 'run.ipynb'}")
     print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 

@@ -117,6 +117,11 @@ def _kernel_lives(log: Path) -> Iterator[None]:
     ) from None
 
 
+def check(params: Mapping[str, Any], notebook: str | Path) -> None:
+    """Raises UserError where a notebook cannot be executed with parameters."""
+    check_parameters(params, parameters(read(notebook)), Path(notebook).name)
+
+
 def parameters(notebook: "NotebookNode | str | Path") -> dict[str, str]:
     """Names and types of a notebook's parameters, "" where none is declared."""
     import papermill
