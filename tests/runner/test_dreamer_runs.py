@@ -72,7 +72,7 @@ def test_a_run_fills_its_folder_and_its_summary(done, cfg):
 
 def test_every_task_is_watched_all_the_time(done):
     records = read_metrics(done / "metrics.jsonl")
-    assert {r["stage"] for r in records} == {"train", "eval", "monitor", "audit"}
+    assert {r["stage"] for r in records} == {"train", "eval", "monitor", "probe", "audit"}
     monitored = [r for r in records if r["stage"] == "monitor"]
     for task in TASKS:
         seen = [r["env_steps"] for r in monitored if f"monitor/{task}/return" in r["values"]]
