@@ -67,8 +67,7 @@ def td_mpc_loss(
 
     Args:
         consistency: (H, B) mean squared error of the unrolled latents.
-        reward: predicted by R networks (R, K, B), and actual (K, B); K is H, or fewer to train the
-            first steps only.
+        reward: predicted and actual, each (K, B); K is H, or fewer to train the first steps only.
         q: predicted (2, K, B) and target (K, B).
         weight: (B,) importance weights of the windows.
         rho: weight of step k is rho**k.
@@ -79,7 +78,7 @@ def td_mpc_loss(
 
     Source: TD-MPC eq. 9.
     """
-    reward_error = (reward[0] - reward[1]).square().sum(0)
+    reward_error = (reward[0] - reward[1]).square()
     value_error = (q[0] - q[1]).square().sum(0)
     sums = [windowed_sum(terms, rho) for terms in (consistency, reward_error, value_error)]
     total = sum(c * s for c, s in zip(coefs, sums, strict=True))

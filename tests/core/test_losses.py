@@ -100,7 +100,7 @@ def test_the_td_target_equals_the_loop_and_lets_no_gradient_through(draws):
 # Critics (1, 2) and (3, 0) for targets 2 and 1: errors 1 + 1 and 1 + 1.
 EXAMPLE = {
     "consistency": column(0.5, 0.25),
-    "reward": (column(1.0, 2.0).unsqueeze(0), column(0.0, 4.0)),
+    "reward": (column(1.0, 2.0), column(0.0, 4.0)),
     "q": (torch.tensor([[[1.0], [2.0]], [[3.0], [0.0]]]), column(2.0, 1.0)),
     "weight": torch.tensor([2.0]),
 }
@@ -116,18 +116,10 @@ def test_the_model_loss_by_hand():
     )
 
 
-def test_every_reward_network_has_its_error_in_the_loss():
-    # a second network that is right at k = 0 and off by 1 at k = 1 adds .5 to the sum: 3.5
-    first, actual = EXAMPLE["reward"]
-    two = EXAMPLE | {"reward": (torch.cat((first, column(0.0, 5.0).unsqueeze(0))), actual)}
-    _, parts = losses.td_mpc_loss(**two, rho=0.5, coefs=COEFS)
-    assert parts["reward"].item() == pytest.approx(3.5)
-
-
 def test_heads_may_train_on_fewer_steps_than_the_dynamics():
     # reward and value at k = 0 only: 2 * .625 + .5 * 1 + .1 * 2 = 1.95, times 2
     short = dict(EXAMPLE)
-    short["reward"] = (EXAMPLE["reward"][0][:, :1], EXAMPLE["reward"][1][:1])
+    short["reward"] = tuple(part[:1] for part in EXAMPLE["reward"])
     short["q"] = (EXAMPLE["q"][0][:, :1], EXAMPLE["q"][1][:1])
     loss, parts = losses.td_mpc_loss(**short, rho=0.5, coefs=COEFS)
     assert loss.item() == pytest.approx(3.9)
@@ -140,12 +132,7 @@ def test_each_sum_is_capped_before_its_coefficient():
     huge = torch.full((H, 1), 1e9)
     q = torch.full((2, H, 1), 1e9)
     loss, _ = losses.td_mpc_loss(
-        huge,
-        (huge.unsqueeze(0), torch.zeros(H, 1)),
-        (q, torch.zeros(H, 1)),
-        torch.ones(1),
-        rho=0.5,
-        coefs=COEFS,
+        huge, (huge, torch.zeros(H, 1)), (q, torch.zeros(H, 1)), torch.ones(1), rho=0.5, coefs=COEFS
     )
     assert loss.item() == pytest.approx(2.6e4)
 
@@ -167,7 +154,7 @@ def test_the_model_loss_equals_the_loop(steps, draws):
         total += weight[b].item() * (2 * c + 0.5 * r + 0.1 * v) / B
     loss, _ = losses.td_mpc_loss(
         consistency,
-        (reward[None, :steps], actual[:steps]),
+        (reward[:steps], actual[:steps]),
         (q[:, :steps], target[:steps]),
         weight,
         rho=rho,
@@ -181,7 +168,7 @@ def test_the_parts_of_the_loss_carry_no_gradient(draws):
     zeros = torch.zeros(H, B)
     loss, parts = losses.td_mpc_loss(
         consistency,
-        (zeros[None], zeros),
+        (zeros, zeros),
         (torch.zeros(2, H, B), zeros),
         torch.ones(B),
         rho=0.5,

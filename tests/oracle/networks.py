@@ -4,7 +4,7 @@ Shapes: B rows, L observation, A action.
 """
 
 from collections.abc import Callable
-from functools import partial, reduce
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,10 +28,8 @@ def next_latent(dynamics: Dynamics, z: Tensor, action: Tensor) -> Tensor:
 
 
 def reward(heads: Heads, z: Tensor, action: Tensor) -> Tensor:
-    """R(z, a): (B,), the smallest of several."""
-    nets = [heads.reward_net, *heads.more_reward_nets]
-    each = [net(torch.cat((z, action), -1)).squeeze(-1) for net in nets]
-    return reduce(torch.minimum, each)
+    """R(z, a): (B,)."""
+    return heads.reward_net(torch.cat((z, action), -1)).squeeze(-1)
 
 
 def critics(q: TwinQ) -> list[Critic]:

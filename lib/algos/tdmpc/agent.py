@@ -394,7 +394,6 @@ class ContinualAgent(Batched):
             self.cfg.model.width,
             generator,
             self.actions.discrete,
-            self.cfg.learning.reward_networks,
         ).to(self.device)
 
     def _new_actor(self, review: bool = False) -> Actor:

@@ -73,13 +73,7 @@ class Heads(nn.Module):
     """Holds reward, twin critics with their target, and policy of one agent."""
 
     def __init__(
-        self,
-        obs_dim: int,
-        action_dim: int,
-        width: int,
-        generator: torch.Generator,
-        discrete: bool,
-        reward_networks: int = 1,
+        self, obs_dim: int, action_dim: int, width: int, generator: torch.Generator, discrete: bool
     ):
         super().__init__()
         self.discrete = discrete
@@ -87,25 +81,10 @@ class Heads(nn.Module):
         self.q = TwinQ(obs_dim + action_dim, width, generator)
         self.policy_net = mlp(obs_dim, width, action_dim, generator)
         self.target_q = copy.deepcopy(self.q).requires_grad_(False)
-        self.more_reward_nets = nn.ModuleList(
-            mlp(obs_dim + action_dim, width, 1, generator, zero_last=True)
-            for _ in range(reward_networks - 1)
-        )
-
-    def rewards(self, x: Tensor) -> Tensor:
-        """Predicts the reward of x = [z; a] by each of R networks: (..., L+A) to (R, ...)."""
-        nets = (self.reward_net, *self.more_reward_nets)
-        return torch.stack([net(x).squeeze(-1) for net in nets])
 
     def reward(self, x: Tensor) -> Tensor:
-        """Predicts the reward of x = [z; a], the smallest of R networks': (..., L+A) to (...).
-
-        Where little was seen, networks differ, and a search that believed the largest would go
-        there. With a single network this is TD-MPC.
-        """
-        if not self.more_reward_nets:
-            return self.reward_net(x).squeeze(-1)
-        return self.rewards(x).amin(0)
+        """Predicts the reward of x = [z; a]: (..., L+A) to (...)."""
+        return self.reward_net(x).squeeze(-1)
 
     def policy(self, z: Tensor, std: float, noise: Tensor) -> Tensor:
         """Samples a reparameterised action: one-hot, or tanh mean plus clipped noise.

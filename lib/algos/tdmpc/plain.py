@@ -85,8 +85,8 @@ def model_loss(
         if train_dynamics:
             consistency = consistency + cfg.rho**k * error
         if k == 0 or not cfg.first_step_heads:
-            predicted = heads.rewards(torch.cat((here, action), -1))
-            reward = reward + cfg.rho**k * ((predicted - batch.reward[k]) ** 2).sum(0)
+            predicted = heads.reward(torch.cat((here, action), -1))
+            reward = reward + cfg.rho**k * (predicted - batch.reward[k]) ** 2
             value = value + cfg.rho**k * ((q1 - target) ** 2 + (q2 - target) ** 2)
         priority.append(((q1 - target).abs() + (q2 - target).abs()).detach())
         score = score - torch.log(error.detach().clamp(min=1e-12)).mean() / horizon

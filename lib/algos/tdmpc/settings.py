@@ -57,7 +57,6 @@ class LearningConfig:
     ema: float = share(0.01)  # share of the online critic that enters the target
     ema_every: int = at_least(1, 40)  # steps between two updates that move the target
     first_step_heads: bool = False  # reward and value losses at k = 0 only
-    reward_networks: int = at_least(1, 1)  # a search believes the smallest of their predictions
     priority_alpha: float = at_least(0, 0.6)
     priority_beta: float = at_least(0, 0.4)
     seed_steps: int = at_least(0, 5_000)  # random decisions at the start of each task

@@ -223,7 +223,7 @@ def td_loss(
             reward = reward + bonus(error)
         target = losses.td_target(reward, next_q, cfg.discount)
     steps = 1 if cfg.first_step_heads else horizon
-    predicted_reward = heads.rewards(torch.cat((latents[:steps], batch.action[:steps]), -1))
+    predicted_reward = heads.reward(torch.cat((latents[:steps], batch.action[:steps]), -1))
     q = heads.twin(heads.q, latents[:steps], batch.action[:steps])
     loss, parts = losses.td_mpc_loss(
         consistency if train_dynamics else torch.zeros_like(error),

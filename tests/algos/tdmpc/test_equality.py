@@ -104,7 +104,6 @@ VARIATIONS = {
     "gradients clipped": ("drago", {"learning__grad_clip": 0.01}),
     "curious reviewer": ("drago", {"protections__curiosity__weight": 0.8}),
     "anchored reviewer": ("drago", {"protections__ewc__strength": 10.0}),
-    "three reward networks": ("drago", {"learning__reward_networks": 3}),
     "learning rate falls": ("drago", {"learning__lr_end": 0.2}),
     "uniform replay": ("tdmpc", {"learning__priority_alpha": 0.0}),
 }

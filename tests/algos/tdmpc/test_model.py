@@ -144,24 +144,3 @@ def test_the_networks_answer_as_those_of_the_published_code(discrete, bounded):
         ]
     for mine, published in pairs:
         assert torch.allclose(mine, published, atol=1e-12)
-
-
-# --- several reward networks ----------------------------------------------------------------------
-
-
-def test_the_smallest_of_several_predicted_rewards_is_believed(draws):
-    own = Heads(L, A, WIDTH, draws, discrete=True, reward_networks=3)
-    for net, bias in zip((own.reward_net, *own.more_reward_nets), (2.0, -1.0, 5.0), strict=True):
-        torch.nn.init.constant_(net[-1].bias, bias)
-    x = torch.randn(H, B, L + A, generator=draws)
-    assert own.rewards(x).shape == (3, H, B) and own.rewards(x)[:, 0, 0].tolist() == [2, -1, 5]
-    assert (own.reward(x) == -1).all()
-
-
-def test_more_reward_networks_leave_the_first_weights_of_all_else_as_they_are():
-    one, three = (
-        Heads(L, A, WIDTH, torch.Generator().manual_seed(0), True, reward_networks=n)
-        for n in (1, 3)
-    )
-    alike = three.state_dict()
-    assert all(torch.equal(value, alike[name]) for name, value in one.state_dict().items())
