@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from lib.core.errors import RunInterrupted, UserError, short
+from lib.core.errors import NotebookFailed, RunInterrupted, UserError
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
+from lib.core.storage import told_at_the_end
 
 if TYPE_CHECKING:
     from lib.core.config import RunConfig
@@ -62,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 the notebook failed, 2 something that the message tells how to mend, 130 stopped.
     """
     given = _parser().parse_args(arguments)
-    from lib.experiments.launch import NotebookFailed
-
     try:
+        os.getcwd()  # fails where it has been removed
         given.command(given)
     except RunInterrupted as error:
         return _say(error, 128 + signal.SIGINT)
@@ -77,9 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:  # a name that is too long, a folder that may not be read
-        place = f" {short(str(error.filename))}" if error.filename else ""
-        return _say(f"cannot use{place}: {error.strerror}; give another path, or mend that", 2)
+    except OSError as error:  # a full disk, a folder that may not be written, a name too long
+        return _say(told_at_the_end(error), 2)
     return 0
 
 
@@ -170,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         "their runs go to DIR-s0, DIR-s1, ...",
     )
     sub.add_argument(
-        "--fresh", action="store_true", help="throw away the run in that folder first, or all seeds"
+        "--fresh",
+        action="store_true",
+        help="throw away the run in that folder, or all seeds, once the new one has begun",
     )
     sub.add_argument("--notebook", **notebook)
     sub.add_argument("--import", **modules)
@@ -235,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib.experiments import catalogue, cleaning, own_modules, params, runs
+    from lib.experiments import afresh, catalogue, notebooks, own_modules, params, runs
 
     own_modules.ask_for(given.modules)
     parameters = catalogue.read(given.params, PARAMS)
@@ -248,57 +249,81 @@ def run(given: argparse.Namespace) -> None:
     spec = runs.prepare(parameters, OUTPUTS)
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
+    _settle(spec.outs)
     if given.fresh:
-        cleaning.remove(cleaning.plan_afresh((spec.out, *spec.folders)))
-    _go_on(spec, given.notebook)
+        notebooks.check(spec.parameters, given.notebook)
+        afresh.set_aside(spec)
+    try:
+        _go_on(spec, given.notebook)
+    finally:
+        _settle(spec.outs)
+
+
+def _settle(outs: Sequence[Path]) -> None:
+    """Puts back runs that `--fresh` set aside for others which did not begin."""
+    from lib.experiments import afresh
+
+    for out in afresh.settle(outs):
+        print(f"{shown(out)}: nothing new has begun, so the old run is back", file=sys.stderr)
 
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
     from lib.experiments import folders, own_modules, params, runs
+    from lib.runner import contents
 
     own_modules.ask_for(given.modules)
+    _settle([Path(given.run), OUTPUTS / given.run])
     out = folders.find_run(given.run, OUTPUTS)
-    if asked := folders.asked(out, folders.TRANSFER):
+    if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
         return _compare_starts(
             asked["parameters"] | {"out_dir": from_root(out)},
             own or NOTEBOOKS / "10_transfer.py",
         )
-    if asked := folders.asked(out, folders.SEEDS):
+    if asked := folders.asked(out, contents.SEEDS):
         parameters = asked["parameters"]
     elif held := folders.held(out):
         parameters = params.from_record(held) | {"wandb": folders.wandb_mode(out)}
     else:
-        raise UserError(f"'{shown(out)}' holds no run; 'python -m lib list' shows those there are")
+        raise folders.no_run(out)
     _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
 
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import folders, launch, runs, summaries
+    from lib.experiments import afresh, folders, launch, runs, summaries
+    from lib.runner.run_folder import RunFolder
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
     done = [summaries.is_finished(folder) for folder in spec.folders]
-    for out in dict.fromkeys((spec.out, *spec.folders)):
+    for out in spec.outs:
         folders.check_links(out)
     for (config, folder), finished in zip(spec.each(), done, strict=True):
-        if not finished and not (folder / "checkpoints").exists():
+        if not finished and not RunFolder(folder).checkpoints.exists():
             runs.check_sources(config, spec.parameters)
+    for note in runs.notes(spec):
+        print(note)
     runs.write_request(spec)
     out = shown(spec.out)
     if all(done) and not spec.together:
         print(f"already finished: {out}")
     else:
-        before = summaries.read_progress(spec.out / "progress.json")
-        where = f" from {before['env_steps']:,} env steps" if before and not all(done) else ""
+        before = summaries.read_progress(RunFolder(spec.out).progress)
+        where = f" from {summaries.stands_at(before)}" if before and not all(done) else ""
         doing = "drawing" if all(done) else "going on with" if any(there) else "starting"
         print(f"{doing} {out}{where}", flush=True)
         if spec.together:
             for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
         spec.out.mkdir(parents=True, exist_ok=True)
-        launch.execute(spec.parameters | {"out_dir": from_root(spec.out)}, spec.out, notebook)
+
+        def look(began: float) -> Any:
+            afresh.remove_replaced(spec.outs)
+            return summaries.read_progress(RunFolder(spec.out).progress, newer_than=began)
+
+        asked = spec.parameters | {"out_dir": from_root(spec.out)}
+        launch.execute(asked, spec.out, notebook, look=look)
     print(f"notebook: {out / 'run.ipynb'}")
     print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 
@@ -326,10 +351,16 @@ def list_runs(given: argparse.Namespace) -> None:
     from lib.experiments import catalogue, folders
 
     print(f"{LISTED}\n{catalogue.overview(PARAMS)}")
-    there = [path for path in sorted(OUTPUTS.glob("*")) if folders.is_ours(path)]
+    there = {}
+    for path in sorted(OUTPUTS.glob("*")):
+        try:
+            if folders.is_ours(path):
+                there[printable(path.name)] = folders.status(path)
+        except OSError as error:
+            there[printable(path.name)] = f"cannot be read: {error.strerror}"
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if there else ' none yet'}")
-    for path in there:
-        print(f"  {printable(path.name):<31} {folders.status(path)}")
+    for name, status in there.items():
+        print(f"  {name:<31} {status}")
 
 
 def find(given: argparse.Namespace) -> None:
@@ -346,6 +377,7 @@ def compare(given: argparse.Namespace) -> None:
 
     from lib.analysis import results
     from lib.experiments import folders, launch, notebooks
+    from lib.runner import contents
 
     asked = [folders.find_run(name, OUTPUTS) for name in given.runs]
     runs = _runs_of(asked)
@@ -359,10 +391,10 @@ def compare(given: argparse.Namespace) -> None:
     name = shown(out)
     parameters = {"runs": [from_root(path) for path in runs], "out_dir": from_root(out)}
     try:
-        notebooks.run(parameters, out / folders.COMPARISON, notebooks.COMPARE)
+        notebooks.run(parameters, out / contents.COMPARISON, notebooks.COMPARE)
     except PapermillExecutionError as error:
-        raise launch.as_it_was(error, name, folders.COMPARISON) from None
-    print(f"notebook: {name / folders.COMPARISON}")
+        raise launch.as_it_was(error, name, contents.COMPARISON) from None
+    print(f"notebook: {name / contents.COMPARISON}")
 
 
 def _runs_of(asked: Sequence[Path]) -> list[Path]:
@@ -407,6 +439,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 
     from lib.experiments import folders, launch
     from lib.experiments import transfer as comparison
+    from lib.runner import contents
 
     study = comparison.prepare(parameters, OUTPUTS)
     folders.check_links(study.out)
@@ -419,22 +452,23 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         study.parameters,
         study.out,
         notebook,
-        folders.TRANSFERRED,
+        contents.TRANSFERRED,
         partial(comparison.progress, study),
     )
-    print(f"notebook: {out / folders.TRANSFERRED}")
+    print(f"notebook: {out / contents.TRANSFERRED}")
 
 
 def clean(given: argparse.Namespace) -> None:
     """Removes what the workbook wrote into folders, after saying what that is and asking."""
     from lib.experiments import cleaning, folders
+    from lib.runner import contents
 
     plans = cleaning.plan([folders.find_run(name, OUTPUTS) for name in given.runs])
     named = {plan.folder.resolve() for plan in plans}
     for plan in plans:
         print(f"  {shown(plan.folder)}  {plan.size / 1e6:,.1f} MB  {folders.status(plan.folder)}")
         print(plan.about())
-        if folders.asked(plan.folder, folders.SEEDS):
+        if folders.asked(plan.folder, contents.SEEDS):
             runs = [run for run in folders.runs_of(plan.folder) if run.resolve() not in named]
             kept = [run.name for run in runs if run.exists()]
             stay = f"; {', '.join(kept)} stay" if kept else ""

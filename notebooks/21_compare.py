@@ -133,7 +133,7 @@ def panels(task_names, **kwargs):
 def legend_beside(figure, ax, title):
     """The legend of one axes for the whole figure, and its title."""
     charts.legend_apart(ax, "figure")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(charts.literal(title), fontsize=11)
 
 
 for title, figures, members in each_world():
@@ -352,7 +352,7 @@ for title, figures, members in each_world():
     for ax, (part, found) in zip(axes[0], drawn.items(), strict=True):
         look = {"log": part.log, "legend": "below"}
         charts.retention_curves(found, part.name, part.axis, first=2, ax=ax, **look)
-    figure.suptitle(f"Of the tasks before, {title}", fontsize=11)
+    figure.suptitle(charts.literal(f"Of the tasks before, {title}"), fontsize=11)
     charts.save(axes[0, 0], figures / "components.png")
     rows = []
     for group in members:

@@ -173,7 +173,7 @@ for one in found:
             forms = {"plain": (lines[0].x, lines[0].reference), "fast": (lines[0].x, lines[0].fast)}
             speed.growth_curves(forms, letter, f"one {what} [ms]", legend="", ax=ax)
     charts.legend_apart(axes[0, 0], "figure")
-    figure.suptitle(f"{curves[0].size}, {one.machine}", fontsize=11)
+    figure.suptitle(charts.literal(f"{curves[0].size}, {one.machine}"), fontsize=11)
     charts.save(axes[0, 0], Path(out_dir) / one.path.stem / "growth.png")
 
 # %% [markdown]

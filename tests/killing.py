@@ -121,9 +121,11 @@ def _die_half_way(number: int) -> None:
             self.file.flush()
             _die()
 
-    def opened(path: Any, *args: Any) -> Any:
+    def opened(path: Any, mode: str, **how: Any) -> Any:
         nonlocal seen
-        seen += "safetensors" in str(path)
-        return HalfFile(path) if seen == number else open(path, *args)
+        if mode != "wb" or "safetensors" not in str(path):
+            return open(path, mode, **how)
+        seen += 1
+        return HalfFile(path) if seen == number else open(path, mode, **how)
 
     files.open = opened

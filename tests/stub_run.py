@@ -74,6 +74,11 @@ while steps < total or (name in ("slow", "stubborn") and time.monotonic() - bega
 # %%
 summary = {
     "status": "complete",
+    "name": name,
+    "method": method,
+    "preset": preset,
+    "seeds": [seed],
+    "return_matrix": [[7.0, None], [None, None]],
     "env_steps": total,
     "tasks": ["room-1", "room-2"],
     "optimum": {"room-1": 8.0, "room-2": None},

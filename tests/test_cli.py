@@ -55,6 +55,8 @@ def made_run(folder: Path, status: str = "", **given) -> Path:
     if status:
         summary = {"status": status, "env_steps": 40, "tasks": ["room-1"]}
         summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
+        summary |= {"name": config.name, "method": config.method_name, "preset": config.preset}
+        summary |= {"seeds": [config.seed], "return_matrix": [[6.0]]}
         (out / "summary.json").write_text(json.dumps(summary))
     return out
 
@@ -135,7 +137,7 @@ def test_a_run_works_from_any_folder_and_writes_where_the_user_is(tmp_path, monk
         ("user-error", 2, "tasks: got nothing; name one\n"),
         ("non-finite", 2, "non-finite loss\n"),
         ("bug", 1, "ZeroDivisionError: division by zero; the cell is marked in "),
-        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; continue with "),
+        ("dead", 1, "the notebook's kernel died, perhaps for lack of memory; give the command"),
         ("crash", 1, "the notebook's kernel died, saying "),
     ],
 )
@@ -148,6 +150,37 @@ def test_a_failing_notebook_gives_one_line_and_stays_where_it_was(
     notebook = nbformat.read(outputs / f"{name}-s0" / "run.ipynb", 4)
     if name not in ("dead", "crash"):
         assert "papermill-error-cell" in str(notebook.cells)
+
+
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        ("export HOME=/proc", "set HOME (now '/proc') to a folder that can be written"),
+        ("ulimit -n 40", "let more files be open with 'ulimit -n 4096'"),
+    ],
+)
+def test_a_kernel_that_does_not_start_is_one_line(tmp_path, before, why):
+    run = f"-m lib run {params_file(tmp_path, name='mine')} --notebook={STUB} --out={tmp_path}/x"
+    code = f"{before}; exec {sys.executable} {run}"
+    ended = subprocess.run(["bash", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("the notebook's kernel did not start, saying ")
+    assert f"{why} and give the command that started it again" in ended.stderr
+    assert cli.main([*run.split()[2:-1], f"--out={tmp_path}/x"]) == 0  # which was the advice
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "file/x", "link", "link/x"])
+@pytest.mark.parametrize("seeds", [[], ["-p", "seeds=0,1"]])
+def test_a_place_where_nothing_can_be_made_is_refused_in_one_line(
+    tmp_path, outputs, capsys, place, seeds
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    file, before = params_file(tmp_path, name="mine"), {*tmp_path.rglob("*")}
+    out = tmp_path / place  # as it is where it begins with a slash
+    said = refusal(capsys, "run", file, *seeds, "--out", out, f"--notebook={STUB}")
+    assert "choose another folder with '--out'" in said
+    assert {*tmp_path.rglob("*")} - before == {tmp_path / "mine.yaml"} - before
 
 
 def test_progress_is_printed_where_there_is_no_terminal(tmp_path, capsys):
@@ -490,7 +523,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("overrides={seed: 5}", "say 'seed: ...' beside overrides, or '-p seed=...'"),
         ("overrides={preset: nothing}", "say 'preset: ...' beside overrides"),
         ("overrides={method_name: ewc}", "say 'method: ...' beside overrides"),
-        ("overrides={preset: {a: 1}}", "'preset.a' is no setting of a section"),
+        ("overrides={preset: {a: 1}}", "setting 'preset': got {'a': 1}"),
         ("overrides={planner: 3}", "'planner' is no setting of a section"),
         (
             "tasks=[!!binary QQ==]",
@@ -502,6 +535,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("tasks=[{name: [x], start: [1, 1], goal: [2, 3]}]", "task name ['x'] is no text"),
         ("tasks=[{name: '', start: [1, 1], goal: [2, 3]}]", "task name '' is no plain file name"),
         ("tasks=[{name: x, start: [1, 1], goal: [1, 1]}]", "task 'x' starts at its goal [1, 1]"),
+        ("tasks=[{id: x, options: {a: .nan}}]", "got nan, wanted a finite number"),
         ("seed=1:30", "got '1:30' of type str"),
         ("seed=017", "got '017' of type str"),
         ("seed=!!int foo", "'foo' is no whole number"),
@@ -543,7 +577,7 @@ def test_paths_that_are_too_long_are_refused_in_one_line(tmp_path, capsys):
     assert "name too long" in refusal(capsys, "run", "x" * 300)
     assert "name too long" in refusal(capsys, "run", file, "--out", f"{long}xx")
     assert "name too long" in refusal(capsys, "run", file, "--out", long, "-p", "seeds=0,1")
-    assert "name too long" in refusal(capsys, "resume", "x" * 300)
+    assert "xxx..." in refusal(capsys, "resume", "x" * 300)
     assert {*tmp_path.rglob("*")} == before
 
 
@@ -622,8 +656,8 @@ def test_overrides_at_once_keep_those_that_were_said_before():
         "planner.samples": 64,
         "env.put_blocks": False,
     }
-    params.add_override(found, "overrides={env: {size: 13}}")
-    assert found["overrides"]["env.size"] == 13
+    params.add_override(found, "overrides={env: {size: 13}, method: {review: true}}")
+    assert found["overrides"]["env.size"] == 13 and run_config.resolve(found).method.review
 
 
 @pytest.mark.parametrize(

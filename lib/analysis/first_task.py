@@ -5,7 +5,6 @@ them. Where a model still knows the task, its ghost hides behind the real body.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +18,7 @@ from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
 from lib.runner import open_loop
 from lib.runner.evaluate import play
+from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import trained_agent
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def agent_after(run: Run, task: int) -> Agent:
     Raises:
         UserError: its checkpoint is gone.
     """
-    return trained_agent(run.folder / "checkpoints" / f"task-{task + 1}.safetensors", CPU)
+    return trained_agent(RunFolder(run.folder).task_checkpoint(task), CPU)
 
 
 def first_task(run: Run, seed: int = 0) -> tuple[Domain, Episodes, list[np.ndarray]]:
@@ -88,6 +88,6 @@ def can_be_drawn(run: Run) -> bool:
 
     A recurrent world model cannot be asked about a single moment.
     """
-    folder: Path = run.folder / "checkpoints"
-    kept = all((folder / f"task-{k}.safetensors").exists() for k in (1, len(run.tasks)))
+    folder = RunFolder(run.folder)
+    kept = all(folder.task_checkpoint(task).exists() for task in (0, len(run.tasks) - 1))
     return kept and agent_after(run, 0).capabilities().predict is not None

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.metrics import Array
 from lib.core.plain import escape
-from lib.experiments import folders, summaries
+from lib.experiments import summaries
+from lib.runner import records
+from lib.runner.record import read_metrics
+from lib.runner.run_folder import RunFolder
 
 RECORDED = (
     "env_steps",
@@ -61,11 +65,17 @@ class Run:
 
     def audit_arrays(self, after: int) -> dict[str, np.ndarray]:
         """Returns the audit's arrays after task `after` (0 is the first), or nothing."""
-        path = self.folder / "audits" / f"task-{after + 1}.npz"
+        path = RunFolder(self.folder).audit(after)
+        return records.read_arrays(path) if path.is_file() else {}
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Everything that was logged, read once."""
+        path = RunFolder(self.folder).metrics
         if not path.is_file():
-            return {}
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+            print(f"'{path}' is gone, so that nothing of what was logged can be drawn")
+            return []
+        return read_metrics(path)
 
     def series(self, name: str, gaps: bool = False) -> tuple[Array, Array]:
         """Returns one logged metric: environment steps over the whole run, and values.
@@ -73,10 +83,10 @@ class Run:
         Args:
             gaps: put a NaN between tasks, so that no line joins what belongs to two of them.
         """
-        rows = [row for row in _json_lines(self.folder / "metrics.jsonl") if name in row["values"]]
+        rows = [row for row in self.rows if name in row["values"]]
         steps = [row["env_steps"] for row in rows]
         values = [_number(row["values"][name]) for row in rows]
-        return with_gaps(steps, values, [row["task"] for row in rows] if gaps else ())
+        return with_gaps(steps, values, [row.get("task") for row in rows] if gaps else ())
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -189,7 +199,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         final_return=_numbers(final.get(task) for task in tasks),
         curves=curves,
         audit=tuple(summary.get("audit") or ()),
-        origin=_origin(folder / "config.yaml"),
+        origin=_origin(RunFolder(folder).config),
         summary=summary,
     )
 
@@ -201,7 +211,7 @@ def _positions(curve: dict[str, Any]) -> Array:
 
 def _origin(path: Path) -> str:
     """Returns what a run builds on, sources without their seeds: `world-model of drago`, ..."""
-    config = folders.read_mapping(path) or {}
+    config = records.read_mapping(path) or {}
     parts = []
     if config.get("load_mode"):
         parts.append(f"{config['load_mode']} of {_source(config.get('load_from'))}")
@@ -215,16 +225,6 @@ def _source(path: object) -> str:
     source = Path(str(path))
     source = source.parent.parent if source.suffix == ".safetensors" else source
     return re.sub(r"-s[0-9]+$", "", source.name)
-
-
-def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
-    if not path.is_file():
-        raise UserError(f"'{path}' is missing; the run folder is incomplete, run it again")
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return  # a killed run may leave half a line at the end
 
 
 def _number(value: float | None) -> float:

@@ -23,6 +23,7 @@ from lib.envs.grid.env import ACTIONS, HEADINGS
 from lib.envs.grid.table import GridTable
 from lib.plotting import maps
 from lib.runner import checkpoint, warm_start
+from lib.runner.run_folder import RunFolder
 
 NO_REVIEWER = "has no reviewer: its method is '{}'; take a run of drago or drago-no-rehearsal"
 ROLES = ("learner", "reviewer")
@@ -109,7 +110,7 @@ def episodes_of(folder: str | Path) -> tuple[int, dict[str, Tensor]]:
     Raises:
         UserError: no checkpoint.
     """
-    path = Path(folder) / "checkpoints" / "last.safetensors"
+    path = RunFolder(Path(folder)).last_checkpoint
     agent = checkpoint.load(path)[0].get("agent", {})
     if not agent.get("reviewer"):
         return agent.get("task", -1), {}
@@ -167,12 +168,12 @@ def _check_reviewed(folder: str | Path, cfg: RunConfig, rule: ReviewRule) -> Non
 
 
 def _path(folder: Path, task: int) -> Path:
-    return folder / "checkpoints" / f"task-{task}.safetensors"
+    return RunFolder(folder).task_checkpoint(task - 1)
 
 
 def _visits(folder: Path, task: int, table: GridTable) -> dict[str, np.ndarray]:
     """Returns where each role's episodes went, of a task that the last checkpoint still holds."""
-    if not (folder / "checkpoints" / "last.safetensors").is_file():
+    if not RunFolder(folder).last_checkpoint.is_file():
         return {}
     held, episodes = episodes_of(folder)
     return {role: visits_of(table, obs) for role, obs in episodes.items()} if held == task else {}

@@ -14,6 +14,7 @@ from lib.analysis.results import Group, Run
 from lib.core.metrics import Array
 from lib.envs import worlds
 from lib.envs.api import Predict
+from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import trained_agent
 
 ROWS = 50_000  # transitions predicted at once
@@ -33,10 +34,7 @@ def shared_errors(runs: Sequence[Run]) -> Array | None:
     """
     tasks = len(runs[0].tasks)
     held_out = [_held_out(runs, task) for task in range(tasks)]
-    paths = [
-        [run.folder / "checkpoints" / f"task-{k + 1}.safetensors" for k in range(tasks)]
-        for run in runs
-    ]
+    paths = [[RunFolder(run.folder).task_checkpoint(k) for k in range(tasks)] for run in runs]
     if any(rows is None for rows in held_out) or not all(p.exists() for row in paths for p in row):
         return None
     errors = np.full((len(runs), tasks, tasks), np.nan)

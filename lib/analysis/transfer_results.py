@@ -17,6 +17,7 @@ from lib.experiments.sources import Source
 from lib.experiments.summaries import is_finished
 from lib.experiments.transfer import NOTHING, Study, Trial
 from lib.runner import checkpoint, warm_start
+from lib.runner.run_folder import RunFolder
 
 
 def load(study: Study) -> dict[str, list[Group]]:
@@ -125,7 +126,7 @@ def foreknowledge(trial: Trial, source: Source | None) -> dict[str, float]:
         path = warm_start.checkpoint_of(str(source.folder))
         held, _ = warm_start.load(agent, path, with_heads=False)
         warm_start.transfer_of(agent).load_world_model(held["world_model"])
-    state, _ = checkpoint.load(trial.folder / "checkpoints" / "last.safetensors")
+    state, _ = checkpoint.load(RunFolder(trial.folder).last_checkpoint)
     with torch.no_grad():
         found, _ = domain.audit(state["held_out"], agent.capabilities().predict)
     return {name: value for name, value in found.items() if name.startswith("audit/met-")}

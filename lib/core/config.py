@@ -6,7 +6,6 @@ out of range are refused.
 """
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping
@@ -199,6 +198,15 @@ def set_dotted(config: T, overrides: Mapping[str, Any]) -> T:
     return config
 
 
+def flat(overrides: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by their dotted names, also where they were given as sections."""
+    found: dict[str, Any] = {}
+    for key, value in overrides.items():
+        section = isinstance(value, Mapping) and value
+        found |= flat(value, f"{path}{key}.") if section else {f"{path}{key}": value}
+    return found
+
+
 def dotted_keys(config: Any, path: str = "") -> list[str]:
     """Every setting's dotted name, for help texts and completion."""
     names = []
@@ -217,12 +225,12 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
     if origin is tuple:
         if not isinstance(value, list | tuple):
             value = (value,)
-        check_plain(value, f"setting '{name}'")
+        check_plain(value, f"setting '{name}'", finite=True)
         item_hint = typing.get_args(hint)[0]
         return tuple(
             _checked(item, item_hint, metadata, f"{name}[{i}]") for i, item in enumerate(value)
         )
-    check_plain(value, f"setting '{name}'")
+    check_plain(value, f"setting '{name}'", finite=True)
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -239,8 +247,6 @@ def _checked(value: Any, hint: Any, metadata: Mapping[str, Any], name: str) -> A
         raise UserError(f"setting '{name}': got {short(value)}, wanted at least {metadata['low']}")
     if "high" in metadata and value > metadata["high"]:
         raise UserError(f"setting '{name}': got {short(value)}, wanted at most {metadata['high']}")
-    if hint is float and not math.isfinite(value):
-        raise UserError(f"setting '{name}': got {value}, wanted a finite number")
     return value
 
 

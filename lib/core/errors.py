@@ -25,6 +25,10 @@ def short(value: object, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
+class NotebookFailed(Exception):
+    """A notebook failed in a way that is not the user's to mend. The message is for people."""
+
+
 def unknown(kind: str, arrived: object, known: Iterable[str], hint: str = "") -> UserError:
     """The error for a name that is not in a closed list, with the nearest name offered.
 

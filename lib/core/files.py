@@ -2,39 +2,24 @@
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lib.core.errors import UserError
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_WAY_IN = (
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,  # a link where none is followed
-)
+from lib.core.storage import told_to_the_user
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Replaces a file so that a crash at any moment leaves the old content or the new one.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; the old file is untouched.
+        StorageError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     data = data.encode() if isinstance(data, str) else data
     with replacing(Path(path), len(data)) as partial, open(partial, "wb") as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -47,18 +32,19 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
         needed: bytes that will be written, if known.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; the old file is untouched.
+        StorageError: the disk is full or the folder cannot be written; the old file is untouched.
     """
     partial = partial_path(path)
     with told_to_the_user(path, needed):
         try:
             yield partial
+            sync(partial)
             os.replace(partial, path)
         except BaseException:
             with suppress(OSError):
                 partial.unlink()
             raise
-        sync_folder(path.parent)
+        sync(path.parent)
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -84,49 +70,15 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def sync_folder(folder: Path) -> None:
-    """Forces a folder's list of names to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Forces a file, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-@contextmanager
-def told_to_the_user(path: Path, needed: int = 0) -> Iterator[None]:
-    """Turns a full disk or a folder without permission into one line that says what to do.
-
-    Args:
-        path: the file that is being written, inside a run folder.
-        needed: bytes that the write asks for.
-    """
-    try:
-        yield
-    except OSError as error:
-        folder = run_folder(path)
-        if error.errno in NO_ROOM:
-            raise UserError(
-                f"disk full: '{path}' needs {f'{needed:,} bytes' if needed else 'more room'} and "
-                f"{_free(path.parent)} bytes are free; "
-                f"what was already written is untouched; free some space and continue with "
-                f"'python -m lib resume {folder}'"
-            ) from error
-        if error.errno in NO_WAY_IN:
-            raise UserError(
-                f"cannot write '{path}': {error.strerror}; "
-                f"choose another folder with '--out', or mend its permissions"
-            ) from error
-        raise
-
-
 def run_folder(path: Path) -> Path:
     """Returns the run folder of a file: its own, or the one above `checkpoints` or `videos`."""
     return path.parent.parent if path.parent.name in ("checkpoints", "videos") else path.parent
-
-
-def _free(folder: Path) -> str:
-    try:
-        return f"{shutil.disk_usage(folder).free:,}"
-    except OSError:
-        return "an unknown number"

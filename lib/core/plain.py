@@ -1,5 +1,6 @@
 """Checks values and names that come from files or users, before anything is done with them."""
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,16 @@ MOST = 10_000  # values in one
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # categories of Unicode
 TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # text runs the other way
 MARKUP = str.maketrans(
-    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "$": "&#36;", "\n": " ", "\r": " "}
+    {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        "|": "&#124;",
+        "$": "&#36;",
+        "\\": "&#92;",
+        "\n": " ",
+        "\r": " ",
+    }
 )
 
 
@@ -23,7 +33,13 @@ def escape(text: object) -> str:
     Tags, links, formulas and the borders of table cells lose their meaning; emphasis and `code`
     keep theirs.
     """
-    return str(text).translate(MARKUP).replace("](", "]&#40;").replace("][", "]&#91;")
+    return (
+        str(text)
+        .translate(MARKUP)
+        .replace("](", "]&#40;")
+        .replace("][", "]&#91;")
+        .replace("://", "&#58;//")
+    )
 
 
 def plain_name(name: str, what: str = "name") -> str:
@@ -65,7 +81,7 @@ def _unprintable(text: str) -> bool:
     return any(unicodedata.category(sign) in UNPRINTABLE or sign in TURNING for sign in text)
 
 
-def check_plain(value: Any, name: str) -> None:
+def check_plain(value: Any, name: str, finite: bool = False) -> None:
     """Refuses all but text, numbers, true, false, nothing, and lists and mappings of these.
 
     YAML also knows bytes, sets and dates. Executed notebooks are given their parameters as
@@ -73,6 +89,7 @@ def check_plain(value: Any, name: str) -> None:
 
     Args:
         name: of the setting, for messages.
+        finite: refuse numbers that are infinite or none, too.
 
     Raises:
         UserError: something else, a control character, a number that is too large, or too much.
@@ -103,7 +120,10 @@ def check_plain(value: Any, name: str) -> None:
                     )
                 check(key, depth + 1, name)
                 check(part, depth + 1, f"{name}, {key!r}")
-        elif item is not None and not isinstance(item, float):
+        elif isinstance(item, float):
+            if finite and not math.isfinite(item):
+                raise UserError(f"{name}: got {item}, wanted a finite number")
+        elif item is not None:
             raise UserError(
                 f"{name}: a {type(item).__name__} is no value for it; give text, numbers, true or "
                 "false, or lists and mappings of these"

@@ -29,6 +29,11 @@ from lib.experiments import run_config
 from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, training, warm_start
 from lib.runner.evaluate import play
+from lib.runner.run_folder import RunFolder
+
+# Settings that the environment decides, or an argument of `train`.
+ELSEWHERE = ("name", "seed", "device", "tasks", "family", "method_name", "env.domain")
+ELSEWHERE += ("env.observation", "env.episode_length")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,11 @@ def configure(
         dreams = registry.family("dreamer").presets
         if preset not in dreams:
             raise unknown("preset", preset, dreams, "for environments that are handed over")
+        if said := [key for key in configs.flat(settings) if key in ELSEWHERE]:
+            raise UserError(
+                f"config: {said[0]!r} is not set there; seed, device, method, observation and "
+                "episode_length are arguments, and all else comes from the environment"
+            )
         run = configs.set_dotted(
             _without_minigrids_settings(run_config.plain(preset, method)), settings
         )
@@ -168,7 +178,7 @@ def agent_of(
     """
     agent = registry.build_agent(run, domain, Streams(run.seed, device), device)
     agent.begin_task((after or len(run.tasks)) - 1)
-    path = folder / "checkpoints" / f"task-{agent.task + 1}.safetensors"
+    path = RunFolder(folder).task_checkpoint(agent.task)
     state, _ = checkpoint.load(path)
     transfer = warm_start.transfer_of(agent)
     transfer.load_world_model(state["world_model"])

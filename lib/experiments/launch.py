@@ -8,19 +8,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lib.core.errors import RunInterrupted, UserError
-from lib.core.files import told_to_the_user
-from lib.core.paths import shown
+from lib.core import storage
+from lib.core.errors import NotebookFailed, RunInterrupted, UserError
+from lib.core.paths import from_root, shown
 from lib.experiments import notebooks
 from lib.experiments.display import Display, State
 from lib.experiments.locks import alone_in
 from lib.experiments.summaries import read_progress
 
 STOP_SIGNALS = [getattr(signal, s) for s in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, s)]
-
-
-class NotebookFailed(Exception):
-    """A cell raised something that is not the user's to mend. The message is for people."""
 
 
 def execute(
@@ -41,28 +37,19 @@ def execute(
 
     Raises:
         UserError: whatever the notebook raised as one; RunInterrupted after a clean stop.
-        NotebookFailed: anything else.
+        NotebookFailed: anything else, such as a kernel that died.
         KeyboardInterrupt: aborted by a second Ctrl-C.
     """
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
-
-    from lib.core.kernel import last_words
 
     out, name = out.absolute(), shown(out)  # papermill changes the working directory meanwhile
     stop = out / "stop"
     look = look or (lambda began: read_progress(out / "progress.json", newer_than=began))
-    with alone_in(out), _stopping(stop), Display(look), told_to_the_user(out / target):
+    with storage.continued_in(name), alone_in(out), _stopping(stop), Display(look):
         try:
             notebooks.run(parameters, out / target, notebook)
         except PapermillExecutionError as error:
             raise as_it_was(error, name, target) from None
-        except DeadKernelError:
-            said = last_words(out / notebooks.KERNEL_LOG)
-            why = f"saying {said!r}" if said else "perhaps for lack of memory"
-            raise NotebookFailed(
-                f"the notebook's kernel died, {why}; continue with 'python -m lib resume {name}'"
-            ) from None
 
 
 def as_it_was(error: Any, out: Path, notebook: str) -> Exception:
@@ -74,9 +61,14 @@ def as_it_was(error: Any, out: Path, notebook: str) -> Exception:
         notebook: name of the executed notebook in it.
     """
     text = " ".join(error.evalue.split())
+    if out != Path(there := from_root(out)):  # the kernel names it as seen from the root
+        text = text.replace(f"lib resume {there}", f"lib resume {out}")
     kinds = {kind.__name__: kind for kind in _with_subclasses(UserError)}
     if error.ename in kinds:
         return kinds[error.ename](text)
+    system = {kind.__name__ for kind in _with_subclasses(OSError)} - {"BrokenPipeError"}
+    if error.ename in system and (refused := storage.from_words(text)):
+        return refused
     if error.ename == "KeyboardInterrupt":
         return RunInterrupted(f"interrupted; continue with 'python -m lib resume {out}'")
     return NotebookFailed(f"{error.ename}: {text}; the cell is marked in '{out / notebook}'")
@@ -99,7 +91,10 @@ def _stopping(stop: Path) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.exists():
             raise KeyboardInterrupt
-        stop.touch()
+        try:
+            stop.touch()
+        except OSError:  # no room for it: there can be no save either
+            raise KeyboardInterrupt from None
         with suppress(OSError):
             os.write(2, b"\nsaving, then stopping; Ctrl-C again aborts at once\n")
 
@@ -110,4 +105,5 @@ def _stopping(stop: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        stop.unlink(missing_ok=True)
+        with suppress(OSError):  # the next one removes it, and what went wrong is told
+            stop.unlink(missing_ok=True)

@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.core.errors import UserError
-from lib.core.files import told_to_the_user
 from lib.core.paths import shown
+from lib.runner.contents import LAUNCH_LOCK, LOCK
 
 LOCK_SECONDS = 5.0  # a killed run's kernel notices within a second or two
+
+
+class InUse(UserError):
+    """Another process runs in a folder."""
 
 
 @contextmanager
@@ -19,30 +23,33 @@ def alone_in(out: Path) -> Iterator[None]:
     """Holds a run folder against a second launch, and waits out a kernel that is just dying.
 
     Raises:
-        UserError: another process runs there.
+        InUse: another process runs there.
+        OSError: the folder cannot be written.
     """
-    with _lock(out / ".launch-lock", 0.0, out):
-        with _lock(out / ".lock", LOCK_SECONDS, out):  # the training loop's, given back at once
+    with _lock(out / LAUNCH_LOCK, out):
+        with _lock(out / LOCK, out, LOCK_SECONDS):  # the training loop's, given back at once
             pass
         yield
 
 
 def is_busy(out: Path) -> bool:
     """Whether a process is running in this folder at the moment."""
-    try:
-        for name in (".launch-lock", ".lock"):
-            if (out / name).exists():
-                with _lock(out / name, 0.0, out):
-                    pass
-    except UserError:
-        return True
+    for name in (LAUNCH_LOCK, LOCK):
+        try:
+            with _lock(out / name, out, flags=os.O_RDONLY):  # also where nothing can be written
+                pass
+        except InUse:
+            return True
+        except OSError:  # not there, or nobody's that we could ask
+            continue
     return False
 
 
 @contextmanager
-def _lock(path: Path, patience: float, out: Path) -> Iterator[None]:
-    with told_to_the_user(path):
-        handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
+def _lock(
+    path: Path, out: Path, patience: float = 0.0, flags: int = os.O_CREAT | os.O_RDWR
+) -> Iterator[None]:
+    handle = os.open(path, flags | os.O_NOFOLLOW, 0o644)
     try:
         until = time.monotonic() + patience
         while True:
@@ -51,7 +58,7 @@ def _lock(path: Path, patience: float, out: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= until:
-                    raise UserError(
+                    raise InUse(
                         f"'{shown(out)}' is in use by another process; wait for it, stop it there "
                         f"with Ctrl-C, or choose another folder with '--out'"
                     ) from None

@@ -1,12 +1,17 @@
 """Executes notebooks with parameters, and checks those against what a notebook declares."""
 
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lib.core.errors import UserError, short, unknown
-from lib.core.paths import NOTEBOOKS, ROOT
+from lib.core import storage
+from lib.core.errors import NotebookFailed, UserError, short, unknown
+from lib.core.paths import NOTEBOOKS, ROOT, shown
 from lib.core.plain import check_plain
+from lib.core.storage import told_to_the_user
 
 if TYPE_CHECKING:  # the notebook packages take a second to import, so only when they are used
     from nbformat import NotebookNode
@@ -19,6 +24,7 @@ ENDINGS = (".py", ".ipynb")
 KERNEL = "python3"
 PATIENCE = 300  # [s] that a busy machine may take to start a kernel or to pass a message on
 KERNEL_LOG = "kernel.log"  # beside an executed notebook: what its process said to no cell
+DID_NOT_START = ("Kernel died before replying", "Kernel didn't respond")  # jupyter_client's words
 TYPES = {"str": str, "int": int, "float": float, "bool": bool, "list": list, "dict": dict}
 
 
@@ -44,28 +50,76 @@ def run(
 
     Raises:
         UserError: unknown parameter or wrong type, before anything is executed.
+        StorageError: the notebook could not be written.
+        NotebookFailed: the kernel did not start, or died.
         papermill.PapermillExecutionError: a cell failed; the marked notebook lies at `out_path`.
     """
     import papermill
 
     from lib.core.kernel import logging_to
 
+    out_path = Path(out_path)
     node = read(notebook)
     check_parameters(params, parameters(node), Path(notebook).name)
-    Path(out_path).parent.mkdir(parents=True, exist_ok=True)
-    return papermill.execute_notebook(
-        node,
-        str(Path(out_path).resolve()).replace("{", "{{").replace("}", "}}"),
-        parameters=_with_lists(dict(params)),
-        cwd=str(cwd),
-        kernel_name=KERNEL,
-        kernel_manager_class=logging_to(Path(out_path).with_name(KERNEL_LOG)),
-        progress_bar=False,
-        autosave_cell_every=autosave_seconds,
-        start_timeout=PATIENCE,
-        iopub_timeout=PATIENCE,
-        coalesce_streams=True,
-    )
+    with told_to_the_user(out_path), _kernel_lives(out_path.with_name(KERNEL_LOG)):
+        out_path.parent.mkdir(parents=True, exist_ok=True)
+        return papermill.execute_notebook(
+            node,
+            str(out_path.resolve()).replace("{", "{{").replace("}", "}}"),
+            parameters=_with_lists(dict(params)),
+            cwd=str(cwd),
+            kernel_name=KERNEL,
+            kernel_manager_class=logging_to(out_path.with_name(KERNEL_LOG)),
+            progress_bar=False,
+            autosave_cell_every=autosave_seconds,
+            start_timeout=PATIENCE,
+            iopub_timeout=PATIENCE,
+            coalesce_streams=True,
+        )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a message of papermill's is none that an exception tells as well."""
+    return not record.getMessage().startswith("Error occurred while starting new kernel")
+
+
+@contextmanager
+def _kernel_lives(log: Path) -> Iterator[None]:
+    """Tells of a kernel that does not start, or dies, what it said last.
+
+    Raises:
+        NotebookFailed: it did.
+        OSError: so many files are open that there could be none.
+    """
+    import zmq
+    from nbclient.exceptions import DeadKernelError
+
+    from lib.core.kernel import last_words
+
+    logging.getLogger("papermill").addFilter(_is_news)
+    try:
+        yield
+        return
+    except zmq.ZMQError as error:
+        raise OSError(error.errno, os.strerror(error.errno)) from error
+    except DeadKernelError:
+        what = "died"
+    except RuntimeError as error:
+        if not str(error).startswith(DID_NOT_START):
+            raise
+        what = "did not start"
+    said = last_words(log)
+    why = f"saying {said!r}" if said else "perhaps for lack of memory"
+    mended = storage.mended_by(said)
+    raise NotebookFailed(
+        f"the notebook's kernel {what}, {why}; {f'{mended} and ' if mended else ''}"
+        f"{storage.how_to_go_on(shown(log.parent))}"
+    ) from None
+
+
+def check(params: Mapping[str, Any], notebook: str | Path) -> None:
+    """Raises UserError where a notebook cannot be executed with parameters."""
+    check_parameters(params, parameters(read(notebook)), Path(notebook).name)
 
 
 def parameters(notebook: "NotebookNode | str | Path") -> dict[str, str]:

@@ -53,7 +53,7 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
         value = _parameter(key, raw.strip())
         run_config.check_parameters({key: value})
         if key == "overrides":  # what was said before stays, setting by setting
-            value = _dotted(parameters.get(key) or {}) | _dotted(value)
+            value = config.flat(parameters.get(key) or {}) | config.flat(value)
         parameters[key] = value
         return
     family = registry.of_preset(str(parameters.get("preset") or PARAMETERS["preset"]))
@@ -65,17 +65,8 @@ def add_override(parameters: dict[str, Any], text: str) -> None:
         inside = [name for name in settings if name.startswith(section + ".")]
         sections = {name.split(".")[0] for name in settings if "." in name}
         raise unknown("setting", key, inside or sections)
-    overrides = _dotted(parameters.get("overrides") or {})
+    overrides = config.flat(parameters.get("overrides") or {})
     parameters["overrides"] = overrides | {key: _yaml(key, raw)}
-
-
-def _dotted(overrides: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Overrides by their dotted names, also where they were given as sections."""
-    found: dict[str, Any] = {}
-    for key, value in overrides.items():
-        section = isinstance(value, Mapping) and value
-        found |= _dotted(value, f"{prefix}{key}.") if section else {prefix + key: value}
-    return found
 
 
 def _parameter(key: str, raw: str) -> Any:

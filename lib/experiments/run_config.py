@@ -89,18 +89,15 @@ def check_parameters(
 def _settings(overrides: Mapping[str, Any]) -> Mapping[str, Any]:
     """Overrides, all of which are settings of a section: what a preset decides stays as it is."""
     for key, value in overrides.items():
-        first = key.partition(".")[0]
-        parameter = {"method_name": "method"}.get(first, first)
+        if "." in key or isinstance(value, Mapping):
+            continue
+        parameter = {"method_name": "method"}.get(key, key)
+        told = f"parameters are {', '.join(PARAMETERS)}"
         if parameter in PARAMETERS:
-            raise UserError(
-                f"overrides: {short(key)} is no setting of a section, such as planner.samples; say "
-                f"'{parameter}: ...' beside overrides, or '-p {parameter}=...'"
-            )
-        if "." not in key and not isinstance(value, Mapping):
-            raise UserError(
-                f"overrides: {short(key)} is no setting of a section, such as planner.samples; "
-                f"parameters are {', '.join(PARAMETERS)}"
-            )
+            told = f"say '{parameter}: ...' beside overrides, or '-p {parameter}=...'"
+        raise UserError(
+            f"overrides: {short(key)} is no setting of a section, such as planner.samples; {told}"
+        )
     return overrides
 
 

@@ -15,11 +15,13 @@ from typing import Any
 import yaml
 
 from lib.core.config import RunConfig
-from lib.core.files import atomic_write, told_to_the_user
+from lib.core.files import atomic_write
 from lib.core.paths import ROOT, shown
+from lib.core.storage import told_to_the_user
 from lib.envs import worlds
 from lib.experiments import folders, own_modules, params, run_config
-from lib.runner import checkpoint, training, warm_start
+from lib.runner import checkpoint, contents, saved, training, warm_start
+from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import Start
 
 LONGEST_TAIL = 60  # characters of a folder's name after that of the run
@@ -39,6 +41,11 @@ class RunSpec:
         """Whether there are several."""
         return len(self.configs) > 1
 
+    @property
+    def outs(self) -> tuple[Path, ...]:
+        """Every folder that is written to: the runs' own, and what several share."""
+        return tuple(dict.fromkeys((self.out, *self.folders)))
+
     def each(self) -> Iterator[tuple[RunConfig, Path]]:
         """The runs one by one."""
         return zip(self.configs, self.folders, strict=True)
@@ -56,11 +63,14 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
         outputs: the folder for all runs.
 
     Raises:
-        UserError: what `run_config.resolve` says, and a load_mode without a place to load from.
+        UserError: what `run_config.resolve` says, a world that is handed over in a
+            notebook, and a load_mode without a place to load from.
     """
     own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
+    if worlds.of(configs[0].env).handed_over:
+        worlds.build(configs[0].env, configs[0].tasks)  # which says where they come from
     several = len(configs) > 1
     seeds = [config.seed for config in configs]
     tail = _tail(seeds)
@@ -94,11 +104,30 @@ def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
     Raises:
         UserError: one of them is missing, or comes from another world.
     """
+    load_from, pre_rollout = sources(config, parameters)
+    if load_from:
+        checkpoint.load_meta(warm_start.checkpoint_of(load_from))
+    warm_start.first_checkpoints(pre_rollout, worlds.resolve(config.env, config.tasks), config)
+
+
+def sources(config: RunConfig, parameters: Mapping[str, Any]) -> tuple[str, str]:
+    """Where a run starts from and who acts first, as seen from here; "" for nowhere and nobody."""
     start = Start(*(parameters[key] for key in params.KEPT)).of_seed(config.seed)
-    if start.load_from:
-        checkpoint.load_meta(warm_start.checkpoint_of(str(shown(ROOT / start.load_from))))
-    place = start.pre_rollout and str(shown(ROOT / start.pre_rollout))
-    warm_start.first_checkpoints(place, worlds.resolve(config.env, config.tasks), config)
+    load_from, pre_rollout = (
+        place and str(shown(ROOT / place)) for place in (start.load_from, start.pre_rollout)
+    )
+    return load_from, pre_rollout
+
+
+def notes(spec: RunSpec) -> Iterator[str]:
+    """What is damaged in the folders of unfinished runs, and what is done about it.
+
+    Raises:
+        UserError: one of them cannot go on.
+    """
+    for folder in map(RunFolder, spec.folders):
+        if not folder.is_complete():
+            yield from saved.standing(folder).notes
 
 
 def write_request(spec: RunSpec) -> None:
@@ -109,12 +138,12 @@ def write_request(spec: RunSpec) -> None:
     """
     if not spec.together:
         return
-    folders.check_asked(spec.out, folders.SEEDS)
-    with told_to_the_user(spec.out / folders.SEEDS):
+    folders.check_asked(spec.out, contents.SEEDS)
+    with told_to_the_user(spec.out / contents.SEEDS):
         spec.out.mkdir(parents=True, exist_ok=True)
     runs = [os.path.relpath(folder, spec.out) for folder in spec.folders]
     record = {"parameters": spec.parameters, "runs": runs}
-    atomic_write(spec.out / folders.SEEDS, yaml.safe_dump(record, sort_keys=False))
+    atomic_write(spec.out / contents.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
 def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool = True) -> list[Path]:

@@ -1,16 +1,16 @@
 """What runs say of themselves: summary.json of finished ones, progress.json while they go on."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib.core.errors import UserError
 from lib.core.plain import printable
-from lib.runner import expected
-from lib.runner.run_folder import SUMMARY
+from lib.runner import contents, records
+from lib.runner.run_folder import RunFolder
 
-MARKS = ("summary.json", "config.yaml", "metrics.jsonl")  # any of these makes a folder a run's
+# Any of these makes a folder a run's.
+MARKS = (contents.SUMMARY, contents.CONFIG, contents.METRICS)
 Fits = Callable[[object], bool]
 
 
@@ -29,42 +29,17 @@ def all_are(fits: Fits) -> Fits:
     return lambda value: isinstance(value, list) and bool(value) and all(map(fits, value))
 
 
-def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-
-
-def _are_numbers(value: object) -> bool:
-    return value is None or (isinstance(value, dict) and all(map(_is_number, value.values())))
-
-
-# What every finished run's summary holds, and what it must look like.
-NEEDED: dict[str, Fits] = {
-    "name": is_text,
-    "method": is_text,
-    "preset": is_text,
-    "seeds": all_are(is_whole),
-    "status": is_text,
-    "tasks": all_are(is_text),
-    "optimum": _are_numbers,
-    "return_matrix": lambda value: isinstance(value, list),
-}
-FURTHER: dict[str, Fits] = {"env_steps": is_whole, "final_return": _are_numbers}
-
-
 def summary(out: Path) -> dict[str, Any]:
-    """The contents of summary.json, empty where there is none or it holds other things."""
+    """The contents of summary.json, empty where there is none or it is damaged."""
     try:
-        told = json.loads((out / "summary.json").read_text())
-    except (OSError, ValueError, RecursionError):
+        return RunFolder(out).read_summary() or {}
+    except UserError:
         return {}
-    wanted = NEEDED | FURTHER
-    fits = isinstance(told, dict) and all(wanted[k](told[k]) for k in wanted.keys() & told.keys())
-    return told if fits else {}
 
 
 def is_finished(out: Path) -> bool:
     """Whether a run folder holds a finished run."""
-    return summary(out).get("status") == "complete"
+    return RunFolder(out).is_complete()
 
 
 def finished(folder: Path) -> dict[str, Any]:
@@ -79,14 +54,23 @@ def finished(folder: Path) -> dict[str, Any]:
     found = names(folder)
     if not found:
         raise UserError(f"folder '{folder}' is empty; start a run with 'python -m lib run NAME'")
+    if not set(found) & set(MARKS) and RunFolder(folder).has_traces():
+        raise UserError(
+            f"'{folder}' is what is left of a run; see whether it can go on with "
+            f"'python -m lib resume {folder}'"
+        )
     if not set(found) & set(MARKS):
         raise UserError(
             f"folder '{folder}' is not a run's: it holds {few(found)}, "
             f"a run's holds {', '.join(MARKS)}; give a folder that 'python -m lib list' shows"
         )
-    path = folder / "summary.json"
-    told = _read_summary(path) if path.is_file() else {"status": "running"}
-    if told["status"] != "complete":
+    try:
+        told = RunFolder(folder).read_summary() or {}
+    except UserError as error:
+        raise UserError(
+            f"{str(error).partition('; ')[0]}; write it again with 'python -m lib resume {folder}'"
+        ) from None
+    if told.get("status") != records.COMPLETE:
         raise UserError(
             f"run '{folder}' has not finished{_how_far(folder)}; wait if it is training, "
             f"otherwise continue it with 'python -m lib resume {folder}'"
@@ -94,45 +78,36 @@ def finished(folder: Path) -> dict[str, Any]:
     return told
 
 
-def _read_summary(path: Path) -> dict[str, Any]:
-    try:
-        told = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"'{path}' is not valid JSON ({error}); rewrite it with "
-            f"'python -m lib resume {path.parent}'"
-        ) from None
-    told = told if isinstance(told, dict) else {}
-    if told.get("status", "complete") != "complete":
-        return told
-    wrong = [key for key, fits in NEEDED.items() if key not in told or not fits(told[key])]
-    if wrong:
-        raise UserError(
-            f"'{path}' is not the summary of a run of this workbook: it lacks "
-            f"{', '.join(wrong)}, or holds something else there; give another folder"
-        )
-    expected.check(told, SUMMARY, "it", path)
-    return told
-
-
 def _how_far(folder: Path) -> str:
-    state = read_progress(folder / "progress.json")
-    if state is None:
-        return ""
-    return f" ({state['env_steps']:,} of {state['env_steps_total']:,} env steps)"
+    state = read_progress(RunFolder(folder).progress)
+    return f" ({stands_at(state)})" if state else ""
 
 
 def read_progress(path: Path, newer_than: float = 0.0) -> dict[str, Any] | None:
-    """The contents of a progress.json, or None where there is none (yet)."""
+    """The contents of a progress.json, or None where there is none (yet), or it is damaged."""
     try:
         if path.stat().st_mtime < newer_than:
             return None
-        state = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError):
+        return records.read_json(path, records.PROGRESS)
+    except (OSError, UserError):
         return None
-    counts = ("env_steps", "env_steps_total")
-    fits = isinstance(state, dict) and all(is_whole(state.get(count)) for count in counts)
-    return state if fits else None
+
+
+def counted(state: Mapping[str, Any]) -> tuple[int, int, str]:
+    """What is done, what there is to do, and in what that is counted.
+
+    Args:
+        state: what progress.json says. Runs that learn from files make updates alone.
+    """
+    if not state["env_steps_total"] and "updates_total" in state:
+        return state.get("updates", 0), state["updates_total"], "updates"
+    return state["env_steps"], state["env_steps_total"], "env steps"
+
+
+def stands_at(state: Mapping[str, Any]) -> str:
+    """The same in words: 1,200 of 24,000 env steps."""
+    done, total, unit = counted(state)
+    return f"{done:,} of {total:,} {unit}"
 
 
 def names(out: Path) -> list[str]:

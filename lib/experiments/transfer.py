@@ -22,12 +22,13 @@ from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.files import atomic_write
 from lib.core.paths import ROOT, from_root, shown
+from lib.core.storage import continued_in
 from lib.envs import worlds
 from lib.experiments import folders, params, run_config, sources, summaries
 from lib.experiments.sources import Source
 from lib.experiments.summaries import read_progress
-from lib.runner import warm_start
-from lib.runner.run_folder import differences
+from lib.runner import contents, warm_start
+from lib.runner.run_folder import RunFolder, differences
 from lib.runner.training import train
 
 NOTHING = "scratch"  # the start without a world model
@@ -118,7 +119,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
             f"{', '.join(acting)} begins with another agent, as jump2run does"
         )
     out = ROOT / given["out_dir"] if given["out_dir"] else outputs / given["preset"]
-    folders.check_asked(out, folders.TRANSFER)
+    folders.check_asked(out, contents.TRANSFER)
     starts = dict.fromkeys((NOTHING, *(run.method for run in runs)))
     trials = [
         _trial(given, rules, out, entry, task.name, start, runs, seed, acting[task.name])
@@ -215,7 +216,7 @@ def write_request(study: Study) -> None:
     study.out.mkdir(parents=True, exist_ok=True)
     runs = [str(trial.folder.relative_to(study.out)) for trial in study.trials]
     record = {"parameters": study.parameters, "runs": runs}
-    atomic_write(study.out / folders.TRANSFER, yaml.safe_dump(record, sort_keys=False))
+    atomic_write(study.out / contents.TRANSFER, yaml.safe_dump(record, sort_keys=False))
 
 
 def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bool = False) -> None:
@@ -227,23 +228,27 @@ def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bo
     Raises:
         RunInterrupted: somebody asked for a stop; what was learnt is saved.
     """
+    with continued_in(study.out):
+        _train_all(study, video=video, tensorboard=tensorboard, progress=progress)
+
+
+def _train_all(study: Study, **how: Any) -> None:
+    """Trains the trials that are not finished yet."""
     write_request(study)
     for number, trial in enumerate(study.trials, 1):
         which = f"{number} of {len(study.trials)}: {trial}"
         try:
-            with _stopping_with(study.out / "stop", trial.folder):
+            with _stopping_with(RunFolder(study.out).stop, trial.folder):
                 train(
                     trial.config,
                     trial.folder,
                     **{key: trial.parameters[key] for key in params.KEPT},
-                    video=video,
-                    tensorboard=tensorboard,
-                    progress=progress,
+                    **how,
                 )
         except NonFiniteError as error:
             print(f"{which}: left out, {error}")
         except RunInterrupted:
-            (study.out / "stop").unlink(missing_ok=True)
+            (RunFolder(study.out).stop).unlink(missing_ok=True)
             raise RunInterrupted(
                 f"stopped in run {which}, saved; resume with: python -m lib resume "
                 f"{from_root(study.out)}"
@@ -257,7 +262,7 @@ def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bo
 def _stopping_with(stop: Path, folder: Path) -> Iterator[None]:
     """Lets the stop file of the whole comparison be that of one of its runs, by a link."""
     folder.mkdir(parents=True, exist_ok=True)
-    link = folder / "stop"
+    link = RunFolder(folder).stop
     link.unlink(missing_ok=True)  # left by a process that was killed
     link.symlink_to(os.path.relpath(stop, folder))
     try:
@@ -268,7 +273,7 @@ def _stopping_with(stop: Path, folder: Path) -> Iterator[None]:
 
 def progress(study: Study, newer_than: float = 0.0) -> dict[str, Any] | None:
     """Where all trials together stand, as one run's `progress.json` says it; None before that."""
-    states = [read_progress(trial.folder / "progress.json") for trial in study.trials]
+    states = [read_progress(RunFolder(trial.folder).progress) for trial in study.trials]
     newest = max(range(len(states)), key=lambda index: _written(study.trials[index]))
     if states[newest] is None or _written(study.trials[newest]) < newer_than:
         return None
@@ -287,5 +292,5 @@ def progress(study: Study, newer_than: float = 0.0) -> dict[str, Any] | None:
 
 def _written(trial: Trial) -> float:
     """When a trial last said where it stands [seconds since the epoch]; 0 for never."""
-    path = trial.folder / "progress.json"
+    path = RunFolder(trial.folder).progress
     return path.stat().st_mtime if path.exists() else 0.0

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 
 from lib.core import metrics
 from lib.core.errors import UserError
+from lib.core.files import replacing
+from lib.core.storage import told_to_the_user
 
 ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
 BLUE, VERMILION, PURPLE, BLACK, GREY = "#0072B2", "#D55E00", "#CC79A7", "#000000", "#7A7A7A"
@@ -60,15 +62,31 @@ def new_axes(ax: Axes | None, figsize: tuple[float, float]) -> Axes:
 
 
 def save(ax: Axes, path: str | Path) -> None:
-    """Writes the whole figure that the axes belong to as a PNG of 100 dots per inch."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    ax.figure.savefig(path, dpi=100, bbox_inches="tight")
+    """Writes the whole figure that the axes belong to as a PNG of 100 dots per inch.
+
+    Raises:
+        StorageError: it could not be written; the picture that was there before is untouched.
+    """
+    path = Path(path)
+    with told_to_the_user(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        ax.figure.savefig(partial, format="png", dpi=100, bbox_inches="tight")
+
+
+def literal(text: object) -> str:
+    """Returns text that matplotlib shows as it is, as names that come from outside must be.
+
+    Otherwise two dollars would begin a formula, and a leading underscore hide a line from legends.
+    """
+    shown = str(text).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
 
 
 def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
-    ax.set_title(title, fontsize=11)
-    ax.set_xlabel(xlabel, fontsize=10)
-    ax.set_ylabel(ylabel, fontsize=10)
+    ax.set_title(literal(title), fontsize=11)
+    ax.set_xlabel(literal(xlabel), fontsize=10)
+    ax.set_ylabel(literal(ylabel), fontsize=10)
     ax.tick_params(labelsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="y", color="0.9", linewidth=0.8)
@@ -96,7 +114,7 @@ def legend_apart(ax: Axes, where: Legend = "beside") -> None:
 
 def _wrapped(names: Sequence[str]) -> list[str]:
     """Returns names for the ticks of an axis, the long ones on several lines."""
-    return [fill(name, 10) for name in names]
+    return [literal(fill(name, 10)) for name in names]
 
 
 def _bundle(
@@ -107,7 +125,7 @@ def _bundle(
     look = style(label, position)
     point, low, high = metrics.interval_curve(seeds, log=log)
     every = max(1, len(x) // 8)
-    ax.plot(x, point, label=label, markersize=5, markevery=every, linewidth=1.8, **look)
+    ax.plot(x, point, label=literal(label), markersize=5, markevery=every, linewidth=1.8, **look)
     if np.isfinite(low).any():
         ax.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
     elif len(seeds) > 1:
@@ -135,7 +153,7 @@ def learning_curves(
     for position, (label, (steps, returns)) in enumerate(curves.items()):
         _bundle(ax, steps, returns, label, position)
     if optimum is not None and np.isfinite(optimum):
-        ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label=optimum_name)
+        ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label=literal(optimum_name))
     if ax.dataLim.ymin >= 0:
         ax.set_ylim(bottom=0)
     _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
@@ -169,7 +187,7 @@ def beside_published(
         dash, mark = PUBLISHED_LOOKS[position % len(PUBLISHED_LOOKS)]
         line = {"color": "0.6", "linestyle": dash, "linewidth": 1.2, "zorder": 1.5}
         marks = {"marker": mark, "markersize": 4.5, "markerfacecolor": "white"}
-        ax.errorbar(*points, ecolor="0.8", elinewidth=1.0, label=label, **line, **marks)
+        ax.errorbar(*points, ecolor="0.8", elinewidth=1.0, label=literal(label), **line, **marks)
     for position, (label, (steps, returns)) in enumerate(curves.items()):
         later = np.asarray(steps) > 0
         if later.any():
@@ -239,7 +257,7 @@ def series(
     ax = new_axes(ax, (6.6 if len(curves) > 1 else 5.5, 3.6))
     for position, (label, (x, y)) in enumerate(curves.items()):
         look = style(label, position) | {"marker": ""}
-        ax.plot(np.asarray(x), np.asarray(y), label=label, linewidth=1.5, **look)
+        ax.plot(np.asarray(x), np.asarray(y), label=literal(label), linewidth=1.5, **look)
     for boundary in boundaries:
         ax.axvline(boundary, color=GREY, linestyle=":", linewidth=1)
     if log:
@@ -301,12 +319,12 @@ def return_matrix(
     ax.set_yticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
     ax.set_xlabel("on task", fontsize=10)
     ax.set_ylabel("after task", fontsize=10)
-    ax.set_title(title, fontsize=11)
+    ax.set_title(literal(title), fontsize=11)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     if colorbar:
         bar = ax.figure.colorbar(image, ax=ax, fraction=0.05, pad=0.03)
-        bar.set_label(label, fontsize=9)
+        bar.set_label(literal(label), fontsize=9)
         bar.ax.tick_params(labelsize=9)
     return ax
 
@@ -338,7 +356,7 @@ def return_bars(
             values.mean(0),
             width * 0.92,
             color=color,
-            label=label,
+            label=literal(label),
             hatch=hatch,
             edgecolor="white",
         )
@@ -366,8 +384,10 @@ def share_bars(
     width = 0.8 / max(1, len(shares))
     for position, (label, values) in enumerate(shares.items()):
         x = np.arange(len(groups)) - 0.4 + width * (position + 0.5)
-        ax.bar(x, np.asarray(values, float), width * 0.92, color=CYCLE[position], label=label)
-    ax.set_xticks(range(len(groups)), groups)
+        ax.bar(
+            x, np.asarray(values, float), width * 0.92, color=CYCLE[position], label=literal(label)
+        )
+    ax.set_xticks(range(len(groups)), [*map(literal, groups)])
     _tidy(ax, title, "", ylabel)
     legend_apart(ax)
     return ax
@@ -402,14 +422,14 @@ def film_rows(
         squeeze=False,
     )
     for line, (name, film) in zip(axes, films.items(), strict=True):
-        line[0].set_ylabel(name, fontsize=10)
+        line[0].set_ylabel(literal(name), fontsize=10)
         for ax, picture in zip(line, film, strict=True):
             ax.imshow(picture)
             ax.set_xticks([])
             ax.set_yticks([])
             ax.spines[:].set_visible(False)
     for ax, label in zip(axes[-1], labels, strict=True):
-        ax.set_xlabel(str(label), fontsize=9)
+        ax.set_xlabel(literal(label), fontsize=9)
     if 0 < divide < count:
         for line in axes:
             # Between two columns, wherever the layout puts them.
@@ -417,7 +437,7 @@ def film_rows(
             line[divide].spines["left"].set(visible=True, color=VERMILION, linewidth=3)
     if xlabel:
         figure.supxlabel(xlabel, fontsize=10)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(literal(title), fontsize=11)
     return axes
 
 
@@ -457,6 +477,6 @@ def filmstrip(
     ax.set_yticks([])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_xlabel(xlabel, fontsize=10)
-    ax.set_title(title, fontsize=11)
+    ax.set_xlabel(literal(xlabel), fontsize=10)
+    ax.set_title(literal(title), fontsize=11)
     return ax

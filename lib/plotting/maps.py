@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from lib.plotting.charts import BLUE, ORANGE, PURPLE, VERMILION, new_axes
+from lib.plotting.charts import BLUE, ORANGE, PURPLE, VERMILION, literal, new_axes
 
 WALL, BLOCK = "#4A4A4A", "#DDDDDD"
 
@@ -86,10 +86,10 @@ def grid_map(
     picture[cells[:, 1], cells[:, 0]] = values
     image = ax.imshow(np.ma.masked_invalid(picture), cmap=cmap, norm=norm)
     _mark(ax, marks)
-    ax.set_title(title, fontsize=11)
+    ax.set_title(literal(title), fontsize=11)
     if colorbar:
         bar = ax.figure.colorbar(image, ax=ax, fraction=0.046, pad=0.03)
-        bar.set_label(label, fontsize=9)
+        bar.set_label(literal(label), fontsize=9)
         bar.ax.tick_params(labelsize=9)
     return ax
 
@@ -123,7 +123,7 @@ def boundary_maps(
         value = np.clip(value, low, high) if log else value
         grid_map(cells, value, label, title, norm=norm, colorbar=False, ax=ax)
     bar = figure.colorbar(axes[0, 0].images[-1], ax=list(axes[0]), fraction=0.046, pad=0.02)
-    bar.set_label(label, fontsize=9)
+    bar.set_label(literal(label), fontsize=9)
     bar.ax.tick_params(labelsize=9)
     return list(axes[0])
 
@@ -150,7 +150,7 @@ def kind_map(cells: ArrayLike, kinds: ArrayLike, title: str, ax: Axes, **options
 def kind_patches(words: Sequence[str]) -> list[Patch]:
     """Returns what a legend of `KINDS` shows beside four texts."""
     pairs = zip(KINDS, words, strict=True)
-    return [Patch(facecolor=color, edgecolor="0.6", label=text) for color, text in pairs]
+    return [Patch(facecolor=color, edgecolor="0.6", label=literal(text)) for color, text in pairs]
 
 
 def coverage_map(
@@ -207,7 +207,7 @@ def trajectories(
             line = {"color": color, "linestyle": dash, "marker": marker, "label": name}
             ax.plot(x, y, markersize=4, linewidth=1.6, **line)
     _mark(ax, marks)
-    ax.set_title(title, fontsize=11)
+    ax.set_title(literal(title), fontsize=11)
     size = int(np.asarray(cells).max()) + 2
     ax.set_xlim(-0.5, size - 0.5)
     ax.set_ylim(size - 0.5, -0.5)

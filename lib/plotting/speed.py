@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 from numpy.typing import ArrayLike
 
-from lib.plotting.charts import BLACK, BLUE, CYCLE, GREY, VERMILION, Legend, legend_apart, new_axes
+from lib.plotting.charts import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREY,
+    VERMILION,
+    Legend,
+    legend_apart,
+    literal,
+    new_axes,
+)
 
 
 def ratio_bars(
@@ -70,7 +80,7 @@ def pair_bars(
         values = np.asarray(pairs[label], float)
         y = np.arange(len(names)) - 0.4 + height * (position + 0.5)
         color = _form_color(position, len(labels))
-        ax.barh(y, values - start, height * 0.92, left=start, color=color, label=label)
+        ax.barh(y, values - start, height * 0.92, left=start, color=color, label=literal(label))
         for where, value in zip(y, values, strict=True):
             if np.isfinite(value):
                 text, at = f" {value:,.3g}" if value < 1000 else f" {value:,.0f}", (value, where)
@@ -88,7 +98,7 @@ def pair_bars(
 def _rows(ax: Axes, names: Sequence[str], title: str, xlabel: str) -> None:
     """Draws a logarithmic axis below, names on the left from top to bottom."""
     ax.set_xscale("log")
-    ax.set_yticks(range(len(names)), names)
+    ax.set_yticks(range(len(names)), [*map(literal, names)])
     ax.set_ylim(len(names) - 0.4, -0.6)
     _framed(ax, title, xlabel, "", grid="x")
     ax.xaxis.set_major_formatter(_plainly)
@@ -117,7 +127,7 @@ def growth_curves(
     ticks: set[float] = set()
     for position, (label, (x, y)) in enumerate(curves.items()):
         look = {"color": _form_color(position, len(curves)), "marker": "so^D"[position % 4]}
-        ax.plot(x, y, label=label, linewidth=1.6, markersize=5, **look)
+        ax.plot(x, y, label=literal(label), linewidth=1.6, markersize=5, **look)
         ticks |= set(np.asarray(x, float).tolist())
     ax.set_xscale("log")
     ax.set_yscale("log")
@@ -140,9 +150,9 @@ def _form_color(position: int, many: int) -> str:
 
 
 def _framed(ax: Axes, title: str, xlabel: str, ylabel: str, grid: str) -> None:
-    ax.set_title(title, fontsize=11)
-    ax.set_xlabel(xlabel, fontsize=10)
-    ax.set_ylabel(ylabel, fontsize=10)
+    ax.set_title(literal(title), fontsize=11)
+    ax.set_xlabel(literal(xlabel), fontsize=10)
+    ax.set_ylabel(literal(ylabel), fontsize=10)
     ax.tick_params(labelsize=9)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis=grid, color="0.9", linewidth=0.8)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.core.errors import UserError
-from lib.core.files import replacing, told_to_the_user
+from lib.core.files import replacing
+from lib.core.storage import told_to_the_user
 
 if TYPE_CHECKING:
     from IPython.display import Video
@@ -64,7 +65,7 @@ def write_mp4(
     """Writes a film; the file is complete or not there. The same pictures give the same bytes.
 
     Args:
-        path: the file; its folder is made if need be.
+        path: the file; its folder is made if need be, but not what that lies in.
         frames: pictures (height, width, 3) uint8, all of one even size. Consumed one by one, so
             that a generator keeps a single picture in memory.
         fps: pictures per second; 15 is DRAGO's.
@@ -86,12 +87,10 @@ def write_mp4(
         raise UserError(f"no pictures for '{path}'; a film needs one or more")
     encoder = _encoder()
     with told_to_the_user(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     with replacing(path) as partial:
         partial.touch()  # a folder that cannot be written says so here
         _encode(encoder, chain([first], pictures), first.shape, fps, partial)
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
 
 
 def embed(path: str | Path, width: int | None = None) -> "Video":
@@ -249,7 +248,7 @@ def _started(command: list[str], words: Any) -> subprocess.Popen:
     try:
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=words)
-    except OSError as error:
+    except (FileNotFoundError, PermissionError) as error:
         raise UserError(
             f"ffmpeg '{command[0]}' does not start: {error.strerror}; {INSTALL}"
         ) from error

@@ -9,12 +9,11 @@ the same bytes.
 import json
 import math
 import os
-import shutil
 import zlib
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -22,14 +21,16 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lib.core.errors import UserError
-from lib.core.files import atomic_write, open_regular, partial_path, sync_folder, told_to_the_user
+from lib.core.files import atomic_write, open_regular
+from lib.core.storage import NOT_THE_FILES, explained, told_to_the_user
 from lib.runner import expected
+from lib.runner.contents import CHECKPOINT_KEY as KEY
+from lib.runner.contents import CHECKPOINT_START as START
 
 FORMAT = 1  # rises when an older reader could no longer make sense of the file
-KEY = "workbook-checkpoint"  # the header's only entry: a second one would have no fixed order
-START = f'{{"__metadata__":{{"{KEY}":"'.encode()  # every file of ours goes on like this at byte 8
 LARGEST_HEADER = 100_000_000  # what safetensors allows
 LENGTH = 8  # bytes that hold the header's length, little endian
+PIECE = 1 << 24  # bytes read at once to compare a checksum
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
@@ -54,7 +55,7 @@ def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> No
     """Writes a state so that a crash leaves either the old file or the new one.
 
     Args:
-        path: ends in .safetensors; its folder is made when missing.
+        path: ends in .safetensors; its folder is made when missing, but not what that lies in.
         state: nested dicts (text or whole-number keys), lists and tuples of tensors, numbers,
             text, True, False and None. Two names of one tensor are stored as two tensors.
         meta: whatever a reader should see without the tensors, of the same plain kinds.
@@ -65,7 +66,7 @@ def save(path: str | Path, state: Any, meta: dict[str, Any] | None = None) -> No
     """
     path = Path(path)
     with told_to_the_user(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
     atomic_write(path, pack(state, meta))
 
 
@@ -76,35 +77,32 @@ def load(path: str | Path) -> tuple[Any, dict[str, Any]]:
         UserError: missing, not a checkpoint of this workbook, truncated, corrupted, or of another
             format version.
     """
-    path = Path(path)
-    head, size, data = _read(path, whole=True)
-    body = _body(head, size, path)
-    try:
-        tensors = safetensors.torch.load(data)
-    except (SafetensorError, ValueError, KeyError, OverflowError) as error:
-        _corrupted(path, str(error))
-    signed = {name: _signature(tensor) for name, tensor in tensors.items()}
-    if signed != _layout_of(body) or signed.keys() != body["crc32"].keys():
-        _corrupted(path, "its tensors are not those it was saved with")
-    for name, tensor in tensors.items():
-        if zlib.crc32(_bytes(tensor)) != body["crc32"][name]:
-            _corrupted(path, f"tensor {name} does not match its checksum")
-    return _decoded(body["state"], tensors, path), _meta_of(body, path)
+    with _damage_told(Path(path)) as path:
+        head, size, data = _read(path, whole=True)
+        body = _body(head, size, path)
+        try:
+            tensors = safetensors.torch.load(data)
+        except (SafetensorError, ValueError, KeyError, OverflowError) as error:
+            raise _Damage(f"is corrupted: {error}") from None
+        signed = {name: _signature(tensor) for name, tensor in tensors.items()}
+        if signed != _layout_of(body) or signed.keys() != body["crc32"].keys():
+            raise _Damage("is corrupted: its tensors are not those it was saved with")
+        for name, tensor in tensors.items():
+            _check_crc(body, name, zlib.crc32(_bytes(tensor)))
+        return _decoded(body["state"], tensors), _meta_of(body, path)
 
 
 def load_meta(path: str | Path) -> dict[str, Any]:
     """Only the meta of a checkpoint. Raises the same errors as `load`, tensors unchecked."""
-    head, size, _ = _read(Path(path), whole=False)
-    return _meta_of(_body(head, size, Path(path)), Path(path))
+    with _damage_told(Path(path)) as path:
+        head, size, _ = _read(path, whole=False)
+        return _meta_of(_body(head, size, path), path)
 
 
-def is_one(path: Path) -> bool:
-    """Whether a file begins as a checkpoint of this workbook does, whatever follows."""
-    try:
-        with open_regular(path) as file:
-            return file.read(LENGTH + len(START))[LENGTH:] == START
-    except OSError:
-        return False
+def verified_meta(path: str | Path) -> dict[str, Any]:
+    """The same of a checkpoint all of whose bytes are as they were written."""
+    with _damage_told(Path(path)) as path:
+        return _verified(path)
 
 
 def layout(state: Any) -> Layout:
@@ -133,88 +131,6 @@ def check_layout(found_state: Any, wanted_state: Any, path: str | Path) -> None:
             f"checkpoint '{path}' has another layout: {shown}{more}; "
             f"use the settings it was saved with (config.yaml of its run)"
         )
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """Keeps the last checkpoint of a run, and the best one.
-
-    Where several runs save together, each of them `write`s and only then do all `settle`: until
-    then the last but one is still there, so that a crash on the way leaves a moment which all
-    the runs have.
-    """
-
-    folder: Path
-
-    @property
-    def last(self) -> Path:
-        return self.folder / "last.safetensors"
-
-    @property
-    def previous(self) -> Path:
-        return self.folder / "previous.safetensors"
-
-    @property
-    def best(self) -> Path:
-        return self.folder / "best.safetensors"
-
-    def save(self, state: Any, meta: dict[str, Any], score: float | None = None) -> None:
-        """Writes last.safetensors, and best.safetensors too when no score was higher.
-
-        The score is kept in both files' meta, so that a resumed run knows the best so far. A
-        crash between the two files is made good by the next `save` or `resume`.
-        """
-        self.write(state, meta, score)
-        self.settle()
-
-    def write(self, state: Any, meta: dict[str, Any], score: float | None = None) -> None:
-        """The first half of `save`: the checkpoint before this one stays, as previous."""
-        self._keep_the_best()
-        if self.last.exists():
-            self._link(self.previous)
-        save(self.last, state, {**meta, "score": score})
-
-    def settle(self) -> None:
-        """The second half of `save`, once every run that saves with this one has written."""
-        self._keep_the_best()
-        self.previous.unlink(missing_ok=True)
-
-    def kept(self) -> list[Path]:
-        """The checkpoints that a run can go on from, the newest one last."""
-        return [path for path in (self.previous, self.last) if path.exists()]
-
-    def resume(self, path: Path) -> None:
-        """Makes one of the checkpoints kept the last one; what came after it is forgotten."""
-        if path == self.previous:
-            with told_to_the_user(self.last):
-                os.replace(self.previous, self.last)
-                sync_folder(self.folder)
-        self.settle()
-
-    def _keep_the_best(self) -> None:
-        """Makes the last checkpoint the best one too, if its score says so."""
-        score, highest = _score(self.last), _score(self.best)
-        if score is None or math.isnan(score) or (highest is not None and score <= highest):
-            return
-        self._link(self.best)
-
-    def _link(self, target: Path) -> None:
-        """Gives the last checkpoint a second name, in one step."""
-        partial = partial_path(target)
-        with told_to_the_user(target, self.last.stat().st_size):
-            partial.unlink(missing_ok=True)
-            try:
-                os.link(self.last, partial)
-            except OSError:  # the file system knows no hard links
-                shutil.copyfile(self.last, partial)
-            os.replace(partial, target)
-            sync_folder(self.folder)
-
-
-def _score(path: Path) -> float | None:
-    with suppress(UserError):  # a missing or damaged file has no score
-        return load_meta(path).get("score")
-    return None
 
 
 # Writing ------------------------------------------------------------------------------------
@@ -298,6 +214,64 @@ def _describe(signature: tuple[str, tuple[int, ...]] | None) -> str:
 # Reading ------------------------------------------------------------------------------------
 
 
+class OtherFormat(UserError):
+    """A checkpoint of another version of the workbook, which nothing is wrong with."""
+
+
+class _Damage(Exception):
+    """What is wrong with a checkpoint's bytes, in words that go on from its name."""
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[Path]:
+    """Turns what is wrong with a checkpoint into one line that says what to do."""
+    try:
+        yield path
+    except _Damage as error:
+        others = [other.name for other in _siblings(path) if _is_intact(other)]
+        advice = "copy it again from where it came, or run again"
+        if others:
+            advice = f"use another one from that folder ({', '.join(others)}) or run again"
+        raise UserError(f"checkpoint '{path}' {error}; {advice}") from None
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    """The meta of a checkpoint, once the checksums of its tensors have been compared."""
+    head, size, _ = _read(path, whole=False)
+    body = _body(head, size, path)
+    header = json.loads(head[LENGTH:])
+    stored = {name: header[name] for name in header if name[:2] != "__"}
+    if stored.keys() != body["crc32"].keys() or stored.keys() != body["layout"].keys():
+        raise _Damage("is corrupted: its tensors are not those it was saved with")
+    with open_regular(path) as file:
+        for name, entry in stored.items():
+            begin, end = entry["data_offsets"]
+            file.seek(len(head) + begin)
+            found, left = 0, end - begin
+            while left > 0 and (piece := file.read(min(left, PIECE))):
+                found, left = zlib.crc32(piece, found), left - len(piece)
+            _check_crc(body, name, found)
+    return _meta_of(body, path)
+
+
+def _check_crc(body: dict[str, Any], name: str, found: int) -> None:
+    if found != body["crc32"][name]:
+        raise _Damage(f"is corrupted: tensor {name} does not match its checksum")
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        _verified(path)
+    except (_Damage, UserError):
+        return False
+    return True
+
+
+def _siblings(path: Path) -> list[Path]:
+    found = sorted(other for other in path.parent.glob("*.safetensors") if other != path)
+    return [other for other in found if other.stem != "nonfinite"]
+
+
 def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
     """A file's beginning up to the end of its header, its size, and all of it if asked for."""
     try:
@@ -308,10 +282,12 @@ def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
             file.seek(0)
             return head, size, file.read() if whole else b""
     except FileNotFoundError:
-        others = _siblings(path)
+        others = [other.name for other in _siblings(path)]
         hint = f"; that folder holds {', '.join(others)}" if others else ""
         raise UserError(f"no checkpoint '{path}'{hint}; check the path") from None
     except OSError as error:
+        if error.errno in NOT_THE_FILES:
+            raise explained(error, path, doing="read") from error
         raise UserError(
             f"cannot read checkpoint '{path}': {error.strerror}; "
             f"give the path of a .safetensors file that you may read"
@@ -331,35 +307,37 @@ def _body(head: bytes, size: int, path: Path) -> dict[str, Any]:
         )
     header_end = LENGTH + _header_length(head)
     if header_end > LARGEST_HEADER:
-        _corrupted(path, "its first bytes are damaged")
+        raise _Damage("is corrupted: its first bytes are damaged")
     if size < max(header_end, LENGTH + len(START)):
-        _truncated(path, size, f"at least {max(header_end, LENGTH + len(START)):,}")
+        raise _truncated(size, f"at least {max(header_end, LENGTH + len(START)):,}")
     try:
         header = json.loads(head[LENGTH:header_end])
         checksum, text = header["__metadata__"][KEY][:8], header["__metadata__"][KEY][8:]
         intact = int(checksum, 16) == zlib.crc32(text.encode())
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name[:2] != "__"]
-        wanted = header_end + max(ends, default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
-        _corrupted(path, "its header cannot be read")
-    if not intact:
-        _corrupted(path, "its header does not match its checksum")
-    try:
+        spans = [entry["data_offsets"] for name, entry in header.items() if name[:2] != "__"]
+        ordered = all(0 <= begin <= end for begin, end in spans)
+        wanted = header_end + max((end for _, end in spans), default=0)
         body = json.loads(text)
-    except (ValueError, RecursionError):
-        _corrupted(path, "its header cannot be read")
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
+        raise _Damage("is corrupted: its header cannot be read") from None
+    if not intact or not ordered:
+        raise _Damage("is corrupted: its header does not match its checksum")
     expected.check(body, expected.record({"format": expected.WHOLE}), "its header", path)
     if body["format"] != FORMAT:
-        raise UserError(
+        raise OtherFormat(
             f"checkpoint '{path}' has format {body['format']}, this version of the workbook "
             f"reads format {FORMAT}; use the version that wrote it, or run again"
         )
     expected.check(body, BODY, "its header", path)
     if size < wanted:
-        _truncated(path, size, f"{wanted:,}")
+        raise _truncated(size, f"{wanted:,}")
     if size > wanted:
-        _corrupted(path, f"it has {size:,} bytes instead of {wanted:,}")
+        raise _Damage(f"is corrupted: it has {size:,} bytes instead of {wanted:,}")
     return body
+
+
+def _truncated(found: int, wanted: str) -> _Damage:
+    return _Damage(f"is truncated: {found:,} of {wanted} bytes")
 
 
 def _layout_of(body: dict[str, Any]) -> Layout:
@@ -367,17 +345,19 @@ def _layout_of(body: dict[str, Any]) -> Layout:
 
 
 def _meta_of(body: dict[str, Any], path: Path) -> dict[str, Any]:
-    meta = _decoded(body["meta"], {}, path)
+    meta = _decoded(body["meta"], {})
     expected.check(meta, expected.META, "meta", path)
     return meta
 
 
-def _decoded(tree: Any, tensors: dict[str, Tensor], path: Path) -> Any:
+def _decoded(tree: Any, tensors: dict[str, Tensor]) -> Any:
     """The nested state that `_encode` made JSON of."""
     try:
         return _decode(tree, tensors)
     except (_Unknown, RecursionError) as error:
-        _corrupted(path, f"its header says {str(error)[:80]}, which means nothing")
+        raise _Damage(
+            f"is corrupted: its header says {str(error)[:80]}, which means nothing"
+        ) from None
 
 
 class _Unknown(Exception):
@@ -405,24 +385,3 @@ def _is_item(pair: Any) -> bool:
     """Whether JSON is a key and what it stands for."""
     two = isinstance(pair, list) and len(pair) == 2
     return two and isinstance(pair[0], str | int) and not isinstance(pair[0], bool)
-
-
-def _truncated(path: Path, found: int, wanted: str) -> NoReturn:
-    raise UserError(
-        f"checkpoint '{path}' is truncated: {found:,} of {wanted} bytes; {_others(path)}"
-    )
-
-
-def _corrupted(path: Path, why: str) -> NoReturn:
-    raise UserError(f"checkpoint '{path}' is corrupted: {why}; {_others(path)}")
-
-
-def _others(path: Path) -> str:
-    others = _siblings(path)
-    if others:
-        return f"use another one from that folder ({', '.join(others)}) or run again"
-    return "copy it again from where it came, or run again"
-
-
-def _siblings(path: Path) -> list[str]:
-    return sorted(p.name for p in path.parent.glob("*.safetensors") if p.name != path.name)

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.core.files import open_regular
+from lib.core.storage import holding_nothing
+
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 PROGRESS = "progress.json"
@@ -18,6 +21,7 @@ WANDB_ID = "wandb-id.txt"
 STOP = "stop"
 CHECKPOINTS = "checkpoints"
 VIDEOS = "videos"
+LAST = "last.safetensors"  # of the checkpoints
 AUDITS = "audits"
 FIGURES = "figures"
 LOCK = ".lock"  # of a training loop
@@ -30,6 +34,9 @@ TRANSFERRED = "transfer.ipynb"
 TRIALS = "runs"  # of a comparison on new tasks
 COMPARISON = "compare.ipynb"
 
+CHECKPOINT_KEY = "workbook-checkpoint"  # the header's only entry: a second has no fixed order
+# Every checkpoint goes on like this at byte 8, where safetensors' header begins.
+CHECKPOINT_START = f'{{"__metadata__":{{"{CHECKPOINT_KEY}":"'.encode()
 FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
 _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
 _RUN_FIGURES = (
@@ -107,6 +114,19 @@ COMPARED = Kind(
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 # What may lie in a folder before the record of what it holds does, and after that is gone.
 EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP)
+PARTIAL = re.compile(r"(^|/)\.([^/]+?)\.partial[^/]*$")  # what a killed process was writing
+
+
+def is_early(name: str) -> bool:
+    """Whether something may lie in a folder that holds nothing yet."""
+    return name in EARLY or bool(PARTIAL.search(name))
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file begins as a checkpoint of the workbook does, whatever follows."""
+    with holding_nothing(), open_regular(path) as file:
+        return file.read(8 + len(CHECKPOINT_START))[8:] == CHECKPOINT_START
+    return False
 
 
 def entries(folder: Path) -> Iterator[Path]:
@@ -128,7 +148,7 @@ def is_written_by(kind: Kind, folder: Path, path: Path) -> bool:
     if path.is_symlink():
         linked = path.name == STOP or name.startswith("wandb/")
         return linked and bool(kind.written.fullmatch(name))
-    if path.is_dir():  # an empty one
-        return bool(FOLDERS.fullmatch(path.name))
-    whole = re.sub(r"(^|/)\.([^/]+?)\.partial[^/]*$", r"\1\2", name)  # a killed process's
+    if path.is_dir():  # an empty one, also where a file belongs
+        return bool(FOLDERS.fullmatch(path.name) or kind.written.fullmatch(name))
+    whole = PARTIAL.sub(r"\1\2", name)
     return bool(kind.written.fullmatch(name) or kind.written.fullmatch(whole))

@@ -27,6 +27,7 @@ import torch
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.core.storage import told_to_the_user
 from lib.replay.buffer import Episodes
 
 NEEDED, OPTIONAL = ("obs", "action", "reward"), ("length", "terminal", "success")
@@ -55,7 +56,8 @@ def write(folder: str | Path, task: str, episodes: Episodes) -> Path:
         name: named[name].cpu().numpy() for name in NEEDED + OPTIONAL if named[name] is not None
     }
     np.savez_compressed(packed, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with told_to_the_user(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, packed.getvalue())
     return path
 

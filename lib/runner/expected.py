@@ -12,6 +12,7 @@ from typing import Any
 
 from lib.core.errors import UserError
 
+LARGEST = 2**62  # whole numbers below it fit everywhere
 Complaint = str | None
 Spec = Callable[[Any, str], Complaint]
 """A value and its name to what is wrong with it; None where nothing is."""
@@ -27,17 +28,20 @@ def simple(wanted: str, fits: Callable[[Any], bool]) -> Spec:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, float):
+        return True
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
 def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
 
 
 TEXT = simple("text", lambda value: isinstance(value, str))
 FLAG = simple("true or false", lambda value: isinstance(value, bool))
 WHOLE = simple("a whole number of at least 0", _is_whole)
 NUMBER = simple("a number", _is_number)
+FINITE = simple("a finite number", lambda value: _is_number(value) and math.isfinite(value))
 ANYTHING = simple("anything", lambda value: True)
 
 
@@ -114,6 +118,7 @@ META = record(
     {},
     {
         "config": CONFIG,
+        "start": mapping(TEXT),
         "env_steps": WHOLE,
         "position": each(WHOLE, 3),
         "metrics_bytes": WHOLE,

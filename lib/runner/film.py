@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.core.errors import UserError
+from lib.core.storage import StorageError
 from lib.envs.api import Domain, Predict, Scene
 from lib.replay.buffer import Episodes
 from lib.runner import open_loop
@@ -78,7 +79,9 @@ class Film:
                 open_loop.imagined_versus_real(scene, poses, [poses[0], *ghosts]),
                 captions=video.captions(name, reward, repeat, NOTE),
             )
-        except UserError as error:
+        except StorageError:
+            raise
+        except UserError as error:  # a world or a machine that cannot be drawn
             self.when = ""
             print(f"no videos: {error}", file=sys.stderr)
 

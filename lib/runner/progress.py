@@ -5,10 +5,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from lib.core.files import partial_path
 
 WRITE_SECONDS = 1.0
 BAR_SECONDS = 5.0  # notebooks keep every line a bar prints
@@ -110,10 +113,17 @@ class Progress:
         self.bar.update(done[self.unit] - self.bar.n)
 
     def _write(self, state: dict[str, Any]) -> None:
-        """Replaces the file in one step; without forcing the disk, since it can be lost."""
-        partial = self.path.with_name(".progress.json.partial")
-        partial.write_text(json.dumps(state))
-        os.replace(partial, self.path)
+        """Replaces the file in one step; without forcing the disk, since it can be lost.
+
+        So work goes on where the disk is full; the next checkpoint says so if it still is.
+        """
+        partial = partial_path(self.path)
+        try:
+            partial.write_text(json.dumps(state))
+            os.replace(partial, self.path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink()
 
     def close(self) -> None:
         self.bar.close()

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.errors import UserError, unknown
-from lib.core.files import atomic_write, told_to_the_user
+from lib.core.files import atomic_write, open_regular
+from lib.core.storage import told_to_the_user
+from lib.runner import records
+from lib.runner.run_folder import RunFolder
 
 WANDB_MODES = ("", "offline", "online")
 WANDB_PROJECT = "continual-model-based-rl"
@@ -165,7 +168,7 @@ class Recorder:
         resume_at: int = 0,
     ):
         self.folder = Path(out_dir)
-        self.path = self.folder / "metrics.jsonl"
+        self.path = RunFolder(self.folder).metrics
         if wandb_mode not in WANDB_MODES:
             raise unknown("wandb mode", wandb_mode, [mode or '""' for mode in WANDB_MODES])
         with told_to_the_user(self.path):
@@ -202,7 +205,7 @@ class Recorder:
 
     def timing(self, **values: Any) -> None:
         """Adds a line to timing.jsonl: whatever depends on the clock."""
-        path = self.folder / "timing.jsonl"
+        path = RunFolder(self.folder).timing
         with told_to_the_user(path, 200), open(path, "a") as file:
             file.write(json.dumps(values, sort_keys=True) + "\n")
 
@@ -243,23 +246,26 @@ class Recorder:
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Every record of a metrics.jsonl; a last line that a kill left unfinished is ignored.
 
+    Damaged lines are left out, and one printed line says how many.
+
     Raises:
-        UserError: the file is missing, or another line is damaged.
+        UserError: the file is missing, or cannot be read.
     """
     path = Path(path)
     try:
-        lines = path.read_bytes().split(b"\n")
+        with open_regular(path) as file:
+            lines = file.read().split(b"\n")[:-1]  # what follows the last newline is unfinished
     except FileNotFoundError:
         raise UserError(f"no metrics at '{path}'; give the metrics.jsonl of a run") from None
-    records = []
-    for number, line in enumerate(lines[:-1], 1):  # what follows the last newline is unfinished
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            raise UserError(
-                f"line {number} of '{path}' is damaged; resume the run to write it again"
-            ) from None
-    return records
+    except OSError as error:
+        raise UserError(f"cannot read '{path}': {error.strerror}; put back a copy") from None
+    found = [records.metric(line) for line in lines]
+    if damaged := [number for number, record in enumerate(found, 1) if record is None]:
+        print(
+            f"{len(damaged)} of {len(lines)} lines of '{path}' are damaged and left out, the first "
+            f"is line {damaged[0]}"
+        )
+    return [record for record in found if record is not None]
 
 
 def _cut(path: Path, offset: int) -> None:
@@ -276,7 +282,7 @@ def _cut(path: Path, offset: int) -> None:
 
 def _step(record: Mapping[str, Any]) -> int:
     """Where curves show a record: env steps, or updates in a run that makes no such steps."""
-    return record["updates"] if "task_updates" in record else record["env_steps"]
+    return record["updates" if {"updates", "task_updates"} <= record.keys() else "env_steps"]
 
 
 def _number(value: Any) -> float:
@@ -296,7 +302,7 @@ def _tensorboard(folder: Path, last_step: int) -> Any:
 def _wandb(folder: Path, mode: str, config: Mapping[str, Any]) -> Any:
     import wandb
 
-    id_file = folder / "wandb-id.txt"  # the same id after every resume continues the same curves
+    id_file = RunFolder(folder).wandb_id  # the same id after every resume continues the same curves
     if not id_file.exists():
         atomic_write(id_file, uuid.uuid4().hex[:12])
     try:

@@ -7,6 +7,7 @@ import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError
 from lib.core.seeding import Streams, generator
+from lib.core.storage import StorageError, how_to_go_on
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv
 from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, expected, expected_state, open_loop, warm_start
-from lib.runner.checkpoint import Rotation
 from lib.runner.evaluate import unbroken
 from lib.runner.report import Report
+from lib.runner.rotation import Rotation
 from lib.runner.run_folder import DIFFERENCES, RunFolder, differences
-from lib.runner.state import BEGINNING, Position, RunState
+from lib.runner.state import Position, RunState
 from lib.runner.warm_start import FirstActor, Start, transfer_of
 
 WRONG_KIND = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
@@ -80,7 +82,7 @@ class Run:
         """Continues from a checkpoint, or gets ready to begin; opens the files it writes.
 
         Args:
-            saved: one of `saved_positions`; None begins.
+            saved: one of those that `saved.standing` names; None begins.
             show: whether to draw a progress bar.
             recording: what `Recorder` takes besides.
         """
@@ -222,6 +224,7 @@ class Run:
 
     def save(self) -> None:
         """Writes a checkpoint; what it replaces goes once `rotation.settle` is called."""
+        self._check_folder()
         every = self.cfg.budget.checkpoint_every
         progress = 0 if self.is_done else self.progress
         self.state.next_save = (progress // every + 1) * every
@@ -230,6 +233,14 @@ class Run:
             "metrics_bytes": self.report.recorder.offset(),
         }
         self.rotation.write(self.state_dict(), meta, self.report.log.score())
+
+    def _check_folder(self) -> None:
+        """Raises StorageError where somebody removed the run's folder, which makes it no run."""
+        if not self.folder.config.exists():
+            raise StorageError(
+                f"'{self.folder.config}' has been removed while the run went on, and what it "
+                f"learnt cannot be kept without it; {how_to_go_on(None)}"
+            )
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -242,7 +253,11 @@ class Run:
             raise Broke(self, error) from error
 
     def _meta(self) -> dict[str, Any]:
-        return {"config": configs.to_dict(self.cfg), "env_steps": self.state.env_steps}
+        return {
+            "config": configs.to_dict(self.cfg),
+            "start": asdict(self.start),
+            "env_steps": self.state.env_steps,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a run killed now needs to go on."""
@@ -369,24 +384,6 @@ class Run:
             "updates": self.updates,
         }
         return found | ({"task_updates": self.agent.updates} if self.unit == "updates" else {})
-
-
-def saved_positions(out: Path) -> dict[Position, Path | None]:
-    """Returns where a run can go on from: its newest checkpoints, or the beginning without any.
-
-    Raises:
-        UserError: a checkpoint is damaged.
-    """
-    found: dict[Position, Path | None] = {}
-    for path in Rotation(RunFolder(out).checkpoints).kept():
-        meta = checkpoint.load_meta(path)
-        if "position" not in meta:
-            raise UserError(
-                f"'{path}' says nothing of a position to go on from: it is damaged, or was written "
-                "by an earlier version of the workbook; start over with '--fresh'"
-            )
-        found[tuple(meta["position"])] = path
-    return found or {BEGINNING: None}
 
 
 def work_before(cfg: RunConfig, unit: str, position: Position) -> int:

@@ -1,7 +1,6 @@
 """A run's folder: where everything in it lies, whose it is, and what in it belongs to the run."""
 
 import fcntl
-import json
 import os
 import re
 import time
@@ -11,52 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lib.core.errors import UserError
-from lib.core.files import atomic_write
-from lib.core.plain_yaml import read_yaml_file
-from lib.runner import expected
+from lib.runner import contents, records
 
 DIFFERENCES = 4  # settings named in an error
-
-NUMBERS = expected.each(expected.maybe(expected.NUMBER))
-CURVES = expected.mapping(expected.mapping(NUMBERS))
-SUMMARY = expected.record(
-    {"status": expected.TEXT},
-    {
-        "name": expected.TEXT,
-        "method": expected.TEXT,
-        "preset": expected.TEXT,
-        "seeds": expected.each(expected.WHOLE),
-        "env_steps": expected.WHOLE,
-        "decisions": expected.WHOLE,
-        "updates": expected.WHOLE,
-        "tasks": expected.each(expected.TEXT),
-        "optimum": expected.maybe(expected.mapping(expected.maybe(expected.NUMBER))),
-        "return_matrix": expected.each(NUMBERS),
-        "final_return": expected.mapping(expected.maybe(expected.NUMBER)),
-        "curves": CURVES,
-        "monitor": CURVES,
-        "audit": expected.each(expected.mapping(expected.maybe(expected.NUMBER))),
-        "config": expected.mapping(expected.ANYTHING),
-    },
-)
-PROGRESS = expected.record(
-    {
-        "task": expected.TEXT,
-        "env_steps": expected.WHOLE,
-        "env_steps_total": expected.WHOLE,
-        "phase": expected.TEXT,
-    },
-    {
-        "task_index": expected.WHOLE,
-        "updates": expected.WHOLE,
-        "last_return": expected.maybe(expected.NUMBER),
-        "optimum": expected.maybe(expected.NUMBER),
-        "seeds": expected.each(expected.WHOLE),
-    },
-)
 
 
 @dataclass(frozen=True)
@@ -68,37 +25,57 @@ class RunFolder:
     @property
     def config(self) -> Path:
         """The whole configuration, and what the run builds on."""
-        return self.path / "config.yaml"
+        return self.path / contents.CONFIG
 
     @property
     def summary(self) -> Path:
         """What the run came to."""
-        return self.path / "summary.json"
+        return self.path / contents.SUMMARY
 
     @property
     def progress(self) -> Path:
         """How far the run is."""
-        return self.path / "progress.json"
+        return self.path / contents.PROGRESS
 
     @property
     def metrics(self) -> Path:
         """Every number that was logged."""
-        return self.path / "metrics.jsonl"
+        return self.path / contents.METRICS
+
+    @property
+    def timing(self) -> Path:
+        """How fast it went."""
+        return self.path / contents.TIMING
+
+    @property
+    def wandb_id(self) -> Path:
+        """The name under which W&B knows the run."""
+        return self.path / contents.WANDB_ID
+
+    @property
+    def launch_lock(self) -> Path:
+        """What a command holds that executes a notebook here."""
+        return self.path / contents.LAUNCH_LOCK
 
     @property
     def stop(self) -> Path:
         """A file that asks the run to save itself and stop."""
-        return self.path / "stop"
+        return self.path / contents.STOP
 
     @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
-        return self.path / "checkpoints"
+        return self.path / contents.CHECKPOINTS
 
     @property
     def videos(self) -> Path:
         """The folder of the films."""
-        return self.path / "videos"
+        return self.path / contents.VIDEOS
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """What was saved last."""
+        return self.checkpoints / contents.LAST
 
     def task_checkpoint(self, task: int) -> Path:
         """What was saved when a task (0 is the first) had been learnt."""
@@ -106,7 +83,7 @@ class RunFolder:
 
     def audit(self, task: int) -> Path:
         """The arrays of the audit after a task (0 is the first)."""
-        return self.path / "audits" / f"task-{task + 1}.npz"
+        return self.path / contents.AUDITS / f"task-{task + 1}.npz"
 
     @staticmethod
     def film_label(task: int, name: str, progress: int) -> str:
@@ -118,7 +95,7 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder against a second trainer; the system frees it when the process ends."""
-        handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        handle = os.open(self.path / contents.LOCK, os.O_CREAT | os.O_RDWR, 0o644)
         try:
             for _ in range(30):  # a killed run's kernel may take a moment to notice
                 try:
@@ -135,26 +112,10 @@ class RunFolder:
         finally:
             os.close(handle)
 
-    def take(self, record: dict[str, Any]) -> None:
-        """Writes the configuration into a new folder, or checks that the folder holds this run.
-
-        A folder without a checkpoint has learnt nothing yet, so that a run whose start was refused
-        (a misspelt load_from, say) can be asked for again.
-
-        Raises:
-            UserError: it holds another run, or something else.
-        """
-        if self.config.exists():
-            different = differences(self.read_config(), json.loads(json.dumps(record)))
-            if not different:
-                return
-            if self.checkpoints.exists():
-                raise UserError(
-                    f"'{self.path}' already holds a different run "
-                    f"({'; '.join(different[:DIFFERENCES])}); "
-                    "choose another out_dir, or remove the folder to start over"
-                )
-        atomic_write(self.config, yaml.safe_dump(record, sort_keys=False))
+    def has_traces(self) -> bool:
+        """Whether there is something that the workbook alone leaves, whatever else is gone."""
+        saved = self.checkpoints.glob("*.safetensors")
+        return self.launch_lock.is_file() or any(map(contents.is_checkpoint, saved))
 
     # --- what is read from it ------------------------------------------------------------
 
@@ -164,11 +125,8 @@ class RunFolder:
         Raises:
             UserError: it is none.
         """
-        try:
-            held = read_yaml_file(self.config)
-        except (OSError, ValueError):
-            held = None
-        if not isinstance(held, Mapping) or not isinstance(held.get("method_name"), str):
+        held = records.read_config(self.config)
+        if held is None:
             raise UserError(
                 f"'{self.config}' is not the configuration of a run of this workbook; "
                 "choose another out_dir"
@@ -181,7 +139,7 @@ class RunFolder:
         Raises:
             UserError: the file is damaged.
         """
-        return _read_json(self.summary, SUMMARY)
+        return records.read_json(self.summary, records.SUMMARY)
 
     def read_progress(self) -> dict[str, Any] | None:
         """Returns how far the run is; None where nothing is told yet.
@@ -189,15 +147,14 @@ class RunFolder:
         Raises:
             UserError: the file is damaged.
         """
-        return _read_json(self.progress, PROGRESS)
+        return records.read_json(self.progress, records.PROGRESS)
 
     def is_complete(self) -> bool:
-        """Whether the summary says that the run reached its end.
-
-        Raises:
-            UserError: the summary is damaged.
-        """
-        return (self.read_summary() or {}).get("status") == "complete"
+        """Whether the summary says that the run reached its end; a damaged one does not."""
+        try:
+            return (self.read_summary() or {}).get("status") == records.COMPLETE
+        except UserError:
+            return False
 
     # --- what belongs to it --------------------------------------------------------------
 
@@ -217,7 +174,7 @@ class RunFolder:
         for path in self.audit(0).parent.glob("task-*.npz"):
             _remove_beyond(path, task)
         for path in self.videos.glob("*.mp4"):
-            if known := re.fullmatch(r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4", path.name):
+            if known := re.fullmatch(contents.FILM, path.name):
                 index, at = int(known[1]) - 1, int(known[2])
                 if (index, at, not evaluated) > (task, progress, False):
                     path.unlink()
@@ -231,17 +188,6 @@ def _remove_beyond(path: Path, task: int) -> None:
     number = path.stem.removeprefix("task-")
     if number.isdecimal() and int(number) > task:
         path.unlink()
-
-
-def _read_json(path: Path, spec: expected.Spec) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise expected.damaged(path, f"it cannot be read ({error})") from None
-    expected.check(found, spec, "it", path)
-    return found
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> list[str]:

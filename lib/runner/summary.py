@@ -13,6 +13,7 @@ import torch
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.files import atomic_write
+from lib.core.storage import told_to_the_user
 from lib.runner import expected
 from lib.runner.provenance import commit, hardware, versions
 
@@ -146,5 +147,6 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes a compressed .npz atomically."""
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with told_to_the_user(path):
+        path.parent.mkdir(exist_ok=True)
     atomic_write(path, packed.getvalue())

@@ -15,15 +15,15 @@ from lib.algos import registry
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError, unknown
-from lib.core.files import told_to_the_user
+from lib.core.storage import continued_in
 from lib.engine import machine
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
-from lib.runner import warm_start
+from lib.runner import saved, warm_start
 from lib.runner.film import Film
 from lib.runner.loop import TrainingLoop
 from lib.runner.progress import Progress
-from lib.runner.run import Broke, Run, saved_positions, work_before
+from lib.runner.run import Broke, Run, work_before
 from lib.runner.run_folder import RunFolder, differences
 from lib.runner.warm_start import Start
 
@@ -100,13 +100,12 @@ def train_seeds(
         for cfg, folder in zip(cfgs, folders, strict=True)
     ]
     home = Path(out_dir)
-    with ExitStack() as held:
+    with continued_in(home), ExitStack() as held:
         for out in dict.fromkeys([home, *(job.out for job in jobs)]):
-            with told_to_the_user(out / "config.yaml"):
-                out.mkdir(parents=True, exist_ok=True)
+            out.mkdir(parents=True, exist_ok=True)
             held.enter_context(RunFolder(out).locked())
         for job in jobs:
-            job.folder.take(job.start.record(job.cfg))
+            saved.take(job.folder, job.start.record(job.cfg))
         _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
     return [job.folder.summary for job in jobs]
 
@@ -153,6 +152,9 @@ def _check_alike(cfgs: Sequence[RunConfig]) -> None:
 
 def _train(jobs: Sequence[_Job], options: _Options) -> None:
     """Trains batch after batch of seeds until every run is complete or broke."""
+    for job in jobs:
+        for note in () if job.folder.is_complete() else saved.standing(job.folder).notes:
+            print(note)
     broke: dict[int, str] = {}  # words alone: the error itself would keep its agents alive
     while todo := [j for j in jobs if j.cfg.seed not in broke and not j.folder.is_complete()]:
         try:
@@ -172,7 +174,7 @@ def _next_batch(jobs: Sequence[_Job]) -> list[tuple[_Job, Path | None]]:
 
     Of two positions that equally many have, the newer one.
     """
-    known = [saved_positions(job.out) for job in jobs]
+    known = [saved.standing(job.folder).positions for job in jobs]
     every = {position for found in known for position in found}
     best = max(every, key=lambda at: (sum(at in found for found in known), at))
     return [(job, found[best]) for job, found in zip(jobs, known, strict=True) if best in found]
@@ -251,7 +253,7 @@ def _board(jobs: Sequence[_Job], runs: Sequence[Run], options: _Options) -> Prog
 def _done(job: _Job, like: Run) -> int:
     """Progress of a run that is not being trained just now, of the same kind as another."""
     done = job.folder.is_complete()
-    at = (len(like.names), 0, 0) if done else max(saved_positions(job.out))
+    at = (len(like.names), 0, 0) if done else saved.standing(job.folder).newest
     return work_before(job.cfg, like.unit, at)
 
 

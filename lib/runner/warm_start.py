@@ -20,6 +20,7 @@ from lib.engine.seed_batch import forget
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
 from lib.runner import checkpoint, expected
+from lib.runner.contents import LAST
 from lib.runner.run_folder import RunFolder, differences
 
 MEANING = ("domain", "observation", "action_repeat", "size")  # of what a world model predicts
@@ -86,7 +87,7 @@ def checkpoint_of(source: str, finished: str = "") -> Path:
                 f"{', '.join(ended) or 'no task'}; name the run that learnt it"
             )
         return ended[finished]
-    found = tasks or sorted(folder.glob("last.safetensors"))
+    found = tasks or sorted(folder.glob(LAST))
     if not found:
         raise UserError(
             f"no checkpoint in '{source}'; give a run folder that has finished a task, "

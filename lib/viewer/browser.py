@@ -7,7 +7,6 @@ Nothing is trained or loaded. A run's log is read once and then only what was ad
 
 import html as markup
 import io
-import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,7 +22,9 @@ from lib.analysis.results import with_gaps
 from lib.core.errors import UserError
 from lib.experiments import folders
 from lib.plotting import charts
+from lib.runner import records
 from lib.runner.record import describe
+from lib.runner.run_folder import RunFolder
 from lib.viewer.base import DPI, Shown, in_words, png
 
 RETURN = "return of the task being learnt"  # eval/TASK/return, one task after the other
@@ -40,7 +41,7 @@ class Log:
     def read(self) -> int:
         """Reads the lines that were added, whole ones only; returns how many."""
         try:
-            with open(self.folder / "metrics.jsonl", "rb") as file:
+            with open(RunFolder(self.folder).metrics, "rb") as file:
                 size = file.seek(0, io.SEEK_END)
                 if size < self.offset:  # a run that was started afresh
                     self.offset, self.rows = 0, {}
@@ -56,11 +57,10 @@ class Log:
         return len(lines)
 
     def _take(self, line: bytes) -> None:
-        try:
-            row = json.loads(line)
-            step, task, values = row["env_steps"], row["task"], row["values"]
-        except (ValueError, KeyError, TypeError):
+        row = records.metric(line)
+        if row is None or "task" not in row:
             return  # not a line of ours: the others still count
+        step, task, values = row["env_steps"], row["task"], row["values"]
         for name, value in values.items():
             if isinstance(value, int | float) and math.isfinite(value):
                 # A task's own evaluations go on in later tasks; all else ends with its task.
@@ -149,7 +149,7 @@ class Browser(Shown):
         if not drawn:
             ax.text(0.5, 0.5, "nothing logged yet", ha="center", transform=ax.transAxes)
         elif len(drawn) == 1:
-            ax.set_title(next(iter(drawn)), fontsize=10)
+            ax.set_title(charts.literal(next(iter(drawn))), fontsize=10)
 
     def _controls(self) -> Any:
         import ipywidgets as widgets

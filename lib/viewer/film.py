@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from lib.core.errors import UserError
-from lib.plotting.charts import BLACK, CYCLE, filmstrip
+from lib.plotting.charts import BLACK, CYCLE, filmstrip, literal
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 LONGEST = 600  # pictures; more would take minutes to prepare and hundreds of MB
@@ -105,20 +105,20 @@ class Scrubber(View):
             squeeze=False,
         )
         if self.title:
-            figure.suptitle(self.title, fontsize=11)
+            figure.suptitle(literal(self.title), fontsize=11)
         films, panels = axes[: len(self.films), 0], axes[len(self.films) :, 0]
         for ax, (name, film) in zip(films, self.films.items(), strict=True):
             filmstrip(film, np.arange(self.count), shown, xlabel="", ax=ax)
-            ax.set_ylabel(name, fontsize=10)
+            ax.set_ylabel(literal(name), fontsize=10)
         at = np.linspace(0, self.count - 1, shown).round()
         for ax, (name, row), color in zip(panels, self.series.items(), CYCLE * 9, strict=False):
             _panel(ax, row, color)
-            ax.set_title(name, fontsize=9, loc="left")
+            ax.set_title(literal(name), fontsize=9, loc="left")
             for step in at:
                 ax.axvline(step, color="0.8", linestyle=":", linewidth=1, zorder=0.5)
         _count_by(panels, self.xlabel)
         if not len(panels):
-            films[-1].set_xlabel(self.xlabel, fontsize=10)
+            films[-1].set_xlabel(literal(self.xlabel), fontsize=10)
         return axes[:, 0]
 
 
@@ -153,12 +153,12 @@ class _Stage:
         ratios = [tall + head] * first + [PANEL] * len(series)
         grid = figure.add_gridspec(len(ratios), max(1, len(films)), height_ratios=ratios)
         if film.title:
-            figure.suptitle(film.title, fontsize=11)
+            figure.suptitle(literal(film.title), fontsize=11)
         self.moving: list[tuple[Axes, Artist]] = []
         self.images, self.dots = [], []
         for column, (name, row) in enumerate(films.items()):
             ax = figure.add_subplot(grid[0, column])
-            ax.set_title(name, fontsize=10)
+            ax.set_title(literal(name), fontsize=10)
             ax.set_xticks([])
             ax.set_yticks([])
             image = ax.imshow(row[0], animated=True)
@@ -169,7 +169,7 @@ class _Stage:
             _panel(ax, row, color)
             line = ax.axvline(0, color=BLACK, linestyle="--", linewidth=1, animated=True)
             (dot,) = ax.plot([0], row[:1], "o", color=BLACK, markersize=5, animated=True)
-            text = ax.set_title(name, fontsize=9, loc="left")
+            text = ax.set_title(literal(name), fontsize=9, loc="left")
             text.set_animated(True)
             self.dots.append((name, row, line, dot, text))
             self.moving += [(ax, line), (ax, dot), (ax, text)]
@@ -185,7 +185,7 @@ class _Stage:
         for name, row, line, dot, text in self.dots:
             line.set_xdata([index, index])
             dot.set_data([index], row[index : index + 1])
-            text.set_text(name if np.isnan(row[index]) else f"{name}: {row[index]:.3g}")
+            text.set_text(literal(name if np.isnan(row[index]) else f"{name}: {row[index]:.3g}"))
         for ax, artist in self.moving:
             ax.draw_artist(artist)
         return png(np.asarray(self.canvas.buffer_rgba()))
@@ -240,4 +240,4 @@ def _count_by(panels: Sequence[Axes], xlabel: str) -> None:
         ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         ax.tick_params(labelbottom=ax is panels[-1])
     if len(panels):
-        panels[-1].set_xlabel(xlabel, fontsize=10)
+        panels[-1].set_xlabel(literal(xlabel), fontsize=10)

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from lib.core.errors import UserError
-from lib.plotting.charts import BLACK, BLUE, ORANGE, VERMILION
+from lib.plotting.charts import BLACK, BLUE, ORANGE, VERMILION, literal
 from lib.plotting.maps import grid_background
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
@@ -132,7 +132,7 @@ class Planning(View):
         canvas = FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
         if self.title:
-            figure.suptitle(self.title, fontsize=11)
+            figure.suptitle(literal(self.title), fontsize=11)
         self._paths(left, step, iteration)
         self._scores(right, step, iteration)
         _legend(figure)
@@ -153,7 +153,7 @@ class Planning(View):
             ax.set_title(f"step 0, iteration {iteration + 1}", fontsize=10)
         self._scores(axes[-1], 0, None)
         if self.title:
-            figure.suptitle(self.title, fontsize=11)
+            figure.suptitle(literal(self.title), fontsize=11)
         _legend(figure)
         return axes
 
@@ -170,8 +170,8 @@ class Planning(View):
         else:
             ax.set_xlim(self.low[0], self.high[0])
             ax.set_ylim(self.low[1], self.high[1])
-            ax.set_xlabel(self.labels[0], fontsize=9)
-            ax.set_ylabel(self.labels[1], fontsize=9)
+            ax.set_xlabel(literal(self.labels[0]), fontsize=9)
+            ax.set_ylabel(literal(self.labels[1]), fontsize=9)
             ax.tick_params(labelsize=8)
         for kind, color, width in ((others, OTHERS, 0.6), (elites[::-1], BLUE, 1.0)):
             ax.add_collection(LineCollection(paths[kind], colors=color, linewidths=width, zorder=3))

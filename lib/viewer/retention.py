@@ -20,7 +20,7 @@ from lib.analysis import results
 from lib.analysis.measures import ACCURACY, ERROR, Measure
 from lib.core.errors import UserError
 from lib.plotting import maps
-from lib.plotting.charts import VERMILION
+from lib.plotting.charts import VERMILION, literal
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 MAPS = {"accuracy": "right-cell accuracy", "error": ERROR.axis, "dreams": "what is dreamt of"}
@@ -96,7 +96,7 @@ class Retention(View):
             right = figure.subplots()
         self._table(right, after)
         if self.title:
-            figure.suptitle(self.title, fontsize=11)
+            figure.suptitle(literal(self.title), fontsize=11)
         canvas.draw()
         return png(np.asarray(canvas.buffer_rgba()))
 
@@ -124,7 +124,7 @@ class Retention(View):
             where = {"loc": "outside lower center", "ncols": len(patches), "frameon": False}
             figure.legend(handles=patches, fontsize=9, **where)
         if self.title:
-            figure.suptitle(self.title, fontsize=11)
+            figure.suptitle(literal(self.title), fontsize=11)
         return axes.ravel()
 
     def _map(self, ax: Axes, after: int, kind: str, alone: bool = True) -> None:
@@ -158,8 +158,9 @@ class Retention(View):
                 dark = bright if self.measure.higher_is_better else not bright
                 color = "black" if dark else "white"
                 ax.text(j, k, self.measure.value(value), ha="center", va="center", color=color)
-        ax.set_xticks(range(count), self.tasks, rotation=30, ha="right", fontsize=8)
-        ax.set_yticks(range(count), self.tasks, fontsize=8)
+        tasks = [*map(literal, self.tasks)]
+        ax.set_xticks(range(count), tasks, rotation=30, ha="right", fontsize=8)
+        ax.set_yticks(range(count), tasks, fontsize=8)
         ax.set_xlabel(f"{self.measure.of} task", fontsize=9)
         ax.set_ylabel("after task", fontsize=9)
         ax.set_title(self.measure.axis, fontsize=10)

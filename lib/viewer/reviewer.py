@@ -19,6 +19,7 @@ from lib.analysis import reviewer_reward
 from lib.analysis.reviewer_reward import Review
 from lib.core.errors import UserError
 from lib.plotting import maps
+from lib.plotting.charts import literal
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
 REACH = 5  # nats that the threshold may be turned to each side of the run's own
@@ -101,7 +102,7 @@ class Reviewing(View):
             maps.grid_map(one.cells, one.reward(tau), PAID, title, colorbar=last, ax=ax, **scale)
             _small(ax)
         _legend(figure)
-        figure.suptitle(self.headline(*at), fontsize=11)
+        figure.suptitle(literal(self.headline(*at)), fontsize=11)
         return axes
 
     def headline(self, threshold: int, moment: int) -> str:
@@ -157,7 +158,7 @@ class _Stage:
             ax.images[-1].set_data(np.ma.masked_invalid(picture))
         for ax, artist in self.moving:
             ax.draw_artist(artist)
-        self.headline.set_text(headline)
+        self.headline.set_text(literal(headline))
         self.canvas.figure.draw_artist(self.headline)
         return png(np.asarray(self.canvas.buffer_rgba()))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lib.core.errors import UserError
 from lib.core.paths import ROOT
-from lib.experiments.notebooks import PATIENCE
+from lib.experiments.notebooks import DID_NOT_START, PATIENCE
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -22,7 +22,7 @@ def execute(node: "NotebookNode", name: str, films: Path) -> None:
         films: where views leave their pictures for pages without a kernel.
 
     Raises:
-        UserError: a cell failed, or the kernel died in it.
+        UserError: the kernel did not start, a cell failed, or the kernel died in it.
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
@@ -52,6 +52,13 @@ def execute(node: "NotebookNode", name: str, films: Path) -> None:
         reason = f"{error.ename}: {error.evalue}"
     except DeadKernelError:
         reason = "its process died; it may have run out of memory"
+    except RuntimeError as error:
+        if not str(error).startswith(DID_NOT_START):
+            raise
+        raise UserError(
+            f"chapter {name}: its kernel did not start; what it said stands above; mend that and "
+            "build again"
+        ) from None
     else:
         return
     source = node.cells[reached["cell"] - 1].source.strip()

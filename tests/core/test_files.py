@@ -56,6 +56,7 @@ def test_file_and_folder_reach_the_disk_in_that_order(tmp_path: Path, monkeypatc
 def test_a_full_disk_is_one_line_and_touches_nothing(tmp_path: Path, monkeypatch):
     path = tmp_path / "run" / "checkpoints" / "last.safetensors"
     path.parent.mkdir(parents=True)
+    (tmp_path / "run" / "config.yaml").touch()
     atomic_write(path, "old")
 
     def full(_):

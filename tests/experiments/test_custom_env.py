@@ -9,7 +9,7 @@ from gymnasium import spaces
 from lib.analysis import results
 from lib.core.errors import UserError
 from lib.envs.gym.custom import custom_domain
-from lib.experiments import custom_env
+from lib.experiments import custom_env, runs
 from tests.envs.gym.worlds import Counting, Sampling
 
 # The debug preset, smaller still.
@@ -207,3 +207,18 @@ def test_a_folder_that_holds_another_run_is_kept(tmp_path):
     train(Counting(), out_dir=tmp_path)
     with pytest.raises(UserError):
         train(Counting(), SMALL | {"update.model_lr": 0.5}, out_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"seed": 5}, {"env.observation": "pixels"}, {"env": {"domain": "grid"}}], ids=str
+)
+def test_what_the_environment_or_an_argument_says_is_no_setting(domain, settings):
+    with pytest.raises(UserError, match="is not set there; seed, device, method"):
+        custom_env.configure(domain, settings)
+
+
+def test_a_run_on_what_was_handed_over_is_refused_before_it_starts(tmp_path):
+    given = {"preset": "debug", "tasks": ["x"], "device": "cpu"}
+    given |= {"overrides": {"env.domain": "custom", "env.observation": "state"}}
+    with pytest.raises(UserError, match="were handed over from a notebook"):
+        runs.prepare(given, tmp_path)

@@ -16,7 +16,7 @@ from lib.core import config
 from lib.core.errors import UserError
 from lib.core.paths import ROOT
 from lib.experiments import folders, notebooks, params, run_config, transfer
-from lib.runner import checkpoint, training
+from lib.runner import checkpoint, contents, training
 from tests.tiny import SETTINGS, tiny
 
 STUB = ROOT / "tests" / "stub_run.py"
@@ -162,7 +162,7 @@ def test_what_several_seeds_were_asked_for_is_checked_again(outputs, tmp_path, c
     out = outputs / "several"
     out.mkdir()
     record = {"parameters": {"seeds": [0, 1]} | parameters, "runs": ["../../../x", "/abs/olute"]}
-    (out / folders.SEEDS).write_text(yaml.safe_dump(record))
+    (out / contents.SEEDS).write_text(yaml.safe_dump(record))
     before = everything(tmp_path)
     refused(capsys, "resume", out, f"--notebook={STUB}")
     refused(capsys, "compare", out)
@@ -186,7 +186,7 @@ def test_what_a_comparison_was_asked_for_is_checked_again(victim, tmp_path, caps
     out.mkdir()
     asked = {"preset": "grid-transfer-quick", "seeds": [0], "sources": [str(victim)]}
     asked |= {"overrides": SETTINGS | {"budget.env_steps_per_task": 84}} | parameters
-    (out / folders.TRANSFER).write_text(yaml.safe_dump({"parameters": asked, "runs": ["../x"]}))
+    (out / contents.TRANSFER).write_text(yaml.safe_dump({"parameters": asked, "runs": ["../x"]}))
     before = everything(tmp_path)
     refused(capsys, "resume", out, f"--notebook={STUB}")
     assert cli.main(["list"]) == 0 and everything(tmp_path) == before
@@ -261,7 +261,7 @@ def test_arrays_are_never_unpickled(victim):
             return __import__, (MODULE,)
 
     np.savez(path, error=np.array([Payload()], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(UserError, match="allow_pickle=False"):
         results.load_run(victim).audit_arrays(0)
 
 

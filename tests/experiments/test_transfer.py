@@ -15,7 +15,7 @@ from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.core.paths import PARAMS
 from lib.experiments import catalogue, folders, notebooks, params, run_config, sources, transfer
-from lib.runner import evaluate, training
+from lib.runner import contents, evaluate, training
 from tests.synthetic import make_body_run
 from tests.tiny import control
 
@@ -107,9 +107,11 @@ def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
 
 
 def test_unfinished_sources_are_not_found(outputs, tmp_path):
+    told = {"status": "complete", "name": "a", "method": "b", "preset": "c", "seeds": [0]}
+    told |= {"tasks": ["d"], "optimum": None, "return_matrix": []}
     for name in ("tdmpc-cheetah-quick-s0", "drago-cheetah-quick-s0", "drago-cheetah-quick-s10"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "summary.json").write_text('{"status": "complete"}')
+        (tmp_path / name / "summary.json").write_text(json.dumps(told))
     (tmp_path / "drago-cheetah-quick-s2").mkdir()
     found = sources.find("cheetah-transfer-quick", tmp_path, ("tdmpc", "drago"))
     assert [path.name for path in found] == [
@@ -216,7 +218,7 @@ def test_every_run_leaves_its_folder_and_the_comparison_its_own(done):
     for trial in done.trials:
         assert results.load_run(trial.folder).tasks == (trial.task,)
         assert not (trial.folder / "stop").is_symlink()
-    assert folders.asked(done.out, folders.TRANSFER)["parameters"] == done.parameters
+    assert folders.asked(done.out, contents.TRANSFER)["parameters"] == done.parameters
 
 
 def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
@@ -247,7 +249,7 @@ def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_pa
             run(study)
     assert str(error.value).endswith(str(tmp_path / "new"))
     assert not (study.out / "stop").exists()
-    again = folders.asked(study.out, folders.TRANSFER)["parameters"]
+    again = folders.asked(study.out, contents.TRANSFER)["parameters"]
     run(transfer.prepare(again, outputs))
     for mine, whole in zip(study.trials, done.trials, strict=True):
         one, other = (trial.folder / "metrics.jsonl" for trial in (mine, whole))

@@ -38,6 +38,12 @@ NAMES = (
     "/proc/self/mem", "/etc/passwd", "/", "//", "nul", "a:b",
 )  # fmt: skip
 CHARACTERS = "\0\t\n\r\x1b\x7f\x85\xa0ä名😀\u2028\u202e\udc80:,[]{}&*!|>'\"%@`#?-=~<$\\/.0 1eE_"
+FITTING = {
+    int: (0, 1, 2, 3, -1, 7, 1000, 10**6, 10**9, 10**12, 2**63 - 1),
+    float: ("0.0", "1.0", "-1.0", "0.5", "1.0e-300", "1.0e+300", "5.0e-324", 0, 10**18),
+    bool: ("true", "false"),
+    str: ("auto", "never", "none", "state", "custom", "gymnasium", "grid", "walker", "pixels", ""),
+}
 RESERVED = ("room-1", "run", "jump2run", "CartPole-v1", "doorkey-5x5", "os:CartPole-v1")
 
 
@@ -121,6 +127,22 @@ def settings_of_a_run(draw: random.Random) -> list[str]:
     keys = [*settings(preset), *PARAMETERS]
     given = [part for _ in range(draw.choice([1, 1, 1, 2, 4])) for part in parameter(draw, keys)]
     return ["run", preset, "-p", "device=cpu", *given]
+
+
+def sizes_of_a_run(draw: random.Random) -> list[str]:
+    """`run` with values of the right types that hardly fit: some of them are taken."""
+    preset = draw.choice(PRESETS)
+    found = config.to_dict(registry.of_preset(preset).config())
+    given = ["run", preset, "-p", "device=cpu"]
+    for _ in range(draw.choice([1, 1, 2, 3])):
+        key = draw.choice([name for name in settings(preset) if "." in name])
+        default = found
+        for part in key.split("."):
+            default = default[part]
+        one = default[0] if isinstance(default, list) and default else default
+        said = draw.choice(FITTING.get(type(one), ("",)))
+        given += ["-p", f"{key}={f'[{said}, {said}]' if isinstance(default, list) else said}"]
+    return given
 
 
 def sections_of_a_run(draw: random.Random) -> list[str]:
@@ -229,7 +251,7 @@ def arguments(draw: random.Random) -> list[str]:
     return [command, *given]
 
 
-KINDS = (settings_of_a_run, sections_of_a_run, file_of_a_run, arguments)
+KINDS = (settings_of_a_run, sizes_of_a_run, sections_of_a_run, file_of_a_run, arguments)
 
 
 def draw_input(seed: int) -> tuple[list[str], bytes]:
@@ -237,7 +259,7 @@ def draw_input(seed: int) -> tuple[list[str], bytes]:
     draw = random.Random(seed)
     made = KINDS[seed % len(KINDS)](draw)
     given, text = made if isinstance(made, tuple) else (made, b"")
-    return [part.replace("\0", "") if seed % 2 else part for part in given], text
+    return given, text
 
 
 def written(folder: Path, text: bytes) -> None:

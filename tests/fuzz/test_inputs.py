@@ -17,10 +17,11 @@ import pytest
 import yaml
 
 from lib import cli
-from lib.experiments import notebooks, own_modules, params, run_config
+from lib.core.plain_yaml import read_yaml
+from lib.experiments import notebooks, own_modules, params, run_config, runs
 from tests.fuzz.inputs import KINDS, draw_input, written
 
-COUNT = int(os.environ.get("WORKBOOK_FUZZ", 320))
+COUNT = int(os.environ.get("WORKBOOK_FUZZ", 350))
 LONGEST = 10  # [s] that one input may take
 DEPTH = 6  # folders above outputs/ that are watched
 
@@ -41,11 +42,22 @@ def workplace(tmp_path, monkeypatch) -> Path:
     def run(given, out_path, notebook=notebooks.RUN, **options):
         node = notebooks.read(notebook)
         notebooks.check_parameters(given, notebooks.parameters(node))
+        if Path(notebook) == notebooks.RUN:
+            _check_it_can_be_resumed(given, outputs)
 
     monkeypatch.setattr(notebooks, "run", run)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv(own_modules.ASKED, '[""]')
     return outputs
+
+
+def _check_it_can_be_resumed(given: dict, outputs: Path) -> None:
+    """What is started is read from its record as the same run."""
+    spec = runs.prepare(given, outputs)
+    for started in spec.configs[:2]:
+        record = json.loads(json.dumps(params.record(started, spec.parameters)))
+        held = read_yaml(yaml.safe_dump(record, sort_keys=False))
+        assert run_config.resolve(params.from_record(held)) == started
 
 
 def _furnish(outputs: Path) -> None:
@@ -58,6 +70,7 @@ def _furnish(outputs: Path) -> None:
         (outputs / f"{name}-s0" / "config.yaml").write_text(yaml.safe_dump(record))
     summary = {"status": "complete", "env_steps": 40, "tasks": ["room-1"], "name": "finished"}
     summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
+    summary |= {"method": "drago", "preset": "grid-quick", "seeds": [0], "return_matrix": [[6.0]]}
     (outputs / "finished-s0" / "summary.json").write_text(json.dumps(summary))
     asked = {"parameters": run_config.PARAMETERS | {"seeds": [0, 1]}, "runs": ["../finished-s0"]}
     (outputs / "several" / "seeds.yaml").write_text(yaml.safe_dump(asked))

@@ -165,6 +165,7 @@ def test_a_run_does_not_go_on_from_an_altered_checkpoint(
     alteration, family, folders, cfg, dreamer, tmp_path
 ):
     out = shutil.copytree(folders[family], tmp_path / "run")
+    (out / "checkpoints" / "best.safetensors").unlink()  # which it would go on from instead
     rewrite(out / "checkpoints" / "last.safetensors", {**EVERYWHERE, **RESUMED}[alteration])
     run = cfg if family == "tdmpc" else dreamer
     told = refused(lambda: training.train(run, out, tensorboard=False, progress=False))

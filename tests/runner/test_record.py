@@ -102,6 +102,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    (tmp_path / "config.yaml").touch()
     recorder = Recorder(tmp_path, tensorboard=False)
     write_some(recorder)
     monkeypatch.setattr(os, "fsync", full)
@@ -114,17 +115,23 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch):
 
 def test_reading_ignores_an_unfinished_last_line(tmp_path: Path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"a":1}\n{"a":2}\n{"a":')
-    assert read_metrics(path) == [{"a": 1}, {"a": 2}]
+    line = '{"env_steps":1,"values":{}}'
+    path.write_text(f"{line}\n{line}\n{line[:9]}")
+    assert read_metrics(path) == [{"env_steps": 1, "values": {}}] * 2
     path.write_text("")
     assert read_metrics(path) == []
 
 
-def test_reading_names_a_damaged_line(tmp_path: Path):
+@pytest.mark.parametrize(
+    "damaged", ["{", "", "[]", "{}", '{"values":{"a":1}}', '{"env_steps":1,"values":{"a":"b"}}']
+)
+def test_a_damaged_line_is_left_out_and_said_to_be(tmp_path: Path, capsys, damaged):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"a":1}\n{"a"\n{"a":3}\n')
-    with pytest.raises(UserError, match="line 2 of"):
-        read_metrics(path)
+    lines = [f'{{"env_steps":{step},"values":{{"a":{step}}}}}' for step in range(4)]
+    path.write_text("\n".join([*lines[:2], damaged, *lines[2:], ""]))
+    assert [row["env_steps"] for row in read_metrics(path)] == [0, 1, 2, 3]
+    said = f"1 of 5 lines of '{path}' are damaged and left out, the first is line 3\n"
+    assert capsys.readouterr().out == said
     with pytest.raises(UserError, match="no metrics at"):
         read_metrics(tmp_path / "other.jsonl")
 

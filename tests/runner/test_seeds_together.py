@@ -21,13 +21,19 @@ from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
 from lib.engine import seed_batch
 from lib.engine.seed_batch import OneByOne
-from lib.runner import checkpoint, evaluate, loop, training
+from lib.runner import checkpoint, evaluate, loop, saved, training
 from lib.runner.film import Film
 from lib.runner.record import read_metrics
-from lib.runner.run import Run, saved_positions
+from lib.runner.run import Run
+from lib.runner.run_folder import RunFolder
 from tests import killing
 from tests.run_folders import assert_same_run, summary
 from tests.tiny import control, flat, tiny
+
+
+def positions(out):
+    return saved.standing(RunFolder(out)).positions
+
 
 STEPS = 56  # of a task; saved and evaluated every 28
 SEEDS = (3, 0, 5)
@@ -262,7 +268,7 @@ def test_a_kill_between_the_saves_of_two_seeds_takes_all_to_a_moment_they_share(
         patch.setattr(Run, "save", save)
         with pytest.raises(Killed):
             train(seeded(cfg), tmp_path)
-    standing = [saved_positions(tmp_path / str(seed)) for seed in SEEDS]
+    standing = [positions(tmp_path / str(seed)) for seed in SEEDS]
     assert len({max(found) for found in standing}) == (1 if number < 3 else 2)
     restored = []
     with monkeypatch.context() as patch:
@@ -296,7 +302,7 @@ def test_a_stop_file_saves_every_seed_and_says_how_to_resume(done, cfg, tmp_path
     assert "of task 'room-1' in each of seeds 3, 0, 5, saved" in str(error.value)
     assert str(error.value).endswith(f"resume with: python -m lib resume {tmp_path}")
     assert not list(tmp_path.rglob("stop"))
-    assert len({tuple(saved_positions(tmp_path / str(seed))) for seed in SEEDS}) == 1
+    assert len({tuple(positions(tmp_path / str(seed))) for seed in SEEDS}) == 1
     train(seeded(cfg), tmp_path)
     assert_same_seeds(done, tmp_path)
 
@@ -366,7 +372,7 @@ def test_a_seed_that_went_on_alone_is_no_obstacle(cfg, singles, tmp_path, loopin
     stopped(cfg, tmp_path, SEEDS, 4, monkeypatch)
     (one,) = seeded(cfg, 0)
     stopped(one, tmp_path, (0,), 3, monkeypatch)
-    assert len({max(saved_positions(tmp_path / str(seed))) for seed in SEEDS}) == 2
+    assert len({max(positions(tmp_path / str(seed))) for seed in SEEDS}) == 2
     train(seeded(cfg), tmp_path)
     assert_same_seeds(singles, tmp_path)
 
@@ -383,7 +389,8 @@ def test_a_checkpoint_that_does_not_say_its_place_is_refused(cfg, tmp_path, monk
     state, meta = checkpoint.load(path)
     meta.pop("position")
     checkpoint.save(path, state, meta)
-    with pytest.raises(UserError, match="was written by an earlier version of the workbook"):
+    path.with_name("best.safetensors").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="meta lacks position, and there is no checkpoint to go on"):
         train(seeded(cfg, 0), tmp_path)
 
 

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lib.algos.tdmpc import agent
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
+from lib.core.storage import StorageError
 from lib.engine import machine, seed_batch
 from lib.runner import checkpoint, loop, run_folder, training
 from lib.runner.record import describe, read_metrics
@@ -294,13 +296,22 @@ def test_a_full_disk_loses_nothing_already_written(done, cfg, tmp_path, monkeypa
     assert_same_run(done, tmp_path)
 
 
+def test_a_folder_that_goes_while_the_run_goes_on_is_not_made_again(cfg, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        after_updates(patch, 5, lambda: shutil.rmtree(out))
+        with pytest.raises(StorageError, match=r"there is no folder .*run'|has been removed"):
+            train(cfg, out)
+    assert not out.exists()
+
+
 def test_metrics_that_lost_their_end_are_refused(cfg, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         after_updates(patch, 5, (tmp_path / "stop").touch)
         with pytest.raises(RunInterrupted):
             train(cfg, tmp_path)
     (tmp_path / "metrics.jsonl").write_bytes(b"")
-    with pytest.raises(UserError, match="metrics.jsonl' has 0 bytes, its checkpoint expects"):
+    with pytest.raises(UserError, match="metrics.jsonl' has 0 bytes, last.safetensors expects"):
         train(cfg, tmp_path)
 
 
@@ -364,7 +375,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(done, cfg, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     source = done / "checkpoints" / "last.safetensors"
     (tmp_path / "checkpoints" / "last.safetensors").write_bytes(source.read_bytes())
-    with pytest.raises(UserError, match="belongs to a different run.*vae.width is 17 there, 19"):
+    with pytest.raises(UserError, match="holds a different run.*vae.width is 17 there, 19"):
         train(changed(cfg, vae__width=19), tmp_path)
 
 
