@@ -461,18 +461,10 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 def clean(given: argparse.Namespace) -> None:
     """Removes what the workbook wrote into folders, after saying what that is and asking."""
     from lib.experiments import cleaning, folders
-    from lib.runner import contents
 
     plans = cleaning.plan([folders.find_run(name, OUTPUTS) for name in given.runs])
-    named = {plan.folder.resolve() for plan in plans}
-    for plan in plans:
-        print(f"  {shown(plan.folder)}  {plan.size / 1e6:,.1f} MB  {folders.status(plan.folder)}")
-        print(plan.about())
-        if folders.asked(plan.folder, contents.SEEDS):
-            runs = [run for run in folders.runs_of(plan.folder) if run.resolve() not in named]
-            kept = [run.name for run in runs if run.exists()]
-            stay = f"; {', '.join(kept)} stay" if kept else ""
-            print(f"    only the notebook about them{stay}")
+    for line in cleaning.in_words(plans):
+        print(line)
     if not given.yes:
         if not sys.stdin.isatty():
             raise UserError("clean asks before it removes anything; say --yes where nobody can")

@@ -1,5 +1,6 @@
 """Whatever is damaged in a run's folder, following what is printed leads to a finished run."""
 
+import json
 import re
 import shlex
 import shutil
@@ -7,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lib import cli
-from lib.runner import loop, training
+from lib.experiments import folders
+from lib.runner import checkpoint, loop, saved, training
+from lib.runner.run_folder import RunFolder
 from tests import in_process
 
 
@@ -216,3 +220,71 @@ def test_following_what_is_said_ends_in_a_finished_run(
     cli.main(["list"])
     rows = capsys.readouterr().out.splitlines()
     assert any(f"  {follower.run.name} " in row and " finished" in row for row in rows), row
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "parameters: {}\nruns: []\n", "parameters: {seeds: [0, 1]}\nruns: [../x]\n"]
+)
+@pytest.mark.parametrize("first", ["resume", "run"])
+def test_several_seeds_go_on_without_the_record_of_them(
+    made, tmp_path, monkeypatch, capsys, text, first
+):
+    outputs = shutil.copytree(made["finished"], tmp_path / "outputs")
+    in_process.patched(monkeypatch, outputs)
+    home = outputs / "mine-seeds-0-1"
+    gone("seeds.yaml")(home) if text is None else write("seeds.yaml", text)(home)
+    assert cli.main(["list"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert any("  mine-s0 " in row and "finished" in row for row in rows)
+    begin = ["run", str(in_process.params_file(tmp_path)), "-p", "seeds=0,1"]
+    follower = Follower(begin, home, capsys)
+    follower.go(*(begin if first == "run" else ["resume", str(home)]))
+    assert follower.go("compare", str(home), "--out", str(tmp_path / "compared"))
+    assert (outputs / "mine-s1" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["last", "previous"])
+def test_what_is_intact_is_gone_on_from_by_itself_and_said_to_be(
+    made, tmp_path, monkeypatch, capsys, name
+):
+    outputs = shutil.copytree(made["stopped"], tmp_path / "outputs")
+    in_process.patched(monkeypatch, outputs)
+    run = outputs / "mine-s0"
+    unlinked(run)
+    other = "best.safetensors"
+    if name == "previous":
+        other = "previous.safetensors"
+        shutil.copy(run / LAST, run / "checkpoints" / other)
+        (run / BEST).unlink()
+    cut(LAST)(run)
+    assert cli.main(["resume", str(run)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    (note,) = {line for line in said if "going on from" in line}
+    assert "last.safetensors' is truncated" in note and note.endswith(f"; going on from {other}")
+    whole = made["finished"] / "mine-s0"
+    assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    task = "checkpoints/task-1.safetensors"
+    assert (run / task).read_bytes() == (whole / task).read_bytes()
+
+
+def test_a_checkpoint_of_another_version_is_not_taken_for_damage(made, tmp_path, monkeypatch):
+    outputs = shutil.copytree(made["stopped"], tmp_path / "outputs")
+    in_process.patched(monkeypatch, outputs)
+    run = outputs / "mine-s0"
+    unlinked(run)
+    state, meta = checkpoint.load(run / LAST)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "FORMAT", 2)
+        checkpoint.save(run / LAST, state, meta)
+    with pytest.raises(checkpoint.OtherFormat, match="use the version that wrote it"):
+        saved.standing(RunFolder(run))
+
+
+def test_runs_that_learn_from_files_are_told_by_their_updates(tmp_path):
+    run = tmp_path / "mine-s0"
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump(in_process.record(name="mine")))
+    (run / "progress.json").write_text(
+        json.dumps({"env_steps": 0, "env_steps_total": 0, "updates": 30, "updates_total": 1200})
+    )
+    assert folders.status(run) == "stopped, at 30 of 1,200 updates; resume it"
