@@ -380,7 +380,7 @@ def test_a_checkpoint_of_other_settings_is_refused(done, cfg, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     source = done / "checkpoints" / "last.safetensors"
     (tmp_path / "checkpoints" / "last.safetensors").write_bytes(source.read_bytes())
-    with pytest.raises(UserError, match="belongs to a different run.*deter is 5 there, 7 here"):
+    with pytest.raises(UserError, match="holds a different run.*deter is 5 there, 7 here"):
         train(config.merge(cfg, {"latent": {"deter": 7}}), tmp_path)
 
 
