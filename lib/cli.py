@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lib.core.errors import NotebookFailed, RunInterrupted, UserError
 from lib.core.paths import NOTEBOOKS, OUTPUTS, PARAMS, ROOT, from_root, shown
-from lib.core.storage import explained
+from lib.core.storage import told_at_the_end
 
 if TYPE_CHECKING:
     from lib.core.config import RunConfig
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:  # a full disk, a folder that may not be written, a name too long
-        return _say(explained(error), 2)
+        return _say(told_at_the_end(error), 2)
     return 0
 
 
@@ -169,7 +169,9 @@ def _parser() -> argparse.ArgumentParser:
         "their runs go to DIR-s0, DIR-s1, ...",
     )
     sub.add_argument(
-        "--fresh", action="store_true", help="throw away the run in that folder first, or all seeds"
+        "--fresh",
+        action="store_true",
+        help="throw away the run in that folder, or all seeds, once the new one has begun",
     )
     sub.add_argument("--notebook", **notebook)
     sub.add_argument("--import", **modules)
@@ -234,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> None:
     """Starts a run, or goes on with it where the folder already holds this very run."""
-    from lib.experiments import catalogue, cleaning, own_modules, params, runs
+    from lib.experiments import afresh, catalogue, notebooks, own_modules, params, runs
 
     own_modules.ask_for(given.modules)
     parameters = catalogue.read(given.params, PARAMS)
@@ -247,9 +249,22 @@ def run(given: argparse.Namespace) -> None:
     spec = runs.prepare(parameters, OUTPUTS)
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
+    _settle(spec.outs)
     if given.fresh:
-        cleaning.remove(cleaning.plan_afresh((spec.out, *spec.folders)))
-    _go_on(spec, given.notebook)
+        notebooks.checked(given.notebook, spec.parameters)
+        afresh.set_aside(spec)
+    try:
+        _go_on(spec, given.notebook)
+    finally:
+        _settle(spec.outs)
+
+
+def _settle(outs: Sequence[Path]) -> None:
+    """Puts back runs that `--fresh` set aside for others which did not begin."""
+    from lib.experiments import afresh
+
+    for out in afresh.settle(outs):
+        print(f"{shown(out)}: nothing new has begun, so the old run is back", file=sys.stderr)
 
 
 def resume(given: argparse.Namespace) -> None:
@@ -258,6 +273,7 @@ def resume(given: argparse.Namespace) -> None:
     from lib.runner import contents
 
     own_modules.ask_for(given.modules)
+    _settle([Path(given.run), OUTPUTS / given.run])
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -276,13 +292,13 @@ def resume(given: argparse.Namespace) -> None:
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
     """Takes a run, or several seeds, to the end from wherever the folders are, and shows it."""
-    from lib.experiments import drawing, folders, launch, runs, summaries
+    from lib.experiments import afresh, drawing, folders, launch, runs, summaries
     from lib.runner.contents import NOTEBOOK
     from lib.runner.run_folder import RunFolder
 
     there = [_is_there(spec, config, folder) for config, folder in spec.each()]
     done = [summaries.is_finished(folder) for folder in spec.folders]
-    for out in dict.fromkeys((spec.out, *spec.folders)):
+    for out in spec.outs:
         folders.check_links(out)
     for (config, folder), finished in zip(spec.each(), done, strict=True):
         if not finished and not RunFolder(folder).checkpoints.exists():
@@ -302,8 +318,13 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
             for folder, old in zip(spec.folders, there, strict=True):
                 print(f"  {shown(folder)}: {folders.status(folder) if old else 'new'}", flush=True)
         spec.out.mkdir(parents=True, exist_ok=True)
-        parameters = spec.parameters | {"out_dir": from_root(spec.out)}
-        launch.execute(parameters, spec.out, notebook, about=about)
+
+        def look(began: float) -> Any:
+            afresh.remove_replaced(spec.outs)
+            return summaries.read_progress(RunFolder(spec.out).progress, newer_than=began)
+
+        asked = spec.parameters | {"out_dir": from_root(spec.out)}
+        launch.execute(asked, spec.out, notebook, look=look, about=about)
     print(f"notebook: {out / NOTEBOOK}")
     print(summaries.table([summaries.summary(folder) for folder in spec.folders]))
 
@@ -331,10 +352,16 @@ def list_runs(given: argparse.Namespace) -> None:
     from lib.experiments import catalogue, folders
 
     print(f"{LISTED}\n{catalogue.overview(PARAMS)}")
-    there = [path for path in sorted(OUTPUTS.glob("*")) if folders.is_ours(path)]
+    there = {}
+    for path in sorted(OUTPUTS.glob("*")):
+        try:
+            if folders.is_ours(path):
+                there[printable(path.name)] = folders.status(path)
+        except OSError as error:
+            there[printable(path.name)] = f"cannot be read: {error.strerror}"
     print(f"\nruns in {shown(OUTPUTS)}/:{'' if there else ' none yet'}")
-    for path in there:
-        print(f"  {printable(path.name):<31} {folders.status(path)}")
+    for name, status in there.items():
+        print(f"  {name:<31} {status}")
 
 
 def find(given: argparse.Namespace) -> None:
@@ -435,18 +462,10 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
 def clean(given: argparse.Namespace) -> None:
     """Removes what the workbook wrote into folders, after saying what that is and asking."""
     from lib.experiments import cleaning, folders
-    from lib.runner import contents
 
     plans = cleaning.plan([folders.find_run(name, OUTPUTS) for name in given.runs])
-    named = {plan.folder.resolve() for plan in plans}
-    for plan in plans:
-        print(f"  {shown(plan.folder)}  {plan.size / 1e6:,.1f} MB  {folders.status(plan.folder)}")
-        print(plan.about())
-        if folders.asked(plan.folder, contents.SEEDS):
-            runs = [run for run in folders.runs_of(plan.folder) if run.resolve() not in named]
-            kept = [run.name for run in runs if run.exists()]
-            stay = f"; {', '.join(kept)} stay" if kept else ""
-            print(f"    only the notebook about them{stay}")
+    for line in cleaning.in_words(plans):
+        print(line)
     if not given.yes:
         if not sys.stdin.isatty():
             raise UserError("clean asks before it removes anything; say --yes where nobody can")

@@ -152,6 +152,37 @@ def test_a_failing_notebook_gives_one_line_and_stays_where_it_was(
         assert "papermill-error-cell" in str(notebook.cells)
 
 
+@pytest.mark.parametrize(
+    ("before", "why"),
+    [
+        ("export HOME=/proc", "set HOME (now '/proc') to a folder that can be written"),
+        ("ulimit -n 40", "let more files be open with 'ulimit -n 4096'"),
+    ],
+)
+def test_a_kernel_that_does_not_start_is_one_line(tmp_path, before, why):
+    run = f"-m lib run {params_file(tmp_path, name='mine')} --notebook={STUB} --out={tmp_path}/x"
+    code = f"{before}; exec {sys.executable} {run}"
+    ended = subprocess.run(["bash", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("the notebook's kernel did not start, saying ")
+    assert f"{why} and give the command that started it again" in ended.stderr
+    assert cli.main([*run.split()[2:-1], f"--out={tmp_path}/x"]) == 0  # which was the advice
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "file/x", "link", "link/x"])
+@pytest.mark.parametrize("seeds", [[], ["-p", "seeds=0,1"]])
+def test_a_place_where_nothing_can_be_made_is_refused_in_one_line(
+    tmp_path, outputs, capsys, place, seeds
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    file, before = params_file(tmp_path, name="mine"), {*tmp_path.rglob("*")}
+    out = tmp_path / place  # as it is where it begins with a slash
+    said = refusal(capsys, "run", file, *seeds, "--out", out, f"--notebook={STUB}")
+    assert "choose another folder with '--out'" in said
+    assert {*tmp_path.rglob("*")} - before == {tmp_path / "mine.yaml"} - before
+
+
 def test_progress_is_printed_where_there_is_no_terminal(tmp_path, capsys):
     assert cli.main(["run", params_file(tmp_path, name="mine"), f"--notebook={STUB}"]) == 0
     *_, line = capsys.readouterr().err.splitlines()

@@ -145,6 +145,10 @@ class Capabilities:
     heads: Heads | None = None
     transfer: Transfer | None = None
 
+    probe: Callable[[Domain, Any, torch.Generator], dict[str, float]] | None = None
+    """What each part of the agent still knows of the tasks before the current one: the domain, what
+    was held out of them and a random generator, to flat metrics `probe/<task>/<metric>`."""
+
 
 class Agent(Protocol):
     """One learner over a sequence of tasks."""

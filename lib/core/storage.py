@@ -15,6 +15,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 LONGEST_PATH = 300  # characters of it in a message
+NOT_THE_FILES = (*TOO_MANY_OPEN, errno.EIO)  # errors that say nothing about what a file holds
 MORE_FILES = "let more files be open with 'ulimit -n 4096'"
 MENDED_BY = {  # what is to be done about an error
     **dict.fromkeys(NO_ROOM, "free some space"),
@@ -77,8 +78,7 @@ def continued_in(folder: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        path = Path(os.fsdecode(error.filename)) if error.filename else folder
-        raise _said(_problem(error, path), folder) from error
+        raise _said(_problem(error, _path_in(error) or folder), folder) from error
     except StorageError as error:
         if not error.problem:
             raise
@@ -95,11 +95,15 @@ def explained(
         needed: bytes that a write asks for, if known.
         doing: what was done to it.
     """
-    if path is None and error.filename is not None and not isinstance(error.filename, int):
-        path = Path(os.fsdecode(error.filename))
-    if path is None and not _is_somewhere():
-        return StorageError("the folder that you are in has been removed; change to another one")
+    path = path or _path_in(error)
     return _said(_problem(error, path, needed, doing), path and _home_of(path))
+
+
+def told_at_the_end(error: OSError) -> StorageError:
+    """The line about an error that ends a command, which can be given again."""
+    if error.filename is None and not _is_somewhere():
+        return StorageError("the folder that you are in has been removed; change to another one")
+    return StorageError(f"{_problem(error, _path_in(error))} and give the same command again")
 
 
 def from_words(text: str) -> OSError | None:
@@ -117,6 +121,22 @@ def mended_by(text: str) -> str:
     if error.filename and os.path.commonpath([error.filename, home]) == home:
         return f"set HOME (now '{home}') to a folder that can be written"
     return MENDED_BY.get(error.errno, "see to that")
+
+
+@contextmanager
+def holding_nothing() -> Iterator[None]:
+    """Passes over a file that is not there or cannot be understood, but not over a failing disk.
+
+    Raises:
+        OSError: the file may well be there and whole.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NOT_THE_FILES:
+            raise
+    except (ValueError, RecursionError, UserError):
+        pass
 
 
 def how_to_go_on(folder: Path | None) -> str:
@@ -147,6 +167,12 @@ def _problem(error: OSError, path: Path | None, needed: int = 0, doing: str = "u
         why = f"it is a link to '{os.readlink(path)}'"
     elsewhere = "" if number in TOO_MANY_OPEN else "choose another folder with '--out', or "
     return f"cannot {doing} {what}: {why}; {elsewhere}{mended}"
+
+
+def _path_in(error: OSError) -> Path | None:
+    """The file that an error names."""
+    named = error.filename
+    return None if named is None or isinstance(named, int) else Path(os.fsdecode(named))
 
 
 def _lacking(number: int, path: Path | None, needed: int) -> str:

@@ -1,6 +1,6 @@
 """Removes what the workbook wrote into a folder, and nothing else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,6 +53,20 @@ def plan(given: Sequence[Path]) -> list[Plan]:
         replace(each, stays=tuple(path for path in each.stays if path.resolve() not in going))
         for each in plans
     ]
+
+
+def in_words(plans: Sequence[Plan]) -> Iterator[str]:
+    """Says of every folder what it is, what goes from it, and what stays."""
+    named = {each.folder.resolve() for each in plans}
+    for each in plans:
+        out = each.folder
+        yield f"  {shown(out)}  {each.size / 1e6:,.1f} MB  {folders.status(out)}"
+        yield each.about()
+        if folders.asked(out, contents.SEEDS):
+            runs = [run for run in folders.runs_of(out) if run.resolve() not in named]
+            kept = [run.name for run in runs if run.exists()]
+            stay = f"; {', '.join(kept)} stay" if kept else ""
+            yield f"    only the notebook about them{stay}"
 
 
 def _plan(out: Path) -> Plan:

@@ -13,7 +13,7 @@ from lib.experiments import summaries
 from lib.experiments.locks import is_busy
 from lib.experiments.summaries import all_are, few, is_text, is_whole, names
 from lib.runner import contents, records
-from lib.runner.contents import COMPARISON, CONFIG, EARLY, SEEDS, STOP, TRANSFER, Kind
+from lib.runner.contents import COMPARISON, CONFIG, SEEDS, STOP, TRANSFER, Kind
 from lib.runner.records import COMPLETE
 from lib.runner.run_folder import RunFolder
 
@@ -82,7 +82,7 @@ def held(out: Path) -> Mapping[str, Any] | None:
     if (config := records.read_config(out / CONFIG)) is not None:
         return config
     if not RunFolder(out).has_traces():
-        if others := [name for name in names(out) if name not in EARLY]:
+        if others := [name for name in names(out) if not contents.is_early(name)]:
             raise UserError(
                 f"'{shown(out)}' holds other things than a run ({few(others)}); "
                 f"choose another folder with '--out DIR'"
@@ -128,7 +128,7 @@ def check_asked(out: Path, record: str) -> None:
     Args:
         record: TRANSFER or SEEDS.
     """
-    others = [name for name in names(out) if name not in EARLY]
+    others = [name for name in names(out) if not contents.is_early(name)]
     if not others or asked(out, record) is not None:
         return
     there = contents.entries(out)
@@ -153,7 +153,7 @@ def kinds(out: Path) -> list[Kind]:
     """
     if found := _told(out):
         return found
-    if not RunFolder(out).has_traces() and not set(names(out)) <= set(EARLY):
+    if not RunFolder(out).has_traces() and not all(map(contents.is_early, names(out))):
         return []
     left = [kind for kind in contents.KINDS if os.path.lexists(out / kind.record)]
     return left or list(contents.KINDS)

@@ -71,7 +71,7 @@ def as_it_was(error: Any, out: Path, notebook: str) -> Exception:
         return kinds[error.ename](text)
     system = {kind.__name__ for kind in _with_subclasses(OSError)} - {"BrokenPipeError"}
     if error.ename in system and (refused := storage.from_words(text)):
-        return storage.explained(refused)
+        return refused
     if error.ename == "KeyboardInterrupt":
         return RunInterrupted(f"interrupted; continue with 'python -m lib resume {out}'")
     return NotebookFailed(f"{error.ename}: {text}; the cell is marked in '{out / notebook}'")
@@ -94,7 +94,10 @@ def _stopping(stop: Path) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.exists():
             raise KeyboardInterrupt
-        stop.touch()
+        try:
+            stop.touch()
+        except OSError:  # no room for it: there can be no save either
+            raise KeyboardInterrupt from None
         with suppress(OSError):
             os.write(2, b"\nsaving, then stopping; Ctrl-C again aborts at once\n")
 
@@ -105,4 +108,5 @@ def _stopping(stop: Path) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        stop.unlink(missing_ok=True)
+        with suppress(OSError):  # the next one removes it, and what went wrong is told
+            stop.unlink(missing_ok=True)

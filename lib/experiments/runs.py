@@ -42,6 +42,11 @@ class RunSpec:
         """Whether there are several."""
         return len(self.configs) > 1
 
+    @property
+    def outs(self) -> tuple[Path, ...]:
+        """Every folder that is written to: the runs' own, and what several share."""
+        return tuple(dict.fromkeys((self.out, *self.folders)))
+
     def each(self) -> Iterator[tuple[RunConfig, Path]]:
         """The runs one by one."""
         return zip(self.configs, self.folders, strict=True)
@@ -100,11 +105,19 @@ def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
     Raises:
         UserError: one of them is missing, or comes from another world.
     """
+    load_from, pre_rollout = sources(config, parameters)
+    if load_from:
+        checkpoint.load_meta(warm_start.checkpoint_of(load_from))
+    warm_start.first_checkpoints(pre_rollout, worlds.resolve(config.env, config.tasks), config)
+
+
+def sources(config: RunConfig, parameters: Mapping[str, Any]) -> tuple[str, str]:
+    """Where a run starts from and who acts first, as seen from here; "" for nowhere and nobody."""
     start = Start(*(parameters[key] for key in params.KEPT)).of_seed(config.seed)
-    if start.load_from:
-        checkpoint.load_meta(warm_start.checkpoint_of(str(shown(ROOT / start.load_from))))
-    place = start.pre_rollout and str(shown(ROOT / start.pre_rollout))
-    warm_start.first_checkpoints(place, worlds.resolve(config.env, config.tasks), config)
+    load_from, pre_rollout = (
+        place and str(shown(ROOT / place)) for place in (start.load_from, start.pre_rollout)
+    )
+    return load_from, pre_rollout
 
 
 def notes(spec: RunSpec) -> Iterator[str]:

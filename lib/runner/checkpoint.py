@@ -6,7 +6,6 @@ and shape) and a checksum for each tensor and for the JSON itself. The same stat
 the same bytes.
 """
 
-import errno
 import json
 import math
 import os
@@ -23,7 +22,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.files import atomic_write, open_regular
-from lib.core.storage import TOO_MANY_OPEN, explained, told_to_the_user
+from lib.core.storage import NOT_THE_FILES, explained, told_to_the_user
 from lib.runner import expected
 from lib.runner.contents import CHECKPOINT_KEY as KEY
 from lib.runner.contents import CHECKPOINT_START as START
@@ -287,7 +286,7 @@ def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:
         hint = f"; that folder holds {', '.join(others)}" if others else ""
         raise UserError(f"no checkpoint '{path}'{hint}; check the path") from None
     except OSError as error:
-        if error.errno in (*TOO_MANY_OPEN, errno.EIO):  # whatever file it were
+        if error.errno in NOT_THE_FILES:
             raise explained(error, path, doing="read") from error
         raise UserError(
             f"cannot read checkpoint '{path}': {error.strerror}; "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.core.files import open_regular
+from lib.core.storage import holding_nothing
 
 CONFIG = "config.yaml"
 REQUEST = "request.yaml"  # the parameters that a run was asked for with
@@ -115,15 +116,19 @@ COMPARED = Kind(
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)
 # What may lie in a folder before the record of what it holds does, and after that is gone.
 EARLY = (LOCK, LAUNCH_LOCK, KERNEL_LOG, NOTEBOOK, TRANSFERRED, STOP, REQUEST)
+PARTIAL = re.compile(r"(^|/)\.([^/]+?)\.partial[^/]*$")  # what a killed process was writing
+
+
+def is_early(name: str) -> bool:
+    """Whether something may lie in a folder that holds nothing yet."""
+    return name in EARLY or bool(PARTIAL.search(name))
 
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a file begins as a checkpoint of the workbook does, whatever follows."""
-    try:
-        with open_regular(path) as file:
-            return file.read(8 + len(CHECKPOINT_START))[8:] == CHECKPOINT_START
-    except OSError:
-        return False
+    with holding_nothing(), open_regular(path) as file:
+        return file.read(8 + len(CHECKPOINT_START))[8:] == CHECKPOINT_START
+    return False
 
 
 def entries(folder: Path) -> Iterator[Path]:
@@ -147,5 +152,5 @@ def is_written_by(kind: Kind, folder: Path, path: Path) -> bool:
         return linked and bool(kind.written.fullmatch(name))
     if path.is_dir():  # an empty one, also where a file belongs
         return bool(FOLDERS.fullmatch(path.name) or kind.written.fullmatch(name))
-    whole = re.sub(r"(^|/)\.([^/]+?)\.partial[^/]*$", r"\1\2", name)  # a killed process's
+    whole = PARTIAL.sub(r"\1\2", name)
     return bool(kind.written.fullmatch(name) or kind.written.fullmatch(whole))

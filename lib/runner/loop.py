@@ -118,6 +118,8 @@ class TrainingLoop:
             again = self._test(other, f"{stream}/{other}")
             for run, episodes in zip(self.runs, again, strict=True):
                 run.report.monitored(run.header(), other, episodes)
+        for run in self.runs:
+            run.probe(stream)
         if self.board:
             results = [run.report.progress.last_return for run in self.runs]
             self.board.result(sum(results) / len(results), first.report.progress.optimum)

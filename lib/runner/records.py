@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.errors import UserError
 from lib.core.files import open_regular
 from lib.core.plain import check_plain
 from lib.core.plain_yaml import read_yaml_file
+from lib.core.storage import NOT_THE_FILES, holding_nothing
 from lib.runner import expected
 from lib.runner.expected import (
     ANYTHING,
@@ -127,11 +127,13 @@ def read_json(path: Path, spec: expected.Spec) -> dict[str, Any] | None:
     try:
         with open_regular(path) as file:
             found = json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise expected.damaged(path, "it is a link to nothing") from None
         return None
     except OSError as error:
+        if error.errno in NOT_THE_FILES:
+            raise
         raise expected.damaged(path, f"it cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise expected.damaged(path, f"it cannot be read ({error})") from None
@@ -147,12 +149,11 @@ def read_config(path: Path) -> dict[str, Any] | None:
 
 def read_mapping(path: Path) -> dict[str, Any] | None:
     """Returns the mapping of plain values in a YAML file; None where there is no such thing."""
-    try:
+    with holding_nothing():
         found = read_yaml_file(path)
         check_plain(found, str(path))
-    except (OSError, ValueError, UserError):
-        return None
-    return found if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def metric(line: bytes) -> dict[str, Any] | None:
@@ -176,4 +177,6 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(packed, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
     except (*BROKEN, OSError) as error:
+        if getattr(error, "errno", None) in NOT_THE_FILES:
+            raise
         raise expected.damaged(path, f"it is no file of arrays ({error})") from None

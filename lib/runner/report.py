@@ -81,6 +81,10 @@ class Report:
         self.recorder.write("monitor", at, values)
         self.log.add_monitor(name, at[self.unit], found)
 
+    def probed(self, at: Header, metrics: Mapping[str, float]) -> None:
+        """Writes down what each part of the agent still knows of earlier tasks."""
+        self.recorder.write("probe", at, metrics)
+
     def finished(self, at: Header, finals: Sequence[Episodes]) -> None:
         """Writes down how every task so far is done when one has been learnt.
 

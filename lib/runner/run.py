@@ -195,6 +195,13 @@ class Run:
         if not self.is_done:
             self._begin_task()
 
+    def probe(self, stream: str) -> None:
+        """Writes down what each part of the agent still knows of earlier tasks."""
+        ask = self.agent.capabilities().probe
+        if ask and self.state.task:
+            draws = generator(self.cfg.seed, f"{stream}/probe", self.device)
+            self.report.probed(self.header(), ask(self.domain, self.held_out, draws))
+
     def _audit_plans(
         self, finals: Sequence[Episodes], draws: torch.Generator
     ) -> Iterator[tuple[dict[str, float], dict[str, Any]]]:

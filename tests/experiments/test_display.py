@@ -37,3 +37,9 @@ def test_work_that_never_said_anything_is_shown_by_nothing(monkeypatch, capsys, 
     with Display(lambda began: None):
         pass
     assert capsys.readouterr().err == ""
+
+
+def test_runs_that_learn_from_files_count_updates():
+    state = {"env_steps": 0, "env_steps_total": 0, "updates": 30, "updates_total": 1200}
+    said = display.describe(state | {"task": "a", "phase": "update", "updates_per_s": 5.0})
+    assert said == "a (1/1) update, 30/1,200 updates, 5 updates/s"

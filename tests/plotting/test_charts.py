@@ -1,3 +1,5 @@
+import errno
+
 import numpy as np
 import pytest
 
@@ -154,3 +156,20 @@ def test_a_filmstrip_without_pictures_or_times_is_refused():
         charts.filmstrip([], [])
     with pytest.raises(UserError, match="2 pictures and 1 times"):
         charts.filmstrip(np.zeros((2, 4, 6, 3), np.uint8), [0])
+
+
+def test_a_figure_is_replaced_in_one_step(tmp_path, figures, monkeypatch):
+    path = tmp_path / "figures" / "a.png"
+    ax = charts.series({"a": ([0, 1], [0.0, 1.0])}, "x", "y", "A")
+    charts.save(ax, path)
+    before = path.read_bytes()
+    assert before.startswith(b"\x89PNG")
+
+    def full(target, **_):
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ax.figure, "savefig", full)
+    with pytest.raises(UserError, match=r"disk full: .*a\.png"):
+        charts.save(ax, path)
+    assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]

@@ -72,7 +72,7 @@ def test_a_run_fills_its_folder_and_its_summary(done, cfg):
 
 def test_every_task_is_watched_all_the_time(done):
     records = read_metrics(done / "metrics.jsonl")
-    assert {r["stage"] for r in records} == {"train", "eval", "monitor", "audit"}
+    assert {r["stage"] for r in records} == {"train", "eval", "monitor", "probe", "audit"}
     monitored = [r for r in records if r["stage"] == "monitor"]
     for task in TASKS:
         seen = [r["env_steps"] for r in monitored if f"monitor/{task}/return" in r["values"]]
@@ -380,7 +380,7 @@ def test_a_checkpoint_of_other_settings_is_refused(done, cfg, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     source = done / "checkpoints" / "last.safetensors"
     (tmp_path / "checkpoints" / "last.safetensors").write_bytes(source.read_bytes())
-    with pytest.raises(UserError, match="belongs to a different run.*deter is 5 there, 7 here"):
+    with pytest.raises(UserError, match="holds a different run.*deter is 5 there, 7 here"):
         train(config.merge(cfg, {"latent": {"deter": 7}}), tmp_path)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.core.errors import UserError
+from lib.core.storage import StorageError
 from lib.plotting import video
 from lib.replay.buffer import Episodes
 from lib.runner import film
@@ -101,3 +102,14 @@ def test_a_machine_that_cannot_draw_says_so_once_and_goes_on(tmp_path, written, 
     roll.shoot(tmp_path, domain(no_scene), 0, "label", POSES, PLAYED, predict)
     assert capsys.readouterr().err == "no videos: no OpenGL here; install it\n"
     assert not roll.wanted(final=True) and not written
+
+
+def test_a_full_disk_stops_the_run_which_films_again_when_it_goes_on(monkeypatch, tmp_path):
+    def full(path, *_, **__):
+        raise StorageError("disk full")
+
+    monkeypatch.setattr(video, "write_mp4", full)
+    filming = Film("final")
+    with pytest.raises(StorageError, match="disk full"):
+        filming.shoot(tmp_path, domain(), 0, "a", POSES, PLAYED, predict)
+    assert filming.wanted(True)

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import pytest
 
@@ -102,3 +104,21 @@ def test_no_bar_means_silence(tmp_path, clock, capsys):
     shown.close()
     captured = capsys.readouterr()
     assert captured.err == captured.out == ""
+
+
+def test_work_goes_on_where_the_file_cannot_be_written(tmp_path, clock, monkeypatch):
+    shown = Progress(tmp_path / "progress.json", ["room-1"], 1000, show=False)
+    show(shown, env_steps=10)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    clock[0] += 10
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", full)
+        show(shown, env_steps=20)
+    assert read(tmp_path)["env_steps"] == 10
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+    clock[0] += 10
+    show(shown, env_steps=30)
+    assert read(tmp_path)["env_steps"] == 30

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from lib.algos.tdmpc import agent
 from lib.algos.tdmpc.settings import TdmpcRun
 from lib.core import config
 from lib.core.errors import NonFiniteError, RunInterrupted, UserError
+from lib.core.storage import StorageError
 from lib.engine import machine, seed_batch
 from lib.runner import checkpoint, loop, run_folder, training
 from lib.runner.record import describe, read_metrics
@@ -292,6 +294,15 @@ def test_a_full_disk_loses_nothing_already_written(done, cfg, tmp_path, monkeypa
     checkpoint.load(tmp_path / "checkpoints" / "last.safetensors")
     train(cfg, tmp_path)
     assert_same_run(done, tmp_path)
+
+
+def test_a_folder_that_goes_while_the_run_goes_on_is_not_made_again(cfg, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        after_updates(patch, 5, lambda: shutil.rmtree(out))
+        with pytest.raises(StorageError, match=r"there is no folder .*run'|has been removed"):
+            train(cfg, out)
+    assert not out.exists()
 
 
 def test_metrics_that_lost_their_end_are_refused(cfg, tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from lib.algos.api import Capabilities
 from lib.algos.dreamer import audit, exploration, shown
 from lib.algos.dreamer.agent_networks import AgentNetworks
+from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.computation import Computation
 from lib.algos.dreamer.learning import uncertainty
 from lib.algos.dreamer.settings import DreamerRun
@@ -210,8 +211,21 @@ class DreamerAgent(Batched):
         self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Returns what the world model makes of every task's held-out episodes."""
-        names = [task.name for task in domain.tasks[: self.task + 1]]
-        return audit.audit(self.module("model"), held_out, names, generator)
+        return self._audited(domain, self.task + 1, held_out, generator)
+
+    def probe(
+        self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
+    ) -> dict[str, float]:
+        """Returns what model, reward, critic and actor still know of the tasks before this one."""
+        metrics, _ = self._audited(domain, self.task, held_out, generator)
+        return {name.replace("audit/met-", "probe/", 1): value for name, value in metrics.items()}
+
+    def _audited(
+        self, domain: Domain, tasks: int, held_out: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        names = [task.name for task in domain.tasks[:tasks]]
+        model, actor, critic = map(self.module, ("model", TASK.actor, TASK.critic))
+        return audit.audit(model, held_out, names, generator, (actor, critic))
 
     def capabilities(self) -> Capabilities:
         """Imagines observations where its objective can; one policy acts in all tasks."""
@@ -221,6 +235,7 @@ class DreamerAgent(Batched):
             value=functools.partial(shown.values, self),
             look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),
+            probe=self.probe,
         )
 
     def module(self, name: str) -> nn.Module:

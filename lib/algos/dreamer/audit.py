@@ -1,7 +1,9 @@
 """Audits examine a world model on episodes that it never learnt from, task by task.
 
-Two questions. *One step*: having seen everything before, what does it expect to see next? *Open
-loop*: having seen the first records, what does it imagine when it is told the actions alone?
+Two questions to the world model. *One step*: having seen everything before, what does it expect to
+see next? *Open loop*: having seen the first records, what does it imagine when it is told the
+actions alone? And one to what learns from it: do critic and actor still say of an episode what they
+said when it was played? Asked of earlier tasks, they tell which part forgot.
 
 Letters: K episodes, T steps, C records of context, F features.
 """
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.algos.dreamer.behaviour import Actor, Critic
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseBuffers
@@ -68,18 +71,75 @@ def open_loop(
     return torch.stack(found)
 
 
+def earned(reward: Tensor, length: Tensor, cut: Tensor, value: Tensor, discount: float) -> Tensor:
+    """Returns the discounted return from every record of an episode on, its own reward included.
+
+    Args:
+        reward: (T, K) on entering records 1 to T, as the critic's targets have it.
+        length: (K,) decisions. cut: (K,) bool, whether time ended the episode.
+        value: (T+1, K) the critic's, which says how an episode goes on that time ended.
+
+    Returns:
+        (T, K) of records 1 to T; beyond an episode's length they mean nothing.
+    """
+    found, later = [], torch.zeros_like(value[0])
+    for record in reversed(range(1, len(value))):
+        own = reward[record - 1]
+        last = torch.where(cut, value[record], own)
+        later = torch.where(length == record, last, own + discount * later)
+        found.append(later)
+    return torch.stack(found[::-1])
+
+
+@torch.no_grad()
+def audit_behaviour(
+    model: WorldModel,
+    actor: Actor,
+    critic: Critic,
+    state: State,
+    action: Tensor,
+    reward: Tensor,
+    length: Tensor,
+    cut: Tensor,
+) -> dict[str, float]:
+    """Compares critic and actor with episodes that were played when their task had been learnt.
+
+    Args:
+        state: (T+1, K, ·) posterior states. action: (T, K, A). reward: (T, K).
+        length: (K,) decisions. cut: (K,) bool, whether time ended the episode.
+
+    Returns:
+        `critic_mse`, of the critic and the return that the episode went on to earn; and how far the
+        actor would do what was done: `actor_agreement`, the share of decisions whose likeliest
+        action was taken, or `actor_mse` of actions in a box.
+    """
+    features = model.rssm.features(state)
+    value = critic(features)
+    there = torch.arange(len(action), device=value.device).unsqueeze(1) < length  # (T, K)
+    paid = earned(model.reward_target(reward), length, cut, value, model.discount)
+    likeliest = actor.mode(actor(features[:-1]))
+    if actor.actions.discrete:
+        same = (likeliest.argmax(-1) == action.argmax(-1)).float()
+        told = {"actor_agreement": float(same[there].mean())}
+    else:
+        told = {"actor_mse": float((likeliest - action).square().mean(-1)[there].mean())}
+    return {"critic_mse": float((value[1:] - paid).square()[there].mean()), **told}
+
+
 @torch.no_grad()
 def audit(
     model: WorldModel,
     held_out: Mapping[str, Tensor],
     names: Sequence[str],
     generator: torch.Generator,
+    behaviour: tuple[Actor, Critic] | None = None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Examines a model on what was held out of every task so far.
 
     Args:
         held_out: obs (tasks, K, T+1, *shape), action, reward, length: of a domain.
         names: of the tasks learnt so far.
+        behaviour: actor and critic, to be examined as well.
 
     Returns:
         `audit/met-TASK/...` metrics, and `open_loop_error` (tasks, T+1), the mean error of what is
@@ -112,6 +172,11 @@ def audit(
             f"audit/met-{name}/reward_mse": float(paid.square()[counts[1:]].mean()),
             f"audit/met-{name}/count": float(counts.sum()),
         }
+        if behaviour:
+            told = audit_behaviour(
+                model, *behaviour, state, action, reward, length, length == steps
+            )
+            metrics |= {f"audit/met-{name}/{part}": value for part, value in told.items()}
         if error is not None and longest > CONTEXT:
             start = State(*(part[CONTEXT - 1] for part in state))
             imagined = open_loop(model, start, action[CONTEXT - 1 :], generator)

@@ -7,6 +7,7 @@ import torch
 from lib.algos.dreamer import audit
 from lib.algos.dreamer.rssm import State
 from lib.core.spaces import ObsSpace
+from lib.runner.record import describe
 from tests.algos.dreamer.models import SPACES
 from tests.dreamer_tiny import SYMBOLS, VECTOR, new_agent, observations, tiny
 
@@ -109,3 +110,52 @@ def test_an_agent_audits_the_tasks_so_far_and_stays_as_it_is():
     assert {key.split("/")[1] for key in metrics} == {"met-one", "met-two"}
     after = agent.streams.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+# Actor and critic ------------------------------------------------------------------------------
+
+
+def test_earned_returns_by_hand():
+    # T = 3, discount .5. One episode ends after 2 decisions, paid 1 and 4: 1 + .5 * 4 = 3, then 4.
+    # The other is cut by time, paid 2, 0, 1, and the critic says 8 of its last record:
+    # 8; 0 + .5 * 8 = 4; 2 + .5 * 4 = 4.
+    reward = torch.tensor([[1.0, 2.0], [4.0, 0.0], [9.0, 1.0]])
+    value = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [5.0, 8.0]])
+    cut = torch.tensor([False, True])
+    found = audit.earned(reward, torch.tensor([2, 3]), cut, value, 0.5)
+    assert found[:2, 0].tolist() == [3.0, 4.0] and found[:, 1].tolist() == [4.0, 4.0, 8.0]
+
+
+def test_the_actor_agrees_with_what_it_would_do_itself():
+    agent = new_agent(tiny())
+    held = memory(agent, [[11, 4, 7], [0, 0, 0]])
+    model, actor, critic = map(agent.module, ("model", "actor", "critic"))
+    for _ in range(len(held["action"][0, 0])):  # what is decided changes what follows
+        obs, action = held["obs"][0].transpose(0, 1), held["action"][0].transpose(0, 1)
+        state, _, _ = audit.observe(model, obs, action, torch.Generator().manual_seed(0))
+        chosen = actor.mode(actor(model.rssm.features(state)))[:-1]
+        held["action"][0] = chosen.transpose(0, 1)
+    draws = torch.Generator().manual_seed(0)
+    metrics, _ = audit.audit(model, held, NAMES[:1], draws, (actor, critic))
+    assert metrics["audit/met-one/actor_agreement"] == 1.0
+    held["action"] = held["action"].roll(1, -1)  # another action everywhere
+    draws = torch.Generator().manual_seed(0)
+    metrics, _ = audit.audit(model, held, NAMES[:1], draws, (actor, critic))
+    assert metrics["audit/met-one/actor_agreement"] < 1.0
+    assert metrics["audit/met-one/critic_mse"] > 0
+
+
+def test_a_probe_asks_about_the_tasks_before_this_one():
+    class Seen:
+        tasks = tuple(type("Task", (), {"name": name})() for name in NAMES)
+
+    agent, held = new_agent(tiny()), memory(new_agent(tiny()), [[6] * K] * TASKS)
+    probe = agent.capabilities().probe
+    assert probe(Seen(), held, torch.Generator()) == {}
+    agent.begin_task(1)
+    found = probe(Seen(), held, torch.Generator().manual_seed(0))
+    assert set(found) == {
+        f"probe/one/{part}"
+        for part in ("cells", "surprise", "reward_mse", "critic_mse", "actor_agreement", "count")
+    }
+    assert all(describe(name).unit for name in found)

@@ -161,7 +161,8 @@ def test_a_new_objective_is_one_new_file(contrast, tmp_path):
     keys = {key for line in lines for key in line.get("values", line)}
     assert "train/model/contrast" in keys and "train/model/reconstruction" not in keys
     measured = {key.rpartition("/")[2] for key in keys if key.startswith("audit/met-")}
-    assert measured == {"mistaken", "surprise", "reward_mse", "count"}
+    behaviour = {"critic_mse", "actor_agreement"}
+    assert measured == {"mistaken", "surprise", "reward_mse", "count"} | behaviour
     with np.load(tmp_path / "run/audits/task-1.npz") as held:
         assert "open_loop_error" in held
     state, _ = checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")
