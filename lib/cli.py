@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -249,31 +250,39 @@ def run(given: argparse.Namespace) -> None:
     spec = runs.prepare(parameters, OUTPUTS)
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
-    _settle(spec.outs)
-    if given.fresh:
-        notebooks.checked(given.notebook, spec.parameters)
-        afresh.set_aside(spec)
+    _settle(spec.outs, spec.folders)
+    if not given.fresh:
+        return _go_on(spec, given.notebook)
+    notebooks.checked(given.notebook, spec.parameters)
+    afresh.set_aside(spec)
     try:
         _go_on(spec, given.notebook)
+    except (UserError, NotebookFailed) as error:
+        if not _settle(spec.outs, spec.folders):
+            raise
+        raise type(error)(getattr(error, "problem", "") or str(error)) from error
     finally:
-        _settle(spec.outs)
+        _settle(spec.outs, spec.folders)
 
 
-def _settle(outs: Sequence[Path]) -> None:
-    """Puts back runs that `--fresh` set aside for others which did not begin."""
+def _settle(outs: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
+    """Puts back runs that `--fresh` set aside for others which did not begin; returns them."""
     from lib.experiments import afresh
 
-    for out in afresh.settle(outs):
+    back = afresh.settle(outs, runs)
+    for out in back:
         print(f"{shown(out)}: nothing new has begun, so the old run is back", file=sys.stderr)
+    return back
 
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
-    from lib.experiments import folders, own_modules, requests, runs
+    from lib.experiments import afresh, folders, own_modules, requests, runs
     from lib.runner import contents
 
     own_modules.ask_for(given.modules)
-    _settle([Path(given.run), OUTPUTS / given.run])
+    for place in (Path(given.run), OUTPUTS / given.run):
+        _settle(*afresh.group_of(place))
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -320,7 +329,8 @@ def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
         spec.out.mkdir(parents=True, exist_ok=True)
 
         def look(began: float) -> Any:
-            afresh.remove_replaced(spec.outs)
+            with suppress(UserError):  # tried again in the end, where somebody is told
+                afresh.remove_replaced(spec.outs, spec.folders)
             return summaries.read_progress(RunFolder(spec.out).progress, newer_than=began)
 
         asked = spec.parameters | {"out_dir": from_root(spec.out)}

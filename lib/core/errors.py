@@ -26,7 +26,16 @@ def short(value: object, most: int = 80) -> str:
 
 
 class NotebookFailed(Exception):
-    """A notebook failed in a way that is not the user's to mend. The message is for people."""
+    """A notebook failed in a way that is not the user's to mend. The message is for people.
+
+    Args:
+        message: all of it, in one line.
+        problem: the beginning of it, which leaves out where to look and how to go on.
+    """
+
+    def __init__(self, message: str, problem: str = ""):
+        super().__init__(message)
+        self.problem = problem
 
 
 def unknown(kind: str, arrived: object, known: Iterable[str], hint: str = "") -> UserError:

@@ -1,18 +1,20 @@
 """Keeps a run that is to be replaced until the new one has begun in its place.
 
-`--fresh` renames old folders, and removes them once the new run has written what it is. Where the
-new one does not begin, they are put back; after a crash the next `run` or `resume` does either.
+`--fresh` renames old folders, and removes them once every new run has saved its first checkpoint.
+Where one does not come so far, all are put back; after a crash the next command does either.
 """
 
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from lib.core.errors import UserError
-from lib.experiments import cleaning, runs, summaries
+from lib.core.paths import shown
+from lib.experiments import cleaning, folders, runs
 from lib.experiments.locks import is_busy
 from lib.experiments.runs import RunSpec
 from lib.runner import warm_start
+from lib.runner.contents import SEEDS
+from lib.runner.run_folder import RunFolder
 
 
 def aside_of(out: Path) -> Path:
@@ -42,30 +44,59 @@ def set_aside(spec: RunSpec) -> None:
         plan.folder.rename(aside_of(plan.folder))
 
 
-def has_begun(outs: Iterable[Path]) -> bool:
-    """Whether something new has written itself into one of the folders of a run, or of several."""
-    return any((out / mark).exists() for out in outs for mark in summaries.MARKS)
+def group_of(out: Path) -> tuple[list[Path], list[Path]]:
+    """All folders that belong to what a name stands for, and those of them that hold a run each."""
+    for place in (out, aside_of(out)):
+        if folders.asked(place, SEEDS):
+            beside = [out.with_name(run.name) for run in folders.runs_of(place)]
+            return [out, *beside], beside
+    return [out], [out]
 
 
-def remove_replaced(outs: Sequence[Path]) -> None:
-    """Removes the old runs of folders in which new ones have begun."""
-    for aside in filter(Path.exists, map(aside_of, outs)):
-        if has_begun(outs):
-            shutil.rmtree(aside)
+def has_begun(runs: Iterable[Path]) -> bool:
+    """Whether every one of some new runs has saved or told something of its own."""
+    return all(_has_saved(RunFolder(run)) for run in runs)
 
 
-def settle(outs: Sequence[Path]) -> list[Path]:
+def _has_saved(folder: RunFolder) -> bool:
+    return folder.summary.exists() or any(folder.checkpoints.glob("*.safetensors"))
+
+
+def remove_replaced(outs: Sequence[Path], runs: Sequence[Path]) -> None:
+    """Removes the old runs of folders once all new ones have begun.
+
+    Raises:
+        UserError: something may not be removed.
+    """
+    asides = [aside for aside in map(aside_of, outs) if aside.exists()]
+    if asides and has_begun(runs):
+        cleaning.remove(cleaning.plan(asides))
+
+
+def settle(outs: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
     """Removes the old runs of folders in which new ones have begun, or else puts them back.
+
+    Args:
+        outs: all folders that are written to.
+        runs: those of them that hold a run each.
 
     Returns:
         The folders that were put back.
+
+    Raises:
+        UserError: something else has come to lie in the place of an old run.
     """
     if any(is_busy(out) for out in outs if out.exists()):
         return []  # another command is about to begin there
-    remove_replaced(outs)
-    back = [out for out in outs if aside_of(out).exists()]
+    remove_replaced(outs, runs)
+    back = [] if has_begun(runs) else [out for out in outs if aside_of(out).exists()]
     for out in back:
         if out.exists():  # what a command left that could not begin
-            shutil.rmtree(out)
+            cleaning.remove(cleaning.plan([out]))
+        if out.exists():
+            raise UserError(
+                f"'{shown(out)}' holds other things than a run; move them elsewhere, so that the "
+                f"run that was there before, now in '{shown(aside_of(out))}', can be put back"
+            )
         aside_of(out).rename(out)
     return back

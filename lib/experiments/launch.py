@@ -74,7 +74,8 @@ def as_it_was(error: Any, out: Path, notebook: str) -> Exception:
         return refused
     if error.ename == "KeyboardInterrupt":
         return RunInterrupted(f"interrupted; continue with 'python -m lib resume {out}'")
-    return NotebookFailed(f"{error.ename}: {text}; the cell is marked in '{out / notebook}'")
+    problem = f"{error.ename}: {text}"
+    return NotebookFailed(f"{problem}; the cell is marked in '{out / notebook}'", problem)
 
 
 def _with_subclasses(kind: type) -> Iterator[type]:

@@ -136,9 +136,10 @@ def _kernel_lives(log: Path) -> Iterator[None]:
     said = last_words(log)
     why = f"saying {said!r}" if said else "perhaps for lack of memory"
     mended = storage.mended_by(said)
+    problem = f"the notebook's kernel {what}, {why}"
     raise NotebookFailed(
-        f"the notebook's kernel {what}, {why}; {f'{mended} and ' if mended else ''}"
-        f"{storage.how_to_go_on(shown(log.parent))}"
+        f"{problem}; {f'{mended} and ' if mended else ''}{storage.how_to_go_on(shown(log.parent))}",
+        problem,
     ) from None
 
 

@@ -42,6 +42,12 @@ def files(out: Path) -> dict[str, bytes]:
     return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
 
 
+def saved(out: Path) -> None:
+    """Makes a run one that has begun: its first checkpoint is there."""
+    (out / "checkpoints").mkdir(exist_ok=True)
+    (out / "checkpoints" / "last.safetensors").touch()
+
+
 def fresh(given: str, *more: str) -> list[str]:
     return ["run", given, "--fresh", f"--notebook={STUB}", *more]
 
@@ -111,6 +117,7 @@ def test_after_a_crash_the_next_command_removes_what_was_replaced(tmp_path, outp
     out.rename(afresh.aside_of(out))
     old_run(outputs)
     (out / "metrics.jsonl").write_text("new\n")
+    saved(out)
     monkeypatch.setattr(cli, "_go_on", lambda *_: None)
     assert cli.main(["run", asked(tmp_path)]) == 0
     assert (out / "metrics.jsonl").read_text() == "new\n"
@@ -121,6 +128,60 @@ def test_of_several_seeds_all_are_set_aside_and_put_back(outputs):
     outs = [old_run(outputs, seed) for seed in (0, 1)]
     for out, _ in outs:
         out.rename(afresh.aside_of(out))
-    back = afresh.settle([out for out, _ in outs])
+    folders = [out for out, _ in outs]
+    back = afresh.settle(folders, folders)
     assert back == [out for out, _ in outs]
     assert all(files(out) == before for out, before in outs)
+
+
+def test_a_start_that_fails_after_the_configuration_was_written_costs_nothing(tmp_path, outputs):
+    out, before = old_run(outputs)
+    out.rename(afresh.aside_of(out))
+    old_run(outputs)  # of the new one: what does not fit is found out when it is loaded
+    assert afresh.settle([out], [out]) == [out]
+    assert files(out) == before
+
+
+def test_what_is_said_of_a_failed_start_leads_nowhere_else(tmp_path, outputs, capsys):
+    out, before = old_run(outputs)
+    out = out.rename(outputs / "bug-s0")
+    assert cli.main(fresh(asked(tmp_path, name="bug"))) == 1
+    said = capsys.readouterr().err
+    assert "ZeroDivisionError: division by zero\n" in said and "is marked in" not in said
+    assert files(out) == before
+
+
+def test_other_things_in_the_place_of_an_old_run_are_left_alone(tmp_path, outputs, capsys):
+    out, before = old_run(outputs)
+    aside = out.rename(afresh.aside_of(out))
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    assert cli.main(["run", asked(tmp_path)]) == 2
+    assert "holds other things" in capsys.readouterr().err
+    assert (out / "thesis.txt").exists() and files(aside) == before
+
+
+@pytest.mark.parametrize("begun", [(), (0,), (0, 1)])
+def test_seeds_are_settled_by_the_name_that_stands_for_them(outputs, monkeypatch, begun):
+    home = outputs / "mine-seeds-0-1"
+    asked_for = {"parameters": {"seeds": [0, 1]}, "runs": ["../mine-s0", "../mine-s1"]}
+    home.mkdir()
+    (home / "seeds.yaml").write_text(yaml.safe_dump(asked_for))
+    olds = [old_run(outputs, seed) for seed in (0, 1)]
+    for out in (home, *(out for out, _ in olds)):
+        out.rename(afresh.aside_of(out))
+    home.mkdir()
+    (home / "seeds.yaml").write_text(yaml.safe_dump(asked_for | {"new": 1}))
+    for seed in (0, 1):
+        out, _ = old_run(outputs, seed)
+        (out / "metrics.jsonl").write_text("new\n")
+        if seed in begun:
+            saved(out)
+    outs, runs = afresh.group_of(home)
+    back = afresh.settle(outs, runs)
+    new = len(begun) == 2
+    assert back == ([] if new else outs)
+    assert ("new" in (home / "seeds.yaml").read_text()) == new
+    lines = [(out / "metrics.jsonl").read_text() for out, _ in olds]
+    assert lines == (["new\n"] * 2 if new else ["old\n"] * 2)
+    assert not list(outputs.glob("*.old"))
