@@ -254,15 +254,17 @@ def run(given: argparse.Namespace) -> None:
     if not given.fresh:
         return _go_on(spec, given.notebook)
     notebooks.checked(given.notebook, spec.parameters)
-    afresh.set_aside(spec)
     try:
+        afresh.set_aside(spec)
         _go_on(spec, given.notebook)
     except (UserError, NotebookFailed) as error:
         if not _settle(spec.outs, spec.folders):
             raise
         raise type(error)(getattr(error, "problem", "") or str(error)) from error
-    finally:
+    except BaseException:
         _settle(spec.outs, spec.folders)
+        raise
+    afresh.remove(spec.outs)
 
 
 def _settle(outs: Sequence[Path], runs: Sequence[Path]) -> list[Path]:

@@ -62,15 +62,19 @@ def _has_saved(folder: RunFolder) -> bool:
     return folder.summary.exists() or any(folder.checkpoints.glob("*.safetensors"))
 
 
-def remove_replaced(outs: Sequence[Path], runs: Sequence[Path]) -> None:
-    """Removes the old runs of folders once all new ones have begun.
+def remove(outs: Iterable[Path]) -> None:
+    """Removes the old runs of folders, where new ones have begun or come to their end.
 
     Raises:
         UserError: something may not be removed.
     """
-    asides = [aside for aside in map(aside_of, outs) if aside.exists()]
-    if asides and has_begun(runs):
-        cleaning.remove(cleaning.plan(asides))
+    cleaning.remove(cleaning.plan([aside for aside in map(aside_of, outs) if aside.exists()]))
+
+
+def remove_replaced(outs: Iterable[Path], runs: Iterable[Path]) -> None:
+    """Does so once all new runs have begun; raises what `remove` does."""
+    if has_begun(runs):
+        remove(outs)
 
 
 def settle(outs: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
