@@ -37,7 +37,8 @@ def write(folder: Path, config: RunConfig, parameters: Mapping[str, Any]) -> Non
         return
     with told_to_the_user(folder / REQUEST):
         folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / REQUEST, yaml.safe_dump(dict(parameters), sort_keys=False))
+    asked = {**parameters, "out_dir": ""}  # which is wherever this record lies
+    atomic_write(folder / REQUEST, yaml.safe_dump(asked, sort_keys=False))
 
 
 def read(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def write_request(spec: RunSpec) -> None:
     with told_to_the_user(spec.out / contents.SEEDS):
         spec.out.mkdir(parents=True, exist_ok=True)
     runs = [os.path.relpath(folder, spec.out) for folder in spec.folders]
-    record = {"parameters": spec.parameters, "runs": runs}
+    asked = spec.parameters | {"out_dir": ""}  # which is wherever this record lies
+    record = {"parameters": asked, "runs": runs}
     atomic_write(spec.out / contents.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
@@ -159,7 +160,7 @@ def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool | None = No
     """
     write_request(spec)
     for config, folder in spec.each():
-        alone = {"seed": config.seed, "seeds": [], "out_dir": ""} if spec.together else {}
+        alone = {"seed": config.seed, "seeds": []} if spec.together else {}
         requests.write(folder, config, spec.parameters | alone)
     if progress is None:
         progress = not os.environ.get(UNATTENDED)

@@ -27,13 +27,13 @@ def outputs(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def trained(out: Path) -> None:
+def trained(out: Path, seed: int = 0) -> None:
     """A run that has been trained, as far as the command line looks."""
-    given = run_config.PARAMETERS | GIVEN
+    given = run_config.PARAMETERS | GIVEN | {"seed": seed}
     out.mkdir()
     record = params.record(run_config.resolve(given), given)
     (out / "config.yaml").write_text(yaml.safe_dump(json.loads(json.dumps(record))))
-    summary = {"status": "complete", "env_steps": 40, "tasks": ["room-1"], "seeds": [0]}
+    summary = {"status": "complete", "env_steps": 40, "tasks": ["room-1"], "seeds": [seed]}
     summary |= {"optimum": {"room-1": 8.0}, "final_return": {"room-1": 6.0}}
     summary |= {"name": "mine", "method": "drago", "preset": "grid-quick", "return_matrix": [[6.0]]}
     (out / "summary.json").write_text(json.dumps(summary))
@@ -116,6 +116,26 @@ def test_what_is_drawn_again_equals_what_was_drawn_at_once(out, undisturbed, cap
     resume(out)
     assert f"drawing {out}" in capsys.readouterr().out
     assert drawn.differences(out, undisturbed) == []
+
+
+def test_several_seeds_are_drawn_again_where_their_notebook_is_not_complete(
+    outputs, tmp_path, capsys
+):
+    for seed in (0, 1):
+        trained(outputs / f"mine-s{seed}", seed)
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(GIVEN))
+    command = ["run", str(file), "-p", "seeds=0,1", f"--notebook={STUB}"]
+    home = outputs / "mine-seeds-0-1"
+    assert cli.main(command) == 0
+    kept = shutil.copytree(home, tmp_path / "undisturbed")
+    assert cli.main(command) == 0
+    assert f"already finished: {home}" in capsys.readouterr().out
+    cut(home / "run.ipynb")
+    (home / "figures" / "return_matrix.png").unlink()
+    resume(home)
+    assert f"drawing {home}" in capsys.readouterr().out
+    assert drawn.differences(home, kept) == []
 
 
 def killed(out: Path, moment: int, victim: str, notebook: Path = STUB) -> bool:
