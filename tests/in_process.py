@@ -1,16 +1,17 @@
 """The command line without kernels: what notebooks do with runs is done in this process."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 import yaml
 
 from lib import cli
 from lib.analysis import results
-from lib.experiments import launch, notebooks, params, run_config, runs
+from lib.experiments import drawing, launch, notebooks, params, run_config, runs
 from lib.runner import contents
 from tests.tiny import SETTINGS
 
@@ -25,7 +26,14 @@ def patched(patch: pytest.MonkeyPatch, outputs: Path) -> None:
     patch.setattr(notebooks, "run", compare)
 
 
-def execute(parameters: Mapping[str, Any], out: Path, notebook: Path, *_: Any) -> None:
+def execute(
+    parameters: Mapping[str, Any],
+    out: Path,
+    notebook: Path,
+    *_: Any,
+    about: Iterable[Path] = (),
+    **__: Any,
+) -> None:
     """Trains as notebooks/20_run.py does, and reads what it draws."""
     (out / contents.LAUNCH_LOCK).touch()
     spec = runs.prepare(parameters, cli.OUTPUTS)
@@ -35,7 +43,7 @@ def execute(parameters: Mapping[str, Any], out: Path, notebook: Path, *_: Any) -
         path = out / contents.FIGURES / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    (out / contents.NOTEBOOK).write_text(json.dumps({"cells": []}))
+    drawing.finish(nbformat.v4.new_notebook(), out / contents.NOTEBOOK, about)
 
 
 def compare(parameters: Mapping[str, Any], target: Path, notebook: Path) -> None:

@@ -30,7 +30,7 @@ class TooLong(BaseException):
     """A command that did not end, which no handler catches."""
 
 
-def looked_at(parameters, out, notebook, *_) -> None:
+def looked_at(parameters, out, notebook, *_, **__) -> None:
     """Stands in for training: everything that it reads before it begins, and what is drawn."""
     spec = runs.prepare(parameters, cli.OUTPUTS)
     for config, path in spec.each():
