@@ -118,6 +118,8 @@ def mended_by(text: str) -> str:
     if error is None:
         return MORE_FILES if os.strerror(errno.EMFILE) in text else ""
     home = os.path.expanduser("~")
+    if error.errno in TOO_MANY_OPEN:  # wherever the file lies
+        return MORE_FILES
     if error.filename and os.path.commonpath([error.filename, home]) == home:
         return f"set HOME (now '{home}') to a folder that can be written"
     return MENDED_BY.get(error.errno, "see to that")

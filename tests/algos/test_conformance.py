@@ -25,6 +25,7 @@ from lib.runner import checkpoint, loop, training
 from lib.runner.collect import source
 from lib.runner.record import read_metrics
 from lib.runner.run import Run
+from lib.runner.saved import take
 from lib.runner.warm_start import Start
 from tests import cloning, dreamer_tiny
 from tests import tiny as tdmpc_tiny
@@ -241,6 +242,7 @@ def test_reports_and_audits_are_numbers_by_name(case, cfg, tmp_path):
 
 def test_a_state_is_restored_exactly_and_goes_on_alike(case, cfg, tmp_path):
     run = practised(case, cfg, tmp_path / "one")
+    take(run.folder, Start().record(cfg))  # as `train` does before anything is saved
     run.save()
     saved = run.folder.checkpoints / "last.safetensors"
     other = Run(cfg, tmp_path / "one", Start(), CPU, case.domain(cfg), {})

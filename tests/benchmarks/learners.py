@@ -113,6 +113,7 @@ class Learners:
             agent.begin_task(task)
             for role in agent.roles:
                 agent.store(role, self.episodes)
+            agent.round_steps = agent.steps  # the next round begins, past any warm-up
 
     def states(self, count: int) -> Tensor:
         """(S, count, L) observations from the episodes, the same for every seed."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lib.core.errors import UserError
-from lib.runner import checkpoint, training
+from lib.runner import checkpoint, saved, training
 from lib.runner.run_folder import RunFolder
 from tests.run_folders import assert_same_run
 from tests.tiny import tiny
@@ -92,13 +92,13 @@ def test_a_resumed_run_has_the_files_of_one_that_was_never_killed(tmp_path, monk
 
 def test_a_folder_of_another_run_is_not_taken(tmp_path):
     folder = RunFolder(tmp_path)
-    record = {"method_name": "tdmpc", "seed": 0, "env": {"size": 13}}
-    folder.take(record)
-    folder.take(record)
-    folder.take(record | {"seed": 1})  # nothing was learnt yet
+    record = {"method_name": "tdmpc", "preset": "grid-quick", "seed": 0, "tasks": [], "budget": {}}
+    saved.take(folder, record)
+    saved.take(folder, record)
+    saved.take(folder, record | {"seed": 1})  # nothing was learnt yet
     folder.checkpoints.mkdir()
     with pytest.raises(UserError, match="different run .seed is 1 there, 0 here"):
-        folder.take(record)
+        saved.take(folder, record)
     assert folder.read_config()["seed"] == 1
 
 
