@@ -49,7 +49,7 @@ def is_busy(out: Path) -> bool:
 def _lock(
     path: Path, out: Path, patience: float = 0.0, flags: int = os.O_CREAT | os.O_RDWR
 ) -> Iterator[None]:
-    handle = os.open(path, flags | os.O_NOFOLLOW, 0o644)
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)  # a pipe would wait
     try:
         until = time.monotonic() + patience
         while True:

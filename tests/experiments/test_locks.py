@@ -30,3 +30,11 @@ def test_a_folder_that_nobody_can_write_to_is_in_use_by_nobody(tmp_path: Path, m
     assert not is_busy(tmp_path)
     with pytest.raises(OSError, match="Read-only file system"), alone_in(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("name", [".lock", ".launch-lock"])
+def test_a_pipe_in_place_of_a_lock_keeps_nobody_waiting(tmp_path: Path, name):
+    os.mkfifo(tmp_path / name)
+    assert not is_busy(tmp_path)
+    with alone_in(tmp_path):
+        pass

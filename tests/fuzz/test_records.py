@@ -126,7 +126,8 @@ def test_no_damaged_record_ends_in_a_traceback_or_costs_another_file(
         if lost := [path for path in lost if path.name not in WRITTEN]:
             wrong.append(f"{seed}, {home.name}/{how}: lost or changed {lost}")
         records.restore(outputs, before)
-    kinds = Counter(line.rsplit("\n", 2)[-2] if "\n" in line else line[:80] for line in wrong)
-    told = "\n".join(wrong[:6]) + f"\n{kinds.most_common(20)}"
+    kinds = [line.rsplit("\n", 2)[-2] if "\n" in line else line[:80] for line in wrong]
+    first = dict(zip(reversed(kinds), reversed(wrong), strict=True))  # of every kind
+    told = "\n".join(list(first.values())[:6]) + f"\n{Counter(kinds).most_common(20)}"
     assert not wrong, f"{len(wrong)} of {COUNT}: {told}"
     assert not records.contents(outputs).keys() ^ before.keys()
