@@ -403,6 +403,13 @@ def test_a_run_of_another_version_cannot_be_resumed(outputs, capsys):
     assert "does not fit this version" in refusal(capsys, "resume", out)
 
 
+def test_a_section_in_place_of_a_setting_is_no_run_of_this_version(outputs, capsys):
+    out = made_run(outputs, name="mine")
+    record = yaml.safe_load((out / "config.yaml").read_text())
+    (out / "config.yaml").write_text(yaml.safe_dump(record | {"dataset": {"a": {"b": []}}}))
+    assert "does not fit this version" in refusal(capsys, "resume", out)
+
+
 # Several seeds -------------------------------------------------------------------------------
 
 

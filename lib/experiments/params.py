@@ -110,7 +110,7 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
             dotted: value
             for section, values in held.items()
             if isinstance(values, dict)
-            for dotted, value in _changes(plain[section], values, f"{section}.")
+            for dotted, value in _changes(_section(plain, section), values, f"{section}.")
         }
     except KeyError as error:
         raise UserError(
@@ -124,6 +124,13 @@ def from_record(held: Mapping[str, Any]) -> dict[str, Any]:
             f"go back to the version that wrote it, or run again"
         )
     return parameters
+
+
+def _section(plain: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of the settings. Raises KeyError for a setting that is none."""
+    if not isinstance(plain[name], Mapping):
+        raise KeyError(name)
+    return plain[name]
 
 
 def _changes(
