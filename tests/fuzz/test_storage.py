@@ -15,6 +15,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from lib.runner import saved
 from tests.fuzz.disk import STOPS, Disk, Fault, Moment
 from tests.fuzz.stored import advised, command, differing, furnish, told
 
@@ -47,6 +48,7 @@ class Place:
         """Puts outputs/ back to where some work begins."""
         shutil.rmtree(self.outputs)
         shutil.copytree(self.ready[work], self.outputs)
+        saved._verified_meta.cache_clear()  # a new process has read no checkpoint yet
 
     def first(self, work: str) -> tuple[object, ...]:
         """The command that is disturbed."""
