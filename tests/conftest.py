@@ -24,6 +24,17 @@ def one_thread():
 
 
 @pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    """An outputs/ folder of the test's own for the command line."""
+    from lib import cli
+
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    monkeypatch.setattr(cli, "OUTPUTS", folder)
+    return folder
+
+
+@pytest.fixture
 def figures():
     """Closes every figure, and no style may have been changed."""
     import matplotlib

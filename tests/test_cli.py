@@ -29,13 +29,7 @@ SEEDS_STUB = ROOT / "tests" / "stub_seeds.py"
 TRANSFER_STUB = ROOT / "tests" / "stub_transfer.py"
 
 
-@pytest.fixture(autouse=True)
-def outputs(tmp_path: Path, monkeypatch) -> Path:
-    """An outputs/ folder of the test's own."""
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    monkeypatch.setattr(cli, "OUTPUTS", folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("outputs")
 
 
 def params_file(folder: Path, **values) -> str:

@@ -23,13 +23,15 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
 
 
 @contextmanager
-def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
+def replacing(path: Path, needed: int = 0, forced: bool = True) -> Iterator[Path]:
     """Gives a hidden file beside `path` to be filled; it takes the name once it is on the disk.
 
     The name changes in one step, and then the folder itself is forced to the disk.
 
     Args:
         needed: bytes that will be written, if known.
+        forced: wait for the disk. Left out for what is written often and can be lost: still nobody
+            reads half of it.
 
     Raises:
         StorageError: the disk is full or the folder cannot be written; the old file is untouched.
@@ -38,13 +40,15 @@ def replacing(path: Path, needed: int = 0) -> Iterator[Path]:
     with told_to_the_user(path, needed):
         try:
             yield partial
-            sync(partial)
+            if forced:
+                sync(partial)
             os.replace(partial, path)
         except BaseException:
             with suppress(OSError):
                 partial.unlink()
             raise
-        sync(path.parent)
+        if forced:
+            sync(path.parent)
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -3,13 +3,13 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lib.core import storage
 from lib.core.errors import NotebookFailed, UserError, short, unknown
-from lib.core.files import partial_path
+from lib.core.files import replacing
 from lib.core.paths import NOTEBOOKS, ROOT, from_root, shown
 from lib.core.plain import check_plain
 from lib.core.storage import told_to_the_user
@@ -90,14 +90,8 @@ class _InOneStep:
 
     def write(self, text: str, path: str) -> None:
         """Replaces the file, without forcing the disk; what is finished is forced in the end."""
-        partial = partial_path(Path(path))
-        try:
+        with replacing(Path(path), forced=False) as partial:
             partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
-            raise
 
     def pretty_path(self, path: str) -> str:
         return path

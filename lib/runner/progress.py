@@ -1,7 +1,6 @@
 """Where the work stands, for eyes outside the process: `progress.json` and a progress bar."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lib.core.files import partial_path
+from lib.core.files import replacing
+from lib.core.storage import StorageError
 
 WRITE_SECONDS = 1.0
 BAR_SECONDS = 5.0  # notebooks keep every line a bar prints
@@ -117,13 +117,8 @@ class Progress:
 
         So work goes on where the disk is full; the next checkpoint says so if it still is.
         """
-        partial = partial_path(self.path)
-        try:
+        with suppress(StorageError), replacing(self.path, forced=False) as partial:
             partial.write_text(json.dumps(state))
-            os.replace(partial, self.path)
-        except OSError:
-            with suppress(OSError):
-                partial.unlink()
 
     def close(self) -> None:
         self.bar.close()

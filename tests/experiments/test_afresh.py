@@ -13,12 +13,7 @@ from lib.experiments import afresh, params, run_config
 STUB = ROOT / "tests" / "stub_run.py"
 
 
-@pytest.fixture(autouse=True)
-def outputs(tmp_path: Path, monkeypatch) -> Path:
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    monkeypatch.setattr(cli, "OUTPUTS", folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("outputs")
 
 
 def asked(tmp_path: Path, **parameters) -> str:

@@ -19,12 +19,9 @@ PRECIOUS = "three years of work"
 
 
 @pytest.fixture(autouse=True)
-def outputs(tmp_path: Path, monkeypatch) -> Path:
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    monkeypatch.setattr(cli, "OUTPUTS", folder)
+def no_notebooks(outputs, monkeypatch):
+    """Nothing is executed, and runs go to a folder of the test's own."""
     monkeypatch.setattr("lib.experiments.notebooks.run", drawn)
-    return folder
 
 
 def drawn(parameters, target, notebook) -> None:

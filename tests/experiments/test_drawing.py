@@ -19,12 +19,7 @@ REAL = NOTEBOOKS / "20_run.py"
 GIVEN = {"name": "mine", "method": "drago", "tasks": ["room-1", "room-2"], "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def outputs(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    monkeypatch.setattr(cli, "OUTPUTS", folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("outputs")
 
 
 def trained(out: Path, seed: int = 0) -> None:

@@ -39,14 +39,6 @@ def payload(tmp_path, monkeypatch):
     assert MODULE not in sys.modules and not mark.exists()
 
 
-@pytest.fixture
-def outputs(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "outputs"
-    folder.mkdir()
-    monkeypatch.setattr(cli, "OUTPUTS", folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A whole run to be tampered with."""

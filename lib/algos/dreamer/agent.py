@@ -12,6 +12,7 @@ Where we differ from the paper (Kessler et al. 2023) and its public code:
   discards those under 50, and with them every early success.
 - Several episodes may be under way at once (`budget.parallel_envs`); updates per env step stay.
 - Actions are detached inside the policy's log-probability.
+- Slow critics begin as copies of the critics, instead of with numbers of their own.
 
 Shapes: E episodes, T steps, A action, P parameters.
 """

@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from lib.algos.tdmpc.settings import ReviewerConfig
+from lib.algos.tdmpc.snapping import HEADINGS, indices
 from lib.core.errors import UserError
 from lib.core.nn import framework_default_
 from lib.engine import optim
@@ -59,10 +60,8 @@ class GridCounts:
 
     def index(self, obs: Tensor) -> Tensor:
         """Returns the table position of observations (2x/size-1, 2y/size-1, 2 heading/4-1)."""
-        obs = obs.nan_to_num(0.0)
-        cell = ((obs[..., :2] + 1) * (self.size / 2)).round().clamp(0, self.size - 1).long()
-        heading = ((obs[..., 2] + 1) * 2).round().clamp(0, 3).long()
-        return (cell[..., 1] * self.size + cell[..., 0]) * 4 + heading
+        column, row, heading = indices(obs.nan_to_num(0.0), self.size).long().unbind(-1)
+        return (row * self.size + column) * HEADINGS + heading
 
     def visit(self, obs: Tensor) -> None:
         ones = torch.ones(obs.shape[0], device=obs.device)

@@ -18,16 +18,25 @@ from lib.algos.tdmpc.model import Dynamics
 HEADINGS = 4
 
 
-def nearest(obs: Tensor, size: int) -> Tensor:
-    """Returns the observations of the nearest cell and heading: (..., L) to (..., L).
+def indices(obs: Tensor, size: int) -> Tensor:
+    """Returns the column, row and heading that observations round to: (..., L) to (..., L).
+
+    They are whole, in the type of the observations. Nothing is copied from the host, so that a
+    recorded search may ask.
 
     Args:
         obs: (2x/size - 1, 2y/size - 1, 2 heading/4 - 1).
         size: cells a side.
     """
-    levels = obs.new_tensor([size, size, HEADINGS])
-    index = ((obs + 1) * (levels / 2)).round()
-    return torch.minimum(index.clamp_min(0), levels - 1) * (2 / levels) - 1
+    cell = ((obs[..., :2] + 1) * (size / 2)).round().clamp(0, size - 1)
+    heading = ((obs[..., 2:] + 1) * (HEADINGS / 2)).round().clamp(0, HEADINGS - 1)
+    return torch.cat((cell, heading), -1)
+
+
+def nearest(obs: Tensor, size: int) -> Tensor:
+    """Returns the observations of the nearest cell and heading: (..., L) to (..., L)."""
+    cell, heading = indices(obs, size).split((2, 1), -1)
+    return torch.cat((cell * (2 / size), heading * (2 / HEADINGS)), -1) - 1
 
 
 class Snapped:
