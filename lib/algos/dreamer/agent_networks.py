@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lib.algos.dreamer import dream_rehearsal
 from lib.algos.dreamer.behaviour import (
     TASK,
     Actor,
@@ -109,6 +110,9 @@ class AgentNetworks:
             **model.loss_noise(cfg.update.length, cfg.update.batch),
             **starts_noise(states, cfg.behaviour.starts),
             **imagine_noise(model.rssm, actor, cfg.behaviour.horizon, rows),
+            **dream_rehearsal.noise(
+                model.rssm, actor, states, cfg.behaviour.horizon, cfg.rehearsal
+            ),
         }
 
     @cached_property

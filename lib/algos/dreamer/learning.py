@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.algos.dreamer import behaviour
+from lib.algos.dreamer import behaviour, dream_rehearsal
+from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.settings import DreamerRun
 from lib.algos.dreamer.world_model import Kept
@@ -128,9 +129,11 @@ class Learning:
             {name: rows[name] for name in together}, {**rows, **slow}, kept, noise
         )
         norms = {name: self.adams[name].apply(found[name]) for name in together}
-        for each, parts in zip(self.networks.behaviours, logged, strict=True):
+        for each in self.networks.behaviours:
             about = {"actor_grad_norm": norms[each.actor], "critic_grad_norm": norms[each.critic]}
-            self._log(each.logged, {**parts, **about})
+            logged[each.logged] |= about
+        for group, parts in logged.items():
+            self._log(group, parts)
 
     # --- losses of one seed ------------------------------------------------------------------
 
@@ -145,14 +148,17 @@ class Learning:
 
     def _behaviour_loss(
         self, modules: Modules, kept: Kept, noise: dict[str, Tensor]
-    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """Lets all behaviours imagine in one batch; each learns from its share of rollouts."""
+    ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
+        """Lets all behaviours imagine in one batch; each learns from its share of rollouts.
+
+        The task's actor then rehearses, where it is asked to.
+        """
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
         starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)
         actors = [modules[each.actor] for each in behaviours]
         rollouts = behaviour.imagine(model.rssm, actors, starts, noise, cfg.gradient)
-        losses, logged = [], []
+        losses, logged = [], {}
         for i, each in enumerate(behaviours):
             mine = rollouts.share(i, count)
             with nullcontext() if cfg.gradient == "dynamics" else torch.no_grad():
@@ -161,7 +167,16 @@ class Learning:
             critics = modules[each.critic], modules[f"slow_{each.critic}"]
             loss, parts = behaviour.behaviour_loss(actors[i], *critics, mine, reward, discount, cfg)
             losses.append(loss)
-            logged.append(parts)
+            logged[each.logged] = parts
+        if (rehearsal := self.cfg.rehearsal).weight:
+            actor, slow = modules[TASK.actor], modules[f"slow_{TASK.critic}"]
+            dreams = dream_rehearsal.dream(
+                model, actor, kept.states, kept.terminal, noise, rehearsal
+            )
+            loss, logged["rehearsal"] = dream_rehearsal.rehearsal_loss(
+                model, actor, slow, dreams, cfg, rehearsal
+            )
+            losses.append(loss)
         return torch.stack(losses).sum(), logged
 
     # --- helpers -----------------------------------------------------------------------------

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lib.algos.dreamer.behaviour import Actor, Critic, Imagined
+from lib.algos.dreamer.behaviour import TASK, Actor, Critic, Imagined
 from lib.algos.dreamer.objectives.api import Evidence
 from lib.algos.dreamer.rssm import Observed, State
-from lib.algos.dreamer.settings import BehaviourConfig
+from lib.algos.dreamer.settings import BehaviourConfig, RehearsalConfig
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import draw_noise
 from lib.engine.optim import FlatAdam
@@ -195,6 +195,56 @@ def behaviour_loss(
     )
 
 
+def rehearsal_loss(
+    model: WorldModel,
+    actor: Actor,
+    slow: Critic,
+    state: State,
+    terminal: Tensor,
+    noise: dict[str, Tensor],
+    behaviour: BehaviourConfig,
+    cfg: RehearsalConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns the loss of imitating the best of several dreams from each start, and scalars.
+
+    See `lib.algos.dreamer.dream_rehearsal`.
+
+    Args:
+        state, terminal: all replayed ones. noise: of the rehearsal alone.
+    """
+    taken, total, gains, chosen = 0.0, 0.0, [], []
+    starts = noise["starts"].argsort(descending=True)[: cfg.starts]
+    for n, start in enumerate(starts):
+        dreams = []
+        for k in range(n * cfg.dreams, (n + 1) * cfg.dreams):
+            with torch.no_grad():
+                begin = State(*(part[start].unsqueeze(0) for part in state))
+                draws = noise["action"][:, k, None], noise["state"][:, k, None]
+                one = imagine(model, actor, begin, draws, terminal[start, None])
+                reward = model.reward(one.features[:-1])
+                discount = model.discounts(one.features[:-1]).clone()
+                if model.discount_head:
+                    discount[0] = model.discount * (1 - terminal[start].float())
+                grade = slow(one.features[-1])
+                for r, g, after in zip(
+                    reversed(reward), reversed(discount), reversed(one.features[1:]), strict=True
+                ):
+                    grade = r + g * ((1 - behaviour.lam) * slow(after) + behaviour.lam * grade)
+            dreams.append((grade, one, discount))
+        grades = torch.cat([grade for grade, *_ in dreams])
+        _, best, discount = dreams[int(grades.argmax())]
+        gains.append(grades.max() - grades.mean())
+        chosen.append((gains[-1] > cfg.margin).float())
+        weight = chosen[-1]
+        for k, action in enumerate(best.action):
+            log_prob = actor.log_prob(actor(best.features[k]), action)
+            total, taken = total - (weight * log_prob).sum(), taken + weight
+            weight = weight * discount[k, 0]
+    loss = total / taken.clamp(min=1)
+    told = {"imitated": torch.stack(chosen).mean(), "gain": torch.stack(gains).mean()}
+    return cfg.weight * loss, {"imitation": loss.detach()} | told
+
+
 # Steps --------------------------------------------------------------------------------------
 
 
@@ -236,7 +286,8 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
 
     1. The world model learns from a batch of sequences.
     2. The network of exploration, if it has one, learns from the states that were found.
-    3. Every behaviour imagines from those states, and its actor and critic learn from that.
+    3. Every behaviour imagines from those states, and its actor and critic learn from that; the
+       task's actor also rehearses, where it is asked to.
     4. Slow critics are copied from today's, after updates 0, `slow_every`, 2 `slow_every`, ...
     """
     cfg, behaviours = agent.cfg, agent.networks.behaviours
@@ -263,6 +314,7 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
 
     state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), terminal.flatten()
+    replayed = state, terminal
     if "starts" in noise:  # a few states, drawn without replacement
         chosen = noise["starts"].argsort(descending=True)[: cfg.behaviour.starts]
         state, terminal = State(*(part[chosen] for part in state)), terminal[chosen]
@@ -280,6 +332,15 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         losses.append(
             behaviour_loss(modules[each.actor], *critics, rollouts, reward, discount, aim)
         )
+    if (rehearsal := cfg.rehearsal).weight:
+        own = {name.removeprefix("rehearsal/"): drawn for name, drawn in noise.items()}
+        critic = modules[f"slow_{TASK.critic}"]
+        loss, parts = rehearsal_loss(
+            model, modules[TASK.actor], critic, *replayed, own, aim, rehearsal
+        )
+        agent.running_means.add("rehearsal", parts)
+        of_actor, *rest = losses[0]  # the task's comes first
+        losses[0] = (of_actor + loss, *rest)
     for each, (actor_loss, critic_loss, parts) in zip(behaviours, losses, strict=True):
         parts["actor_grad_norm"] = descend(actor_loss, trained[each.actor])
         parts["critic_grad_norm"] = descend(critic_loss, trained[each.critic])

@@ -61,6 +61,16 @@ class BehaviourConfig:
 
 
 @dataclass(frozen=True)
+class RehearsalConfig:
+    """Dream rehearsal: the task's actor imitates the best of what it dreams."""
+
+    weight: float = at_least(0, 0.0)  # of the imitation in the actor's loss; 0: no rehearsal
+    starts: int = at_least(1, 16)  # replayed states that are dreamt from in an update
+    dreams: int = at_least(2, 4)  # from each of them; the best is imitated
+    margin: float = at_least(0, 0.02)  # by which it must beat their average [task units]
+
+
+@dataclass(frozen=True)
 class ExploreConfig:
     """What acts while collecting, and what it is paid for."""
 
@@ -126,6 +136,7 @@ class DreamerRun(RunConfig):
     network: NetworkConfig = NetworkConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     behaviour: BehaviourConfig = BehaviourConfig()
+    rehearsal: RehearsalConfig = RehearsalConfig()
     explore: ExploreConfig = ExploreConfig()
     update: UpdateConfig = UpdateConfig()
     replay: ReplayConfig = ReplayConfig()

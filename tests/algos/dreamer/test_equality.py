@@ -22,6 +22,8 @@ EXACT = 1e-10  # double precision, sums in another order
 SEEDS = (0, 1, 2)
 IMAGES = ObsSpace("image", (64, 64, 3), torch.uint8)
 SMALL = {"update__length": 3, "update__batch": 2, "behaviour__starts": 4}  # for images
+# Untrained networks promise little: of few dreams some are imitated and some are not.
+EASY = {"rehearsal__starts": 5, "rehearsal__dreams": 3, "rehearsal__margin": 0.05}
 
 VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "discrete": ({}, SYMBOLS, PICKS),
@@ -53,6 +55,17 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     ),
     "free nats": ({"objective__free_nats": 1.5, "objective__kl_balance": 0.6}, SYMBOLS, PICKS),
     "gradients clipped": ({"update__clip": 0.05}, SYMBOLS, PICKS),
+    "rehearsing": ({"method": "continual-dreamer-rehearsal", **EASY}, SYMBOLS, PICKS),
+    "rehearsing and exploring": (
+        {"method": "dreamer-p2e", "rehearsal__weight": 0.5, **EASY},
+        SYMBOLS,
+        PICKS,
+    ),
+    "rehearsing in a box": (
+        {"method": "continual-dreamer-rehearsal", "objective__discount_head": False, **EASY},
+        SYMBOLS,
+        BOX,
+    ),
     "heavy decay": ({"update__decay": 0.01}, SYMBOLS, PICKS),
 }
 every_variation = pytest.mark.parametrize("name", VARIATIONS)
