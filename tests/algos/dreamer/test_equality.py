@@ -23,7 +23,7 @@ SEEDS = (0, 1, 2)
 IMAGES = ObsSpace("image", (64, 64, 3), torch.uint8)
 SMALL = {"update__length": 3, "update__batch": 2, "behaviour__starts": 4}  # for images
 # Untrained networks promise little: of few dreams some are imitated and some are not.
-EASY = {"rehearsal__starts": 5, "rehearsal__dreams": 3, "rehearsal__margin": 0.05}
+EASY = {"rehearsal__starts": 5, "rehearsal__dreams": 3, "rehearsal__margin": 0.6}
 
 VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "discrete": ({}, SYMBOLS, PICKS),
