@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TOGETHER = 5  # seeds of the rows about stacked seeds
 EPISODES = 4  # under way at once in the quick preset
 METHODS = ("dreamer", "dreamer-p2e")
+REHEARSING = "continual-dreamer-rehearsal"
 PRODUCTS: dict[str, dict[str, Any]] = {
     # How the fast form multiplies matrices; the plain one stays in float32.
     "": {},
@@ -64,7 +65,7 @@ class Dream:
         """The configuration of one form."""
         products = PRODUCTS[self.products] if form == "fast" else {}
         # Visits are counted once per episode on the host: no part of an update or a decision.
-        unpaid = {"explore.bonus": "none"} if method == "dreamer" else {}
+        unpaid = {} if method == "dreamer-p2e" else {"explore.bonus": "none"}
         overrides = dict(self.overrides) | products | unpaid
         return run_config.resolve({"preset": self.preset, "method": method, "overrides": overrides})
 
@@ -159,9 +160,10 @@ def random_episodes(domain: Domain, count: int = 8) -> Episodes:
 
 
 def dreaming(engine: "Engine", peak: float) -> Iterator[Line]:
-    """Milliseconds of an update, a decision, and an update of five seeds.
+    """Milliseconds of an update, a decision, an update of five seeds, and one that rehearses.
 
-    The reference of several seeds is the fast form too, each seed in turn.
+    The reference of several seeds is the fast form too, each seed in turn; that of dream rehearsal
+    is the fast update without it.
     """
     device = engine.device
     for dream in engine.scale.dreams:
@@ -184,6 +186,9 @@ def dreaming(engine: "Engine", peak: float) -> Iterator[Line]:
 
         found = measured(engine, fast.form(in_turn), together.form(together.update))
         yield found.duration(f"dreamer seeds, S = {TOGETHER}, {dream.label}")
+        rehearsing = Dreamers(dream.config(method=REHEARSING), "fast", device)
+        found = measured(engine, fast.form(fast.update), rehearsing.form(rehearsing.update))
+        yield found.duration(f"dreamer updates, rehearsing, {dream.label}")
 
 
 def pair(engine: "Engine", dream: Dream, method: str) -> tuple[Dreamers, Dreamers]:
