@@ -1,10 +1,11 @@
 """Dream rehearsal: the task's actor imitates the best of what it dreams from replayed states.
 
 From every start several rollouts are imagined. The world model's own rewards and the slow critic
-grade them, and the actor is asked to repeat the actions of the best one, as long as it beats the
-average of its start. So skills are practised that replay still tells of, whatever task the agent is
-at, without labels and without experience. Policy gradients move an actor by how much an action
-gains, which is little where a skill is rarely dreamt of; imitation moves it by as much everywhere.
+grade them, and the actor is asked to repeat the actions of the best one, where it beats the average
+of its start by a margin. So skills are practised that replay still tells of, whatever task the
+agent is at, without labels and without experience. Policy gradients move an actor by how much an
+action gains, which is little where a skill is rarely dreamt of; imitation moves it by as much
+everywhere. The margin keeps it from making a habit of what an untrained critic praises by chance.
 
 Differs from Nijjer (2026, arXiv 2607.19749), the idea's source: starts are any replayed states, and
 one dream of each start is imitated instead of the best of a pool.
@@ -77,14 +78,13 @@ def best_dreams(grade: Tensor, margin: float) -> tuple[Tensor, Tensor]:
 
 
 def imitation_loss(log_prob: Tensor, weight: Tensor, imitated: Tensor) -> Tensor:
-    """Averages -w_k ln pi(a_k | s_k) over the steps of the dreams that are imitated: ().
+    """Averages -w_k ln pi(a_k | s_k), or 0 in dreams that are not imitated, over all steps: ().
 
     Args:
         log_prob: (H, N) of the actions dreamt. weight: (H, N) chance that step k is reached.
         imitated: (N,) bool.
     """
-    chosen = weight * imitated
-    return -(chosen * log_prob).sum() / chosen.sum().clamp_min(1.0)
+    return -(weight * imitated * log_prob).mean()
 
 
 def rehearsal_loss(

@@ -35,7 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "continual-dreamer-p2e": layered(RESERVOIR, PLAN2EXPLORE),
     "continual-dreamer-p2e-pixels": layered(RESERVOIR, PIXELS_ONLY),
     "continual-dreamer-recent": layered(RESERVOIR, RECENT),
-    "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 1.0}}),
+    "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 0.3}}),
     "scratch": {"boundary": {"carry": "nothing"}},
 }
 
