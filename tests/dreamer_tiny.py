@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.dreamer.agent import DreamerAgent
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core import config
 from lib.core.seeding import Streams
 from lib.core.spaces import ActionSpace, ObsSpace

@@ -120,6 +120,11 @@ def normal_kl(mean_q: Tensor, std_q: Tensor, mean_p: Tensor, std_p: Tensor) -> T
     return 0.5 * (ratio.square() + distance.square() - 1) - torch.log(ratio)
 
 
+def normal_log_prob(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Computes log N(x; mean, std), elementwise."""
+    return -0.5 * ((x - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
+
+
 def normal_entropy(std: Tensor) -> Tensor:
     """Computes the entropy of normal distributions, elementwise, in nats."""
     return 0.5 * math.log(2 * math.pi * math.e) + torch.log(std)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.dreamer.agent import DreamerAgent
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core.seeding import Streams
 from lib.engine import machine
 from lib.engine.cuda_graphs import WARM_UP

@@ -31,7 +31,7 @@ from lib.algos.dreamer.agent_networks import AgentNetworks
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.computation import Computation
 from lib.algos.dreamer.learning import uncertainty
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.transfer import WarmStart
 from lib.core.errors import NonFiniteError
 from lib.core.seeding import Streams, generator

@@ -24,7 +24,7 @@ from lib.algos.dreamer.exploration.api import Exploration
 from lib.algos.dreamer.latents import build_latent
 from lib.algos.dreamer.objectives.api import Objective
 from lib.algos.dreamer.rssm import State
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import NoiseLayout
 from lib.core.spaces import ActionSpace, ObsSpace

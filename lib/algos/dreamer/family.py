@@ -6,7 +6,7 @@ from lib.algos.api import Family
 from lib.algos.dreamer import exploration, objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.sizes import least_bytes
 from lib.core import config
 from lib.core.errors import UserError, unknown
@@ -56,6 +56,12 @@ def check(run: DreamerRun, inherits: bool) -> None:
         )
     if run.objective.representation not in objectives.KNOWN:
         raise unknown("objective.representation", run.objective.representation, objectives.KNOWN)
+    objectives.KNOWN[run.objective.representation].check(run)
+    if run.latent.posterior == "embedding" and run.latent.kind != "gaussian":
+        raise UserError(
+            f"latent.posterior 'embedding' borrows the spread of the prior, which latent.kind "
+            f"'{run.latent.kind}' has not; use latent.kind 'gaussian', or latent.posterior 'joint'"
+        )
     if run.behaviour.starts > run.update.batch * run.update.length:
         raise UserError(
             f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "

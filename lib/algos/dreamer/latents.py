@@ -107,6 +107,10 @@ class Gaussian:
         mean, raw = stats.float().chunk(2, -1)
         return mean, 2 * torch.sigmoid(raw / 2) + self.min_std
 
+    def with_mean(self, mean: Tensor, stats: Tensor) -> Tensor:
+        """Returns statistics (..., P) of that mean (..., V) with the spread of others, detached."""
+        return torch.cat((mean.float(), stats.float().chunk(2, -1)[1].detach()), -1)
+
     def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
         """(..., P) and normal draws (..., V) to (..., Z)."""
         mean, std = self.moments(stats)

@@ -17,7 +17,7 @@ from torch import Tensor
 from lib.algos.dreamer import behaviour, dream_rehearsal
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.rssm import State
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.world_model import Kept
 from lib.core.noise import NoiseBuffers
 from lib.core.trees import Tree, leaf_map

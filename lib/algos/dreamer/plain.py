@@ -85,7 +85,7 @@ def model_loss(
     embed, seen = observe(model, batch, state, noise["posterior"])
     features = torch.cat(seen.state, -1)
     given = Evidence(batch.obs, batch.action, embed, seen, features, noise, average)
-    parts = model.objective.losses(given)
+    parts, told = model.objective.losses(given)
     read = features if aim.reward_shapes else features.detach()
     target = torch.tanh(batch.reward) if aim.reward == "tanh" else batch.reward
     parts["reward"] = (0.5 * (model.reward(read) - target) ** 2).mean()
@@ -101,7 +101,7 @@ def model_loss(
     total = aim.kl_scale * balanced
     for name, part in parts.items():
         total = total + (aim.reward_scale * part if name == "reward" else part)
-    parts |= {
+    parts |= told | {
         "kl": of_prior,
         "prior_entropy": latent.entropy(seen.prior).mean(),
         "posterior_entropy": latent.entropy(seen.posterior).mean(),

@@ -1,4 +1,4 @@
-"""A Dreamer run has these settings beside those that all families share (`lib.core.config`).
+"""The settings of a Dreamer's parts are the sections of a run, `lib.algos.dreamer.run_settings`.
 
 The defaults are Continual-Dreamer's on MiniGrid; versions of Dreamer and methods are named changes
 in `lib.algos.dreamer.presets`.
@@ -6,7 +6,7 @@ in `lib.algos.dreamer.presets`.
 
 from dataclasses import dataclass
 
-from lib.core.config import RunConfig, at_least, one_of, share
+from lib.core.config import at_least, one_of, share
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class LatentConfig:
     deter: int = at_least(1, 1024)  # D, width of h
     hidden: int = at_least(1, 1024)  # width of the layers around the recurrent cell
     norm: str = one_of("none", "layer")  # of hidden layers; the cell is always normalised
+    posterior: str = one_of("joint", "embedding")  # what it reads; embedding: TPC's, gaussian only
 
 
 @dataclass(frozen=True)
@@ -123,29 +124,3 @@ class BoundaryConfig:
 
     carry: str = one_of("everything", "nothing")  # nothing: a new agent for every task
     reset_optimizers: bool = False  # forget the moments of every optimiser
-
-
-@dataclass(frozen=True)
-class DreamerRun(RunConfig):
-    """One training run of a Dreamer, completely."""
-
-    family: str = one_of("dreamer")
-    preset: str = "minigrid3-quick"
-    method_name: str = "continual-dreamer"
-    latent: LatentConfig = LatentConfig()
-    network: NetworkConfig = NetworkConfig()
-    objective: ObjectiveConfig = ObjectiveConfig()
-    behaviour: BehaviourConfig = BehaviourConfig()
-    rehearsal: RehearsalConfig = RehearsalConfig()
-    explore: ExploreConfig = ExploreConfig()
-    update: UpdateConfig = UpdateConfig()
-    replay: ReplayConfig = ReplayConfig()
-    boundary: BoundaryConfig = BoundaryConfig()
-
-    @property
-    def width(self) -> int:
-        return max(self.latent.hidden, self.latent.deter, self.network.code_width)
-
-    @property
-    def carries(self) -> bool:
-        return self.boundary.carry != "nothing"

@@ -1,6 +1,6 @@
 """How many bytes a Dreamer's run takes at least, from its settings alone."""
 
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 
 NUMBER = 4  # bytes, single precision
 RECORD = 32  # bytes of the smallest stored record

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.dreamer import objectives
+from lib.algos.dreamer.fast.embedded import EmbeddedRssm
 from lib.algos.dreamer.fast.rssm import FastRssm
 from lib.algos.dreamer.networks import Scalar, build_encoder
 from lib.algos.dreamer.objectives.api import Context, Evidence
 from lib.algos.dreamer.rssm import Observed, State
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core import losses
 from lib.core.noise import NoiseSpec
 from lib.core.spaces import ObsSpace
+
+RSSMS = {"joint": FastRssm, "embedding": EmbeddedRssm}  # by `latent.posterior`
 
 
 class Kept(NamedTuple):
@@ -46,7 +49,9 @@ class WorldModel(nn.Module):
         norm, network, aim = cfg.latent.norm, cfg.network, cfg.objective
         self.aim, self.discount = aim, cfg.behaviour.discount
         self.encoder = build_encoder(space, network, norm, generator)
-        self.rssm = FastRssm(action_size, self.encoder.size, cfg.latent, generator)
+        self.rssm = RSSMS[cfg.latent.posterior](
+            action_size, self.encoder.size, cfg.latent, generator
+        )
         features = self.rssm.features_size
         context = Context(space, features, self.encoder.size, cfg, generator)
         self.objective = objectives.KNOWN[aim.representation](context)
@@ -120,7 +125,7 @@ class WorldModel(nn.Module):
             latent.kl, observed.posterior, observed.prior, aim.kl_balance, aim.free_nats
         )
         given = Evidence(obs, action, embed, observed, features, noise, average)
-        parts = self.objective.losses(given)
+        parts, told = self.objective.losses(given)
         read = features if aim.reward_shapes else features.detach()
         target = self.reward_target(reward)
         parts["reward"] = losses.half_squared_error(self.reward_head(read), target, 0).mean()
@@ -136,7 +141,7 @@ class WorldModel(nn.Module):
             observed.posterior.detach(),
             observed.prior.detach(),
         )
-        parts["kl"] = kl
+        parts = {**parts, **told, "kl": kl}
         parts["prior_entropy"] = latent.entropy(still.prior).mean()
         parts["posterior_entropy"] = latent.entropy(still.posterior).mean()
         parts["total"] = total

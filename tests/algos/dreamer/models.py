@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.dreamer.settings import DreamerRun, LatentConfig, NetworkConfig, ObjectiveConfig
+from lib.algos.dreamer.run_settings import DreamerRun
+from lib.algos.dreamer.settings import LatentConfig, NetworkConfig, ObjectiveConfig
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import draw_noise
 from lib.core.spaces import ActionSpace, ObsSpace

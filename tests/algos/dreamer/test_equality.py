@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lib.algos.dreamer.agent import DreamerAgent
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core.seeding import Streams
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.engine.seed_batch import SeedBatch

@@ -26,7 +26,7 @@ import torch
 from torch.nn import functional as F
 
 from lib.algos.dreamer.networks import linear
-from lib.algos.dreamer.objectives.api import Objective
+from lib.algos.dreamer.objectives.api import Losses, Objective
 from lib.core.noise import NoiseSpec
 
 
@@ -48,7 +48,7 @@ class Contrast(Objective):
         ].flatten(0, 1)
         seen = evidence.average.encoder(evidence.obs).detach().flatten(0, 1)
         logits = told @ seen.T / seen.shape[-1] ** 0.5
-        return {"contrast": F.cross_entropy(logits, torch.arange(len(logits)))}
+        return Losses({"contrast": F.cross_entropy(logits, torch.arange(len(logits)))})
 
     def error(self, features, obs):
         return self.project(features).square().mean(-1)
@@ -65,7 +65,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lib.algos.dreamer.objectives.api import Objective
+from lib.algos.dreamer.objectives.api import Losses, Objective
 from lib.core.noise import NoiseSpec
 
 
@@ -88,7 +88,8 @@ class Views(Objective):
         assert evidence.obs.shape[1] == evidence.features.shape[1]
         scores = evidence.features @ self.prototypes.T
         one, two = scores.chunk(2, 1)
-        return {"swap": F.cross_entropy(one.flatten(0, 1), two.flatten(0, 1).softmax(-1).detach())}
+        swap = F.cross_entropy(one.flatten(0, 1), two.flatten(0, 1).softmax(-1).detach())
+        return Losses({"swap": swap}, {"told": swap.detach()})
 
     def after_update(self, tensors):
         tensors["prototypes"].copy_(F.normalize(tensors["prototypes"], dim=-1))

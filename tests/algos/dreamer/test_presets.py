@@ -6,9 +6,9 @@ import pytest
 
 from lib.algos import registry
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.settings import (
     BehaviourConfig,
-    DreamerRun,
     ExploreConfig,
     LatentConfig,
     NetworkConfig,

@@ -5,7 +5,8 @@ import torch
 
 from lib.algos.dreamer.behaviour import Actor, Critic
 from lib.algos.dreamer.networks import count
-from lib.algos.dreamer.settings import DreamerRun, NetworkConfig
+from lib.algos.dreamer.run_settings import DreamerRun
+from lib.algos.dreamer.settings import NetworkConfig
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.engine import seeds

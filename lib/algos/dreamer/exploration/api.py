@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib.algos.dreamer.behaviour import Behaviour
 from lib.algos.dreamer.rssm import Observed, State
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.spaces import ActionSpace
 from lib.replay.buffer import Episodes

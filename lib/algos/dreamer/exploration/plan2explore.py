@@ -14,7 +14,8 @@ from lib.algos.dreamer.exploration.api import Behaviour, Exploration
 from lib.algos.dreamer.latents import build_latent
 from lib.algos.dreamer.networks import NORM_EPS, linear
 from lib.algos.dreamer.rssm import Observed, Rssm, State
-from lib.algos.dreamer.settings import DreamerRun, NetworkConfig
+from lib.algos.dreamer.run_settings import DreamerRun
+from lib.algos.dreamer.settings import NetworkConfig
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.spaces import ActionSpace
 

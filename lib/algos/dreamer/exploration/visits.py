@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.dreamer.exploration.api import Exploration
-from lib.algos.dreamer.settings import DreamerRun
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core.errors import UserError
 from lib.envs import worlds
 from lib.replay.buffer import Episodes

@@ -65,12 +65,11 @@ class FastRssm(Rssm):
         Cut or converted inside a loop, every step would write a whole weight or its gradient. Rows
         of a matrix of their own start at multiples that tensor cores want, whatever A is.
         """
-        size = self.latent.size
-        layer, above = self.input, self.posterior_hidden
+        size, layer = self.latent.size, self.input
         of_z, of_action = (
             part.contiguous() for part in layer.weight.split((size, layer.in_features - size), 1)
         )
-        of_h, of_embed = above.weight.split((self.deter, above.in_features - self.deter), 1)
+        of_h, of_embed = self.posterior_parts()
         scan = Weights(
             _ready(of_z).T,
             _ready(self.cell.weight),
@@ -85,6 +84,12 @@ class FastRssm(Rssm):
         )
         prior = (_ready(self.prior_hidden.weight), _ready(self.prior_out.weight))
         return Split(scan, of_action, of_embed, *prior)
+
+    def posterior_parts(self) -> tuple[Tensor, Tensor]:
+        """Cuts the posterior's hidden layer by what it reads: (I, D) of h and (I, E) of e."""
+        layer = self.posterior_hidden
+        of_h, of_embed = layer.weight.split((self.deter, layer.in_features - self.deter), 1)
+        return of_h, of_embed
 
 
 def _ready(weight: Tensor) -> Tensor:

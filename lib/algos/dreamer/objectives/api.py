@@ -11,15 +11,17 @@ views, B counts the rows of all of them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lib.algos.dreamer.rssm import Observed
-from lib.algos.dreamer.settings import DreamerRun
 from lib.core.noise import NoiseLayout
 from lib.core.spaces import ObsSpace
+
+if TYPE_CHECKING:
+    from lib.algos.dreamer.run_settings import DreamerRun
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Context:
     space: ObsSpace  # of the observations
     features: int  # F
     embed: int  # E
-    cfg: DreamerRun
+    cfg: "DreamerRun"
     generator: torch.Generator  # on the CPU, decides the first weights
 
 
@@ -45,6 +47,13 @@ class Evidence(NamedTuple):
     average: Any = None  # the averaged copy of the world model, where `Objective.average` asks
 
 
+class Losses(NamedTuple):
+    """Scalars by name."""
+
+    added: dict[str, Tensor]  # terms of the loss, with their weights
+    told: dict[str, Tensor] = {}  # noqa: RUF012 (read, never written); for the log alone
+
+
 class Objective(nn.Module):
     """One way to shape the representation. A subclass defines `losses`, the rest where it can."""
 
@@ -54,8 +63,15 @@ class Objective(nn.Module):
     views: ClassVar[int] = 1
     """Copies of every batch that the world model learns from, see `augment`."""
 
-    frozen: ClassVar[Mapping[str, int]] = {}
+    frozen: Mapping[str, int] = {}
     """Parameters of the objective to how many updates their gradients are zero at first."""
+
+    Settings: ClassVar[type | None] = None
+    """A frozen dataclass of what the objective can be told, `representation.NAME` of a run."""
+
+    @classmethod
+    def check(cls, run: "DreamerRun") -> None:
+        """Raises UserError where a run's settings do not fit the objective."""
 
     after_update: Callable[[dict[str, Tensor]], None] | None = None
     """Writes the objective's parameters in place after a step, given (..., *shape) by name."""
@@ -82,8 +98,8 @@ class Objective(nn.Module):
         """
         return obs
 
-    def losses(self, evidence: Evidence) -> dict[str, Tensor]:
-        """Returns named scalars, averaged over records and sequences, that are added up."""
+    def losses(self, evidence: Evidence) -> Losses:
+        """Returns named scalars, averaged over records and sequences."""
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
 
     def predict(self, features: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Letters: F features.
 from torch import Tensor
 
 from lib.algos.dreamer.networks import build_decoder
-from lib.algos.dreamer.objectives.api import Context, Evidence, Objective
+from lib.algos.dreamer.objectives.api import Context, Evidence, Losses, Objective
 
 MEASURES = {"symbols": "cells", "image": "pixels", "vector": "mse"}  # what a decoder's error is
 
@@ -24,9 +24,10 @@ class Reconstruction(Objective):
             space, context.features, cfg.network, cfg.latent.norm, context.generator
         )
 
-    def losses(self, evidence: Evidence) -> dict[str, Tensor]:
+    def losses(self, evidence: Evidence) -> Losses:
         """Returns how unlikely the decoder finds the observations."""
-        return {"reconstruction": self.decoder.loss(evidence.features, evidence.obs).mean()}
+        unlikely = self.decoder.loss(evidence.features, evidence.obs).mean()
+        return Losses({"reconstruction": unlikely})
 
     def predict(self, features: Tensor) -> Tensor:
         """Returns the likeliest observations, see `Objective.predict`."""
