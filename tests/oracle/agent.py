@@ -49,9 +49,10 @@ class PlainAgent(ContinualAgent):
         steps = self.steps if role == "learner" else self.round_steps
         horizon = scheduled_horizon(longest, cfg.horizon_ramp, steps)
         noise = PlanNoise.draw(states, horizon, self.actions, cfg, generator)
+        ours = own.heads if explore or role != "learner" else self.evaluated_heads
         search = Search(
-            self.dynamics,
-            heads.heads if heads else own.heads,
+            self.dynamics if explore else self.evaluated_dynamics,
+            heads.heads if heads else ours,
             cfg,
             self.cfg.learning.discount,
             bonus=(lambda z: own.counts.rate(own.counts.live(), z)) if own.counts else None,

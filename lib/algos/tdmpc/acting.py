@@ -76,8 +76,10 @@ class Acting:
         self.graphs = Graphs(torch.device(first.device), self.record)
         self.noise: dict[PlanKey, NoiseBuffers] = {}
         self.inputs: dict[PlanKey, Inputs] = {}
-        self.dynamics = learning.dynamics
+        self.dynamics, own = learning.dynamics, learning.averages
+        self.evaluated = own.dynamics if own else learning.dynamics
         self.heads = {role: own.heads for role, own in learning.roles.items()}
+        self.evaluated_heads = self.heads | ({"learner": own.heads} if own else {})
         self.other_heads = {k: torch.zeros_like(v) for k, v in self.heads["learner"].items()}
         self.copied: list[KeptHeads] = []  # whose numbers `other_heads` holds
         counts = [a.reviewer.counts for a in agents] if first.reviewer else [None]
@@ -162,8 +164,11 @@ class Acting:
     ) -> planning.Plan:
         """Searches for all seeds and states; its result begins with (S, E)."""
         cfg, obs, split = self.cfg.planner, inputs.obs, (self.seeds, key.states)
-        heads = self.other_heads if key.other_heads else self.heads[key.role]
-        tensors = prefixed(dynamics=self.dynamics, heads=heads)
+        dynamics, by_role = (
+            (self.dynamics, self.heads) if key.explore else (self.evaluated, self.evaluated_heads)
+        )
+        heads = self.other_heads if key.other_heads else by_role[key.role]
+        tensors = prefixed(dynamics=dynamics, heads=heads)
         if cfg.precision == "bf16":
             tensors = leaf_map(Tensor.bfloat16, tensors)
         counts = self.counts if key.role == "reviewer" else {}

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from lib.algos.api import Capabilities
 from lib.algos.tdmpc import counts, precision, reviewer, shown
 from lib.algos.tdmpc.actor import Actor
+from lib.algos.tdmpc.averages import Averages
 from lib.algos.tdmpc.computation import Computation
 from lib.algos.tdmpc.model import Dynamics, Heads, Model
 from lib.algos.tdmpc.protections import build
@@ -89,6 +90,7 @@ class ContinualAgent(Batched):
         self.known = build(cfg.protections, context)
         self.protections: list[Protection] = [p for p in self.known if p.on]
         self.reviewer: Actor | None = None  # of the current task, see `reviews`
+        self.averages: Averages | None = None  # of the current task, see `evaluated`
         self.inherits = False  # whether the dynamics come from earlier tasks
         self.horizon = cfg.planner.horizon[0]  # of the current task
 
@@ -122,6 +124,23 @@ class ContinualAgent(Batched):
         self.dynamics_adam = Adam.over(self.dynamics.parameters(), cfg.learning.lr)
         self.learner = self._new_actor()
         self.reviewer = self._new_actor(review=True) if self.reviews else None
+        averages = cfg.learning.average < 1
+        self.averages = Averages(self.dynamics, self.learner.heads) if averages else None
+
+    @property
+    def evaluated_dynamics(self) -> Dynamics:
+        """Returns the dynamics that evaluations plan with."""
+        return self.averages.dynamics if self.averages else self.dynamics
+
+    @property
+    def evaluated_heads(self) -> Heads:
+        """Returns the learner's heads that evaluations plan with."""
+        return self.averages.heads if self.averages else self.learner.heads
+
+    def average_anew(self) -> None:
+        """Starts averages from the networks as they are."""
+        if self.averages:
+            self.averages.begin(self.dynamics, self.learner.heads)
 
     @property
     def reviews(self) -> bool:
@@ -262,7 +281,7 @@ class ContinualAgent(Batched):
         """Predicts and searches, and does what its method adds: dreams, review."""
         generators = [p.generate for p in self.protections if p.generate]
         return Capabilities(
-            predict=torch.no_grad()(self.dynamics.__call__),
+            predict=torch.no_grad()(self.evaluated_dynamics.__call__),
             imagine=self._imagine,
             generate=generators[0] if generators else None,
             value=functools.partial(shown.values, self),
@@ -279,7 +298,7 @@ class ContinualAgent(Batched):
         self, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
     ) -> Tensor:
         """Goes on from the last of the observations seen with the episode's actions, open loop."""
-        imagined = self.dynamics.unroll(obs[seen - 1], action[seen - 1 :])
+        imagined = self.evaluated_dynamics.unroll(obs[seen - 1], action[seen - 1 :])
         return torch.cat((obs[:seen], imagined[1:]))
 
     def audit(
@@ -292,10 +311,10 @@ class ContinualAgent(Batched):
 
     # --- saving --------------------------------------------------------------------------
 
-    def world_model(self) -> dict[str, Any]:
+    def world_model(self, dynamics: Dynamics | None = None) -> dict[str, Any]:
         """Returns what goes with the dynamics into other runs: the parts' tensors by name."""
         trained = {n: own.network for p in self.known for n, own in p.trained.items()}
-        parts = {"dynamics": self.dynamics, **trained}
+        parts = {"dynamics": dynamics or self.dynamics, **trained}
         state = {name: module.state_dict() for name, module in parts.items()}
         return state | {"threshold": self.next_threshold}
 
@@ -307,16 +326,21 @@ class ContinualAgent(Batched):
                 own.network.load_state_dict(state[name])
         self.next_threshold.copy_(state["threshold"])
         self.inherits = True
+        self.average_anew()
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
-        """Returns everything; without replay, what transfer and acting need."""
+        """Returns everything; without replay, what transfer and acting need, as evaluated."""
         state = {
             "world_model": self.world_model(),
             "learner": self.learner.state_dict(with_replay),
             "reviewer": self.reviewer.state_dict(with_replay) if self.reviewer else None,
         }
+        if not with_replay:
+            state["world_model"] = self.world_model(self.evaluated_dynamics)
+            state["learner"] |= {"heads": self.evaluated_heads.state_dict()}
         if with_replay:
             state |= {
+                "averages": self.averages.state_dict() if self.averages else None,
                 "task": self.task,
                 "steps": self.steps,
                 "updates": self.updates,
@@ -352,6 +376,8 @@ class ContinualAgent(Batched):
         self.learner.load_state_dict(state["learner"])
         if self.reviewer:
             self.reviewer.load_state_dict(state["reviewer"])
+        if self.averages:
+            self.averages.load_state_dict(state["averages"])
         self.dynamics_adam.load_state_dict(state["dynamics_optimizer"])
         self.running_means.load_state_dict(state["running_means"], self.device)
         self.tensor_version += 1

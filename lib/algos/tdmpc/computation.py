@@ -95,7 +95,8 @@ class Computation:
         return key, lambda: update(learning, key, noise)
 
     def after_update(self) -> None:
-        """Does nothing."""
+        """Takes the newest weights into the averages."""
+        self.learning.average()
 
 
 def _updates(cfg: Any) -> int:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from lib.algos.tdmpc.averages import newest_share
 from lib.algos.tdmpc.graph_key import GraphKey, noise_layout
 from lib.algos.tdmpc.protections.api import Protection
 from lib.algos.tdmpc.settings import TdmpcRun
@@ -87,6 +88,25 @@ class _Role:
         return {k: v for k, v in self.heads.items() if k.startswith(prefixes)}
 
 
+class _Averages:
+    """Stacks what evaluations plan with, where that is an average of what learns."""
+
+    def __init__(self, agents: Sequence[Any], learning: "Learning"):
+        own = [a.averages for a in agents]
+        self.dynamics: dict[str, Tensor] = stack_as_views(
+            [dict(o.dynamics.named_parameters()) for o in own]
+        )
+        self.heads: dict[str, Tensor] = stack_as_views(
+            [dict(o.heads.named_parameters()) for o in own]
+        )
+        self.held = [*self.dynamics.values(), *self.heads.values()]
+        self.newest = [*learning.dynamics.values(), *learning.roles["learner"].heads.values()]
+
+    def follow(self, share: float) -> None:
+        """Moves towards the newest."""
+        torch._foreach_lerp_(self.held, self.newest, share)
+
+
 class Learning:
     """Makes the updates of one task. Lives from one task boundary to the next.
 
@@ -115,6 +135,7 @@ class Learning:
         }
         for role, own in self.roles.items():
             self.trained |= {f"{role}/{name}": moved for name, moved in own.trained.items()}
+        self.averages = _Averages(agents, self) if first.averages else None
         shared = prefixed(dynamics=self.dynamics)
         if first.old_dynamics is not None:
             old = [dict(a.old_dynamics.named_parameters()) for a in agents]
@@ -184,6 +205,12 @@ class Learning:
         """Moves a role's target critics towards its critics."""
         own = self.roles[role]
         torch._foreach_lerp_(own.target, own.online, share)
+
+    def average(self) -> None:
+        """Takes the newest networks into those that evaluations use."""
+        if self.averages:
+            first = self.agents[0]
+            self.averages.follow(newest_share(self.cfg.learning.average, first.updates))
 
     def log(self, logged: dict[str, dict[str, Tensor]]) -> None:
         """Adds one observation of groups of scalars (S,) to every agent's running means."""

@@ -186,6 +186,7 @@ def update(agent: "ContinualAgent", optimizers: Optimizers, key: GraphKey, noise
     1. The learner learns from its windows. Beside a reviewer it leaves the dynamics alone.
     2. The reviewer learns from its windows and the learner's, and trains the dynamics.
     3. Protections train what is their own, then pull on the dynamics in steps of their own.
+    4. What evaluations plan with follows, where it is an average.
     """
     cfg, (mine, rest) = agent.cfg, review_rows(agent.cfg)
     batch = draw_windows(agent.learner.buffer, noise["own"], cfg.learning.batch)
@@ -214,6 +215,12 @@ def update(agent: "ContinualAgent", optimizers: Optimizers, key: GraphKey, noise
             value, logged = p.loss(given(agent, p, noise))
             descend(value, [optimizers["dynamics"]], None)
             log(agent, logged)
+    if own := agent.averages:
+        share = max(cfg.learning.average, 1 / (agent.updates + 1))  # a plain mean at first
+        pairs = ((own.dynamics, agent.dynamics), (own.heads, agent.learner.heads))
+        for average, newest in pairs:
+            for held, now in zip(average.parameters(), newest.parameters(), strict=True):
+                held.data.lerp_(now.data, share)
 
 
 def learn(

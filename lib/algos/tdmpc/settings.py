@@ -56,6 +56,7 @@ class LearningConfig:
     grad_clip: float = at_least(0, 10.0)  # global norm
     ema: float = share(0.01)  # share of the online critic that enters the target
     ema_every: int = at_least(1, 40)  # steps between two updates that move the target
+    average: float = share(1.0)  # share of the newest weights in those of evaluations, per update
     first_step_heads: bool = False  # reward and value losses at k = 0 only
     priority_alpha: float = at_least(0, 0.6)
     priority_beta: float = at_least(0, 0.4)

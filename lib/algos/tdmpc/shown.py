@@ -33,9 +33,10 @@ class TracedSearch:
         self, obs: Tensor, actions: Tensor, heads: KeptHeads | None = None
     ) -> tuple[Tensor, Tensor]:
         """Returns latents (N, h+1, L) and rewards (N, h) of actions (N, h, A) from obs (N, L)."""
-        own = heads.heads if heads else self.agent.learner.heads
+        dynamics = self.agent.evaluated_dynamics
+        own = heads.heads if heads else self.agent.evaluated_heads
         steps = actions.transpose(0, 1)  # (h, N, A)
-        latents = self.agent.imagined(self.agent.dynamics).unroll(
+        latents = self.agent.imagined(dynamics).unroll(
             obs.expand(len(actions), -1), steps
         )  # (h+1, N, L)
         reward = own.reward(torch.cat((latents[:-1], steps), -1))  # (h, N)
@@ -47,7 +48,7 @@ def values(
     agent: "ContinualAgent", obs: Tensor, action: Tensor, generator: torch.Generator
 ) -> Tensor:
     """Returns (T,) the smaller of both critics' values, for obs (T+1, L) and action (T, A)."""
-    heads = agent.learner.heads
+    heads = agent.evaluated_heads
     return heads.twin(heads.q, obs[:-1], action).amin(0)
 
 

@@ -30,8 +30,8 @@ class TaskHeads:
         self.agent = agent
 
     def save(self) -> dict[str, Any]:
-        """Returns a copy of the learner's heads, and the horizon, as nested tensors."""
-        heads = self._copy(self.agent.learner.heads.state_dict())
+        """Returns a copy of the heads that evaluations use, and the horizon, as nested tensors."""
+        heads = self._copy(self.agent.evaluated_heads.state_dict())
         return {"heads": heads.state_dict(), "horizon": torch.tensor(self.agent.horizon)}
 
     def load(self, saved: dict[str, Any]) -> KeptHeads:
@@ -82,6 +82,7 @@ class WarmStart:
         if agent.reviewer:
             source = state.get("reviewer") or state["learner"]
             agent.reviewer.load_state_dict({"heads": source["heads"]})
+        agent.average_anew()
 
     def finish_schedules(self) -> None:
         """Plans from now on with the full horizon of the task and the final noise."""

@@ -105,6 +105,7 @@ VARIATIONS = {
     "curious reviewer": ("drago", {"protections__curiosity__weight": 0.8}),
     "anchored reviewer": ("drago", {"protections__ewc__strength": 10.0}),
     "learning rate falls": ("drago", {"learning__lr_end": 0.2}),
+    "evaluated by an average": ("drago", {"learning__average": 0.3}),
     "uniform replay": ("tdmpc", {"learning__priority_alpha": 0.0}),
 }
 
