@@ -165,8 +165,8 @@ def test_a_loaded_world_model_brings_its_threshold(tmp_path):
     other.begin_task(0)
     assert other.threshold.item() == other.next_threshold.item() == agent.next_threshold.item()
     assert other.reviewer is not None
-    assert same(other.dynamics.state_dict(), agent.dynamics.state_dict()) == []
-    assert same(other.old_dynamics.state_dict(), agent.dynamics.state_dict()) == []
+    assert same(other.dynamics.state_dict(), agent.evaluated_dynamics.state_dict()) == []
+    assert same(other.old_dynamics.state_dict(), agent.evaluated_dynamics.state_dict()) == []
     assert (
         same(
             rehearsal_of(other).frozen["old_vae"].state_dict(), rehearsal_of(agent).vae.state_dict()
@@ -803,7 +803,7 @@ def test_loading_agents_takes_heads_and_the_reviewer_falls_back_to_the_learners(
     other.begin_task(0)
     other.capabilities().transfer.load_heads(state)
     for actor in (other.learner, other.reviewer):
-        assert same(actor.heads.state_dict(), source.learner.heads.state_dict()) == []
+        assert same(actor.heads.state_dict(), source.evaluated_heads.state_dict()) == []
     reviewed = in_task(tiny(), 1)
     other.capabilities().transfer.load_heads(copy.deepcopy(reviewed.state_dict(with_replay=False)))
     assert same(other.reviewer.heads.state_dict(), reviewed.reviewer.heads.state_dict()) == []
