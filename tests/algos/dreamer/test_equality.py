@@ -22,6 +22,12 @@ EXACT = 1e-10  # double precision, sums in another order
 SEEDS = (0, 1, 2)
 IMAGES = ObsSpace("image", (64, 64, 3), torch.uint8)
 SMALL = {"update__length": 3, "update__batch": 2, "behaviour__starts": 4}  # for images
+TPC = {
+    "objective__representation": "contrast",
+    "latent__kind": "gaussian",
+    "latent__posterior": "embedding",
+    "objective__kl_scale": 0.0,
+}
 # Untrained networks promise little: of few dreams some are imitated and some are not.
 EASY = {"rehearsal__starts": 5, "rehearsal__dreams": 3, "rehearsal__margin": 0.6}
 
@@ -55,6 +61,23 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     ),
     "free nats": ({"objective__free_nats": 1.5, "objective__kl_balance": 0.6}, SYMBOLS, PICKS),
     "gradients clipped": ({"update__clip": 0.05}, SYMBOLS, PICKS),
+    "prototypes": (
+        {"objective__representation": "prototypes", "behaviour__starts": 0},
+        SYMBOLS,
+        PICKS,
+    ),
+    "prototypes of pixels": (
+        {
+            "objective__representation": "prototypes",
+            **SMALL,
+            "representation__prototypes__count": 4,
+        },
+        IMAGES,
+        PICKS,
+    ),
+    "contrast": ({**TPC}, SYMBOLS, BOX),
+    "contrast of one-hot actions": ({**TPC}, SYMBOLS, PICKS),
+    "redundancy": ({"objective__representation": "redundancy"}, SYMBOLS, PICKS),
     "rehearsing": ({"method": "continual-dreamer-rehearsal", **EASY}, SYMBOLS, PICKS),
     "rehearsing and exploring": (
         {"method": "dreamer-p2e", "rehearsal__weight": 0.5, **EASY},

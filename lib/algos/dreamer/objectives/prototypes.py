@@ -24,6 +24,7 @@ from lib.algos.dreamer.networks import linear
 from lib.algos.dreamer.objectives.api import Context, Evidence, Losses, Objective
 from lib.core import representation_losses as losses
 from lib.core.config import at_least
+from lib.core.distributions import one_hot
 from lib.core.errors import UserError
 from lib.core.noise import NoiseLayout, NoiseSpec
 
@@ -120,7 +121,7 @@ class Prototypes(Objective):
             "norm": own.norm * penalty,
         }
         both = torch.cat(target, 1)  # (K, 2 N)
-        used = torch.zeros_like(both).scatter_(0, both.argmax(0, keepdim=True), 1.0).amax(1).mean()
+        used = one_hot(both.argmax(0), own.count).amax(0).mean()
         told = {
             "norm_penalty": penalty.detach(),
             "assignment_entropy": torch.special.entr(both).sum(0).mean(),
