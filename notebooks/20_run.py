@@ -42,6 +42,7 @@ load_from: str = ""  # that run's folder or checkpoint; {seed} in it stands for 
 pre_rollout: str = ""  # folder or checkpoint of the agent that acts first in jump2run and its like
 overrides: dict = {}  # any other setting by its dotted name, for example planner.samples
 video: str = "final"  # films of evaluation: "" none, "final" one a task, "every" one each time
+render: str = ""  # "human" shows evaluation episodes in a window, where there is a screen; "" none
 wandb: str = ""  # "" off, "offline" or "online"
 out_dir: str = ""  # run folder, empty for outputs/NAME-sSEED; see below for several seeds
 

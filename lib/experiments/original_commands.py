@@ -66,8 +66,8 @@ DRAGO = Repository(
         ),
         Original(
             "python src/train.py env=minigrid domain=minigrid render_mode='human'",
-            f"{RUN}drago-grid-full -p video=every",
-            "films of evaluation episodes instead of a window",
+            f"{RUN}drago-grid-full -p render=human",
+            "the window shows evaluation episodes, not what is collected",
         ),
         Original(
             "python src/train.py env=dmcontrol domain=cheetah", f"{RUN}drago-cheetah", DRAGO_DIFFERS

@@ -20,6 +20,14 @@ from lib.runner.contents import CONFIG, REQUEST
 from lib.runner.run_folder import RunFolder, differences
 
 
+def kept(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns parameters as a record keeps them.
+
+    The folder is wherever the record lies, and a screen belongs to whoever asks.
+    """
+    return {**parameters, "out_dir": "", "render": ""}
+
+
 def write(folder: Path, config: RunConfig, parameters: Mapping[str, Any]) -> None:
     """Writes down the parameters of a run that is about to begin, or to go on.
 
@@ -37,8 +45,7 @@ def write(folder: Path, config: RunConfig, parameters: Mapping[str, Any]) -> Non
         return
     with told_to_the_user(folder / REQUEST):
         folder.mkdir(parents=True, exist_ok=True)
-    asked = {**parameters, "out_dir": ""}  # which is wherever this record lies
-    atomic_write(folder / REQUEST, yaml.safe_dump(asked, sort_keys=False))
+    atomic_write(folder / REQUEST, yaml.safe_dump(kept(parameters), sort_keys=False))
 
 
 def read(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:

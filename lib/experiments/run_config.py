@@ -14,6 +14,7 @@ from lib.envs import worlds
 from lib.runner.record import WANDB_MODES
 from lib.runner.training import VIDEO
 from lib.runner.warm_start import LOAD_MODES
+from lib.runner.window import RENDER
 
 PARAMETERS: dict[str, Any] = {
     # What a notebook or a params file may set, with its default.
@@ -31,10 +32,16 @@ PARAMETERS: dict[str, Any] = {
     "pre_rollout": "",
     "overrides": {},
     "video": "final",
+    "render": "",
     "wandb": "",
     "out_dir": "",
 }
-CHOICES = {"load_mode": LOAD_MODES, "video": VIDEO, "wandb": WANDB_MODES}  # "" first: none
+CHOICES = {  # "" first: none
+    "load_mode": LOAD_MODES,
+    "video": VIDEO,
+    "render": RENDER,
+    "wandb": WANDB_MODES,
+}
 
 
 def plain(preset: str, method: str) -> RunConfig:

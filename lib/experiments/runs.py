@@ -24,6 +24,7 @@ from lib.experiments import folders, own_modules, params, requests, run_config
 from lib.runner import checkpoint, contents, saved, training, warm_start
 from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import Start
+from lib.runner.window import check_screen
 
 LONGEST_TAIL = 60  # characters of a folder's name after that of the run
 
@@ -70,6 +71,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> RunSpec:
     own_modules.import_them()  # a notebook's process has yet to do so
     given = run_config.PARAMETERS | dict(parameters)
     configs = run_config.resolve_seeds(given)
+    check_screen(given["render"])
     if worlds.of(configs[0].env).handed_over:
         worlds.build(configs[0].env, configs[0].tasks)  # which says where they come from
     several = len(configs) > 1
@@ -143,8 +145,7 @@ def write_request(spec: RunSpec) -> None:
     with told_to_the_user(spec.out / contents.SEEDS):
         spec.out.mkdir(parents=True, exist_ok=True)
     runs = [os.path.relpath(folder, spec.out) for folder in spec.folders]
-    asked = spec.parameters | {"out_dir": ""}  # which is wherever this record lies
-    record = {"parameters": asked, "runs": runs}
+    record = {"parameters": requests.kept(spec.parameters), "runs": runs}
     atomic_write(spec.out / contents.SEEDS, yaml.safe_dump(record, sort_keys=False))
 
 
@@ -164,7 +165,7 @@ def train(spec: RunSpec, *, tensorboard: bool = True, progress: bool | None = No
         requests.write(folder, config, spec.parameters | alone)
     if progress is None:
         progress = not os.environ.get(UNATTENDED)
-    given = {key: spec.parameters[key] for key in (*params.KEPT, "video", "wandb")}
+    given = {key: spec.parameters[key] for key in (*params.KEPT, "video", "render", "wandb")}
     return training.train_seeds(
         spec.configs, spec.folders, spec.out, **given, tensorboard=tensorboard, progress=progress
     )

@@ -1,6 +1,7 @@
 """Evaluation episodes as videos in the runs' folders, where this machine can draw."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,56 @@ SEGMENT = 25  # decisions that the model imagines before it starts from the trut
 NOTE = f"blue: imagined by the world model, {SEGMENT} decisions at a time"
 
 
+class Scenes:
+    """One renderer for all runs of a process, made when a task is first drawn."""
+
+    scene: tuple[int, Scene] | None = None
+
+    def of(self, domain: Domain, task: int) -> Scene:
+        """Returns what draws a task; the renderer of another one is given back.
+
+        Raises:
+            UserError: the world, or this machine, cannot draw.
+        """
+        if self.scene is None or self.scene[0] != task:
+            self.close()
+            self.scene = task, domain.scene(task)
+        return self.scene[1]
+
+    def close(self) -> None:
+        """Gives the renderer back."""
+        if self.scene:
+            self.scene[1].close()
+            self.scene = None
+
+
+def first_episode(
+    poses: Sequence[np.ndarray], episodes: Episodes
+) -> tuple[Sequence[np.ndarray], np.ndarray]:
+    """Returns the poses and the rewards of the first of some episodes, up to its own end.
+
+    Args:
+        poses: T+1 of it; it may have ended before others did.
+    """
+    reward = episodes.reward[0].cpu().numpy()
+    if episodes.length is None:
+        return poses, reward
+    steps = int(episodes.length[0])
+    return poses[: steps + 1], reward[:steps]
+
+
 class Film:
     """Writes `videos/<label>.mp4`, and `<label>-imagined.mp4` with what the model expected.
 
-    One renderer serves all runs of a process. What cannot be drawn here is said once, and the
-    runs go on.
+    What cannot be drawn here is said once, and the runs go on.
 
     Args:
         when: "" never, "final" when a task ends, "every" at every evaluation.
+        scenes: draws the poses.
     """
 
-    def __init__(self, when: str):
-        self.when = when
-        self.scene: tuple[int, Scene] | None = None
+    def __init__(self, when: str, scenes: Scenes | None = None):
+        self.when, self.scenes = when, scenes or Scenes()
 
     def wanted(self, final: bool) -> bool:
         """Whether the evaluation at hand is filmed."""
@@ -39,7 +77,7 @@ class Film:
         domain: Domain,
         task: int,
         label: str,
-        poses: list[np.ndarray],
+        poses: Sequence[np.ndarray],
         episodes: Episodes,
         predict: Predict | None,
     ) -> None:
@@ -53,14 +91,11 @@ class Film:
         """
         from lib.plotting import video
 
-        obs, action, reward = episodes.obs[0], episodes.action[0], episodes.reward[0]
+        obs, action = episodes.obs[0], episodes.action[0]
         name, repeat = domain.tasks[task].name, domain.action_repeat
-        reward = reward.cpu().numpy()
-        if episodes.length is not None:  # it may have ended before others did
-            steps = int(episodes.length[0])
-            poses, reward = poses[: steps + 1], reward[:steps]
+        poses, reward = first_episode(poses, episodes)
         try:
-            scene = self._scene(domain, task)
+            scene = self.scenes.of(domain, task)
             video.write_mp4(
                 folder / f"{label}.mp4",
                 (scene.frame(pose) for pose in poses),
@@ -85,14 +120,6 @@ class Film:
             self.when = ""
             print(f"no videos: {error}", file=sys.stderr)
 
-    def _scene(self, domain: Domain, task: int) -> Scene:
-        if self.scene is None or self.scene[0] != task:
-            self.close()
-            self.scene = task, domain.scene(task)
-        return self.scene[1]
-
     def close(self) -> None:
         """Gives the renderer back."""
-        if self.scene:
-            self.scene[1].close()
-            self.scene = None
+        self.scenes.close()

@@ -23,6 +23,7 @@ from lib.runner.film import Film
 from lib.runner.progress import Progress
 from lib.runner.run import Run
 from lib.runner.run_folder import RunFolder
+from lib.runner.window import Window
 
 CHUNK_SECONDS = 1.0  # aim for the time between two looks at the stop file
 SAVE_SECONDS = 60.0  # most work that a kill can lose, besides budget.checkpoint_every ...
@@ -35,12 +36,20 @@ class TrainingLoop:
     Args:
         runs: S of them, open. Whatever is the same for all is asked of the first one.
         home: where to look for the stop file, besides the runs' own folders.
+        film, window: show evaluation episodes.
         board: where several of them stand together.
     """
 
-    def __init__(self, runs: Sequence[Run], home: Path, film: Film, board: Progress | None):
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        home: Path,
+        film: Film,
+        window: Window,
+        board: Progress | None,
+    ):
         self.runs, self.first, self.home = runs, runs[0], home
-        self.film, self.board = film, board
+        self.film, self.window, self.board = film, window, board
         self.budget = self.first.cfg.budget
         folders = [RunFolder(home), *(run.folder for run in runs)]
         self.stop_files = list(dict.fromkeys(folder.stop for folder in folders))
@@ -110,7 +119,8 @@ class TrainingLoop:
         self._show("evaluate")
         first, filmed = self.first, self.film.wanted(final)
         task, stream = first.state.task, self._stream()
-        poses: list[list[np.ndarray]] | None = [[] for _ in self.runs] if filmed else None
+        drawn = filmed or self.window.wanted
+        poses: list[list[np.ndarray]] | None = [[] for _ in self.runs] if drawn else None
         played = self._test(task, stream, poses=poses)
         for run, episodes in zip(self.runs, played, strict=True):
             run.report.evaluated(run.header(), episodes)
@@ -123,7 +133,9 @@ class TrainingLoop:
         if self.board:
             results = [run.report.progress.last_return for run in self.runs]
             self.board.result(sum(results) / len(results), first.report.progress.optimum)
-        if poses:
+        if poses and len(played[0].reward) == self.budget.eval_episodes:  # the first one is whole
+            self.window.show(first.domain, task, poses[0], played[0])
+        if poses and filmed:
             self._show("film")
             for run, taken, episodes in zip(self.runs, poses, played, strict=True):
                 self._film(run, taken, episodes)
@@ -190,6 +202,7 @@ class TrainingLoop:
 
     def _pause_if_asked(self) -> None:
         """Saves when it is time to, and stops cleanly when somebody asks for it."""
+        self.window.pump()
         first, stops = self.first, [path for path in self.stop_files if path.exists()]
         if self.stop_asked or stops:
             self._save()

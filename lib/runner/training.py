@@ -19,7 +19,7 @@ from lib.core.storage import continued_in
 from lib.engine import machine
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
-from lib.runner import saved, warm_start
+from lib.runner import saved, warm_start, window
 from lib.runner.film import Film
 from lib.runner.loop import TrainingLoop
 from lib.runner.progress import Progress
@@ -57,6 +57,7 @@ def train_seeds(
     load_from: str = "",
     pre_rollout: str = "",
     video: str = "",
+    render: str = "",
     wandb: str = "",
     tensorboard: bool = True,
     progress: bool = True,
@@ -80,6 +81,7 @@ def train_seeds(
         pre_rollout: checkpoint or run folder of an agent that acts before every episode of the
             learner, in training and evaluation; "" for none. `{seed}` as above.
         video: film one evaluation episode: "" never, "final" when a task ends, "every" time.
+        render: "human" shows evaluation episodes of the first run in a window, "" none.
         wandb: "" for off, "offline" or "online".
         progress: draw a progress bar.
         domain: the world, where it cannot be built from a configuration alone.
@@ -94,6 +96,7 @@ def train_seeds(
     start = Start(load_mode, load_from, pre_rollout)
     if video not in VIDEO:
         raise unknown("video", video, VIDEO[1:], "or nothing, for none")
+    window.check_screen(render)
     _check_alike(cfgs)
     jobs = [
         _Job(cfg, Path(folder), start.of_seed(cfg.seed))
@@ -106,7 +109,7 @@ def train_seeds(
             held.enter_context(RunFolder(out).locked())
         for job in jobs:
             saved.take(job.folder, job.start.record(job.cfg))
-        _train(jobs, _Options(home, video, wandb, tensorboard, progress, domain))
+        _train(jobs, _Options(home, video, render, wandb, tensorboard, progress, domain))
     return [job.folder.summary for job in jobs]
 
 
@@ -130,6 +133,7 @@ class _Options:
 
     home: Path
     video: str
+    render: str
     wandb: str
     tensorboard: bool
     progress: bool
@@ -214,7 +218,9 @@ def _train_batch(
             open_files.callback(board.close)
         film = Film(options.video)
         open_files.callback(film.close)
-        loop = TrainingLoop(runs, options.home, film, board)
+        screen = window.Window(options.render, film.scenes)
+        open_files.callback(screen.close)
+        loop = TrainingLoop(runs, options.home, film, screen, board)
         with machine.settled(cfg, device, loop.batch.compile), _interrupts(loop):
             loop.go([run for run, (_, saved) in zip(runs, together, strict=True) if saved is None])
 
