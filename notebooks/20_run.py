@@ -66,7 +66,7 @@ import torch
 from IPython.display import Markdown, display
 
 from lib.algos import registry
-from lib.analysis import results
+from lib.analysis import probes, results
 from lib.core import metrics
 from lib.core.plain import escape
 from lib.engine import machine
@@ -243,6 +243,31 @@ for other in run.measures[1:]:
     display(Markdown(results.markdown_table(header, rows)))
 
 # %% [markdown]
+# ## Are whole plans right?
+#
+# A planner that tries action sequences feeds predictions back, and a small error that is harmless
+# in one step may add up. A *phantom plan* is a sequence that is promised clearly more than it pays:
+# the planner follows it and earns nothing, though every single step may be predicted well. In a
+# grid the most promising of all sequences is examined from every state that the task is acted in;
+# elsewhere the sequences of evaluation episodes are. The *regret* is what the best sequence would
+# pay beyond the most promising one. The last columns say how predictions hold so many steps ahead.
+
+# %%
+quantities = run.plan_quantities
+own, last = ([group.stack(way, name) for name in quantities] for way in ("own_plans", "plans"))
+late = [found[:, -1] for found in last]  # (seeds, tasks), after the last task
+for when, values in (("task's own end", own), ("end of the run", late)) if quantities else ():
+    rows = []
+    for k, task in enumerate(run.tasks):
+        each = [found[:, k] for found in values]  # (seeds,)
+        as_text = results.table_cell if spec.together else lambda one, form: f"{one[0]:{form}}"
+        rows.append([task, *(as_text(one, ".2f") for one in each)])
+    header = [f"plans at the {when}", *(name.replace("_", " ") for name in quantities)]
+    display(Markdown(results.markdown_table(header, rows).replace("nan", "–")))
+if not quantities:
+    print(f"Method '{run.method}' does not search, so it has no plans to be examined.")
+
+# %% [markdown]
 # Where the world has rooms, over *all* transitions of each of them, whether the agent ever took
 # them or not. Rooms that no task has visited yet stand near zero.
 
@@ -276,6 +301,12 @@ if drawn:
         cells, [audits[k]["right"] for k in drawn], titles, "right-cell accuracy", low=0, high=1
     )[0]
     charts.save(ax, figures / "model_accuracy.png")
+    for k in [k for k in drawn if f"plans_excess_{k}" in audits[k]]:
+        own = audits[k]["met"][k].any(-1)
+        excess = np.where(own, audits[k][f"plans_excess_{k}"], np.nan)
+        heading = f"Plans {titles[drawn.index(k)]}, phantoms framed"
+        ax = maps.plans_map(cells, excess, audits[k][f"plans_phantom_{k}"], heading)
+        charts.save(ax, figures / f"plans_{k + 1}.png")
 if listed:
     first = [audits[k]["error"][0] for k in listed]
     ax = charts.series(
@@ -395,6 +426,29 @@ if all(watched):
     charts.save(ax, figures / "every_task.png")
 else:
     print("Only the task being learnt was looked at on the way.")
+
+# %% [markdown]
+# ## Which part forgot?
+#
+# A return that falls does not say what was lost. So every part of the agent is asked, at every
+# evaluation, about episodes that were held out of earlier tasks: does the *world model* still
+# predict what is seen, the *reward* what was paid, does the *critic* still expect what the episode
+# went on to earn, and would the *actor* do what was done when the task had been learnt? Of several
+# seeds, the mean.
+
+# %%
+parts = probes.along(every)
+if parts:
+    size = (3.6 * len(parts), 3.6)
+    _, axes = plt.subplots(1, len(parts), figsize=size, layout="constrained", squeeze=False)
+    steps = "environment steps of the whole run"
+    for ax, (part, (label, curves)) in zip(axes[0], parts.items(), strict=True):
+        charts.series(curves, steps, label, part, boundaries=ends[:-1], legend="", ax=ax)
+        ax.yaxis.label.set_fontsize(8)
+    charts.legend_apart(axes[0, 0], "figure")
+    charts.save(axes[0, 0], figures / "which_part_forgot.png")
+else:
+    print("No part was probed: there was one task, or agents of this family are not.")
 
 # %% [markdown]
 # ## What is kept of the past?

@@ -326,6 +326,21 @@ for title, _, members in each_world():
     display(Markdown("\n\n".join([f"**{escape(title)}**", *tables])))
 
 # %% [markdown]
+# What planners make of their world models: states or windows whose most promising plan is a
+# *phantom*, promised clearly more than it pays, at the end of each task (see notebook 20).
+
+# %%
+for title, _, members in each_world():
+    shown = [group for group in members if "phantom_share" in group.first.plan_quantities]
+    rows = []
+    for group in shown:
+        shares = group.stack("own_plans", "phantom_share")  # (seeds, tasks)
+        rows.append([group.label, *(results.table_cell(share, ".1%") for share in shares.T)])
+    if rows:
+        header = ["share of phantom plans at the end of", *shown[0].first.tasks]
+        display(Markdown(f"**{escape(title)}**\n\n" + results.markdown_table(header, rows)))
+
+# %% [markdown]
 # ## What each part keeps
 #
 # A fallen return does not say which part of the agent failed. Here are three, each averaged over

@@ -196,6 +196,8 @@ def _audit_row(tasks, k, keep, rng, method) -> dict[str, float]:
         row[f"audit/met-{task}/accuracy"] = (0.92 + rng.uniform(-0.02, 0.02)) * keep ** (k - j)
         row[f"audit/met-{task}/mse"] = 1e-4
         row[f"audit/met-{task}/count"] = 200.0
+        for quantity, value in {"phantom_share": 0.1, "right_1": 0.95, "right_6": 0.7}.items():
+            row[f"plans/{task}/{quantity}"] = value * keep ** (k - j)
         if method == "drago":
             row[f"dream/met-{task}/coverage"] = 0.8 * 0.9 ** (k - j)
     if method == "drago":
@@ -212,6 +214,10 @@ def _write_arrays(path, cells, met, k, keep, rng, method) -> None:
     spread = 10 ** rng.normal(0, 0.3, (states, 3))
     error = np.where(right, 2e-5, 2e-2) * spread
     arrays = {"error": error.astype("f4"), "right": right, "met": met, "cells": cells}
+    for j in range(k + 1):
+        excess = rng.normal(0, 1, states).astype("f4")
+        arrays |= {f"plans_excess_{j}": excess, f"plans_phantom_{j}": excess > 1}
+        arrays[f"plans_right_{j}"] = np.full((states, 6), 0.7, "f4")
     if method == "drago":
         arrays["dream_count"] = (rng.poisson(5, (states, 3)) * known[:, None]).astype("f4")
         if k:

@@ -44,6 +44,12 @@ RECORDED = (
 SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of one group may differ
 
 
+def _steps_ahead(quantity: str) -> int:
+    """Returns the number that ends a name such as `right_4`, or 0."""
+    tail = quantity.rpartition("_")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """Holds one finished run; arrays have one row or column per task, in the order learnt."""
@@ -100,7 +106,30 @@ class Run:
             quantity: last part of the metric's name; that of the run's first measure if not given.
         """
         quantity = quantity or self.measures[0].quantity
-        names = [f"audit/met-{task}/{quantity}" for task in self.tasks]
+        return self._by_task(f"audit/met-{{}}/{quantity}")
+
+    def plans(self, quantity: str) -> Array:
+        """Returns (tasks, tasks) [k, j]: what was found after task k of plans for task j.
+
+        Args:
+            quantity: one of `plan_quantities`.
+        """
+        return self._by_task(f"plans/{{}}/{quantity}")
+
+    def own_plans(self, quantity: str) -> Array:
+        """Returns (tasks,): what was found of each task's plans when it had been learnt."""
+        return np.diagonal(self.plans(quantity))
+
+    @property
+    def plan_quantities(self) -> list[str]:
+        """Names what was measured of whole plans, those by steps ahead in their order; or []."""
+        first = f"plans/{self.tasks[0]}/"
+        found = [name.removeprefix(first) for name in self.audit[0] if name.startswith(first)]
+        return sorted(found, key=lambda name: (name[-1].isdigit(), _steps_ahead(name), name))
+
+    def _by_task(self, pattern: str) -> Array:
+        """Returns (tasks, tasks) of a metric whose name has the task in it."""
+        names = [pattern.format(task) for task in self.tasks]
         found = [[_number(row.get(name)) for name in names] for row in self.audit]
         out = np.full((len(self.tasks), len(self.tasks)), np.nan)
         if found:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from lib.plotting.charts import BLUE, ORANGE, PURPLE, VERMILION, literal, new_axes
 
 WALL, BLOCK = "#4A4A4A", "#DDDDDD"
+EXCESS = "promised beyond what is paid [reward]"  # by the plan that looks best
 
 
 def per_cell(values: ArrayLike) -> NDArray[np.floating]:
@@ -179,6 +180,33 @@ def coverage_map(
     patches = kind_patches([f"{k}: {share:.0%}" for k, share in zip(COVERAGE, shares, strict=True)])
     where = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.02), "ncols": 2}
     ax.legend(handles=patches, fontsize=9, frameon=False, **where)
+    return ax
+
+
+def plans_map(
+    cells: ArrayLike,
+    excess: ArrayLike,
+    phantom: ArrayLike,
+    title: str = "",
+    norm: Normalize | None = None,
+    colorbar: bool = True,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draws what the most promising plans are promised beyond what they pay; phantoms are framed.
+
+    Args:
+        excess: (cells * 4,) per state, NaN where it does not matter; the worst heading is shown.
+        phantom: (cells * 4,) bool, see `lib.core.plans`.
+    """
+    by_cell = np.asarray(excess, float).reshape(-1, 4)
+    known = np.isfinite(by_cell).any(1)
+    worst = np.full(len(by_cell), np.nan)
+    worst[known] = np.nanmax(by_cell[known], 1)
+    ax = grid_map(cells, worst, EXCESS, title, norm, colorbar=colorbar, ax=ax)
+    framed = (np.asarray(phantom, bool) & np.isfinite(excess)).reshape(-1, 4).any(1)
+    for x, y in np.asarray(cells)[framed]:
+        look = {"fill": False, "edgecolor": VERMILION, "linewidth": 1.6}
+        ax.add_patch(Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, **look))
     return ax
 
 

@@ -23,7 +23,12 @@ from lib.plotting import maps
 from lib.plotting.charts import VERMILION, literal
 from lib.viewer.base import DPI, Dial, View, in_words, png
 
-MAPS = {"accuracy": "right-cell accuracy", "error": ERROR.axis, "dreams": "what is dreamt of"}
+MAPS = {
+    "accuracy": "right-cell accuracy",
+    "error": ERROR.axis,
+    "plans": "phantom plans",
+    "dreams": "what is dreamt of",
+}
 FLOOR = 1e-8  # of errors on a map: smaller ones look alike
 
 
@@ -38,6 +43,9 @@ class Retention(View):
         right: (K, S, A) whether a prediction is right after each task.
         error: (K, S, A) its squared error.
         met: (K, S, A) transitions met in each task.
+        excess: (K, S) what the task just learnt promises of the best plan beyond what it pays.
+        phantom: (K, S) bool, plans of which that is so by a margin: see `lib.core.plans`.
+        right_ahead: (K,) right-cell accuracy at the end of the plans; of these states alone.
         dreamt: (K, S, A) number of dreams that fell on each transition; None without a generator.
         title: above everything.
 
@@ -55,21 +63,27 @@ class Retention(View):
         right: ArrayLike | None = None,
         error: ArrayLike | None = None,
         met: ArrayLike | None = None,
+        excess: ArrayLike | None = None,
+        phantom: ArrayLike | None = None,
+        right_ahead: ArrayLike | None = None,
         dreamt: ArrayLike | None = None,
         title: str = "",
     ):
         self.tasks, self.known, self.measure = list(tasks), np.asarray(known, float), measure
         self.cells, self.title = cells, title
-        given = {"accuracy": right, "error": error, "dreams": dreamt}
+        given = {"accuracy": right, "error": error, "plans": excess, "dreams": dreamt}
         self.maps = {name: np.asarray(rows) for name, rows in given.items() if rows is not None}
         self.met = None if met is None else np.asarray(met, bool)
+        self.phantom = None if phantom is None else np.asarray(phantom, bool)
+        self.right_ahead = right_ahead
         count = len(self.tasks)
         shapes = {"known": (self.known.shape, (count, count))}
         shapes |= {name: (rows.shape[:1], (count,)) for name, rows in self.maps.items()}
         for name, (found, wanted) in shapes.items():
             if found != wanted:
                 raise UserError(f"'{name}' has shape {found}, wanted {wanted}: {count} tasks")
-        if cells is None or (dreamt is not None and met is None):
+        needs = (dreamt is not None or excess is not None) and met is None
+        if cells is None or needs or (excess is not None and phantom is None):
             self.maps = {}
         dials = [Dial("after task", tuple(f"{i + 1}: {name}" for i, name in enumerate(tasks)))]
         if len(self.maps) > 1:
@@ -83,7 +97,20 @@ class Retention(View):
             for j, task in enumerate(self.tasks[: after + 1])
         ]
         words = f"after {self.tasks[after]}: {self.measure.name} on {', '.join(values)}"
-        return f"{words}; map: {MAPS[list(self.maps)[shown]]}" if self.maps else words
+        if not self.maps:
+            return words
+        if (kind := list(self.maps)[shown]) != "plans":
+            return f"{words}; map: {MAPS[kind]}"
+        acted = self._acted(after)
+        found, states = int(self.phantom[after][acted].sum()), int(acted.sum())
+        told = f"map: {found} of {states} states met have a phantom plan"
+        if self.right_ahead is not None and np.isfinite(self.right_ahead[after]):
+            told += f"; at a plan's end {self.right_ahead[after]:.0%} of cells are right"
+        return f"{words}; {told}"
+
+    def _acted(self, after: int) -> np.ndarray:
+        """Returns (S,) bool, the states met in a task."""
+        return self.met[after].any(-1)
 
     def draw(self, after: int, shown: int = 0) -> bytes:
         """Draws a map on the left, the table on the right."""
@@ -135,6 +162,12 @@ class Retention(View):
             maps.coverage_map(self.cells, known, values, f"dreamt {title}", ax, legend=alone)
             for text in ax.get_legend().get_texts() if alone else ():
                 text.set_fontsize(7)
+        elif kind == "plans":
+            shown = np.where(self._acted(after), values, np.nan)
+            high = max(float(np.nanmax(self.maps["plans"], initial=0)), 1e-6)
+            scale, title = Normalize(0, high), f"plans {title}"
+            phantom = self.phantom[after]
+            maps.plans_map(self.cells, shown, phantom, title, scale, colorbar=alone, ax=ax)
         elif kind == "error":
             cell = np.maximum(maps.per_cell(values), FLOOR)
             high = max(float(self.maps[kind].max()), 10 * FLOOR)
@@ -188,11 +221,25 @@ def of_run(folder: str | Path) -> Retention:
             "right": np.stack([found["right"] for found in arrays]),
             "error": np.stack([found["error"] for found in arrays]),
             "met": arrays[-1]["met"],
-        }
+        } | _plans(run, arrays)
         if all("dream_count" in found for found in arrays):
             named["dreamt"] = np.stack([found["dream_count"] for found in arrays])
     title = f"{run.name}: what its world model knows"
     return Retention(run.tasks, run.met(measure.quantity), measure, title=title, **named)
+
+
+def _plans(run: results.Run, arrays: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns what was found of each task's plans when it had been learnt; {} in older runs."""
+    keys = [(f"plans_excess_{k}", f"plans_phantom_{k}") for k in range(len(arrays))]
+    if not all(set(pair) <= set(found) for pair, found in zip(keys, arrays, strict=True)):
+        return {}
+    pairs = [[found[key] for key in pair] for pair, found in zip(keys, arrays, strict=True)]
+    excess, phantom = (np.stack(part) for part in zip(*pairs, strict=True))
+    ahead = [
+        found[f"plans_right_{k}"][found["met"][k].any(-1), -1].mean()
+        for k, found in enumerate(arrays)
+    ]
+    return {"excess": excess, "phantom": phantom, "right_ahead": np.array(ahead)}
 
 
 @in_words

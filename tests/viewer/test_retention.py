@@ -34,7 +34,28 @@ def test_the_page_shows_every_task_and_the_table(tmp_path):
 
 def test_a_run_without_a_generator_has_no_map_of_dreams(tmp_path):
     view = of_run(make_run(tmp_path / "run", method="tdmpc"))
-    assert len(view.dials[1]) == 2
+    assert view.dials[1].labels[2:] == ("phantom plans",)
+
+
+def test_plans_of_the_task_just_learnt_have_a_map(tmp_path):
+    folder = make_run(tmp_path / "run", method="tdmpc")
+    view = of_run(folder)
+    said = view.caption(0, 2)
+    with np.load(folder / "audits/task-1.npz") as held:
+        met = held["met"][0].any(-1)
+        phantoms = int((held["plans_phantom_0"] & met).sum())
+    assert f"map: {phantoms} of {met.sum()} states met have a phantom plan" in said
+    assert "at a plan's end 70% of cells are right" in said
+    assert "plans after room-1" in [ax.get_title() for ax in view.static()]
+
+
+def test_an_older_run_has_no_map_of_plans(tmp_path):
+    folder = make_run(tmp_path / "run", method="tdmpc")
+    for path in (folder / "audits").glob("*.npz"):
+        with np.load(path) as held:
+            kept = {name: held[name] for name in held if not name.startswith("plans_")}
+        np.savez_compressed(path, **kept)
+    assert len(of_run(folder).dials[1]) == 2
 
 
 def test_a_body_has_a_table_of_errors_and_no_map(tmp_path):
