@@ -52,9 +52,8 @@ FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 
 # Four rooms of 13 x 13 cells, with networks and searches that one CPU core carries. What is not
 # named keeps the published value, among them the 512 dreams of a rehearsal. Why some differ:
-# - three eighths of a task are random warm-up, half of them the reviewer's, so that the goal is not
-#   met by chance alone before planning starts: it is one cell, and where few transitions paid there,
-#   a learner may circle beside it for the rest of the task;
+# - three eighths of a task are random warm-up, half of it the reviewer's in later tasks: the goal
+#   is one cell, and a learner that met it a few times alone may circle beside it for a whole task;
 # - targets follow at every 8th update (published: every 40th, over far more updates): followed
 #   faster, the values outrun the policy and returns collapse now and then;
 # - learning rates fall by half over a task, so that it rarely ends in one of Adam's spikes; falling
