@@ -78,13 +78,16 @@ def best_dreams(grade: Tensor, margin: float) -> tuple[Tensor, Tensor]:
 
 
 def imitation_loss(log_prob: Tensor, weight: Tensor, imitated: Tensor) -> Tensor:
-    """Averages -w_k ln pi(a_k | s_k), or 0 in dreams that are not imitated, over all steps: ().
+    """Averages -w_k ln pi(a_k | s_k) over the steps of the dreams that are imitated: ().
+
+    So a skill that few starts still need counts as much as one that many need.
 
     Args:
         log_prob: (H, N) of the actions dreamt. weight: (H, N) chance that step k is reached.
         imitated: (N,) bool.
     """
-    return -(weight * imitated * log_prob).mean()
+    chosen = weight * imitated
+    return -(chosen * log_prob).sum() / chosen.sum().clamp_min(1.0)
 
 
 def rehearsal_loss(

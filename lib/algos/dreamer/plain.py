@@ -212,7 +212,7 @@ def rehearsal_loss(
     Args:
         state, terminal: all replayed ones. noise: of the rehearsal alone.
     """
-    total, gains, chosen = 0.0, [], []
+    taken, total, gains, chosen = 0.0, 0.0, [], []
     starts = noise["starts"].argsort(descending=True)[: cfg.starts]
     for n, start in enumerate(starts):
         dreams = []
@@ -238,9 +238,9 @@ def rehearsal_loss(
         weight = chosen[-1]
         for k, action in enumerate(best.action):
             log_prob = actor.log_prob(actor(best.features[k]), action)
-            total = total - (weight * log_prob).sum()
+            total, taken = total - (weight * log_prob).sum(), taken + weight
             weight = weight * discount[k, 0]
-    loss = total / (len(starts) * len(noise["action"]))
+    loss = total / taken.clamp(min=1)
     told = {"imitated": torch.stack(chosen).mean(), "gain": torch.stack(gains).mean()}
     return cfg.weight * loss, {"imitation": loss.detach()} | told
 

@@ -68,7 +68,7 @@ class RehearsalConfig:
     weight: float = at_least(0, 0.0)  # of the imitation in the actor's loss; 0: no rehearsal
     starts: int = at_least(1, 16)  # replayed states that are dreamt from in an update
     dreams: int = at_least(2, 4)  # from each of them; the best is imitated
-    margin: float = at_least(0, 0.1)  # by which it must beat their average [task units]
+    margin: float = at_least(0, 0.05)  # by which it must beat their average [task units]
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,12 @@ def test_the_best_dream_counts_where_it_beats_the_average_by_the_margin():
     assert imitated.tolist() == [True, False, False]
 
 
-def test_imitation_averages_over_all_steps_and_weighs_those_that_are_reached():
+def test_imitation_averages_over_the_steps_that_are_reached():
     log_prob = torch.tensor([[-1.0, -2.0, -4.0], [-3.0, -6.0, -8.0]])
     weight = torch.tensor([[1.0, 1.0, 1.0], [0.5, 0.0, 1.0]])
     imitated = torch.tensor([True, True, False])
     loss = dream_rehearsal.imitation_loss(log_prob, weight, imitated)
-    assert loss.item() == pytest.approx((1 + 2 + 0.5 * 3) / 6)
+    assert loss.item() == pytest.approx((1 + 2 + 0.5 * 3) / 2.5)
     nothing = dream_rehearsal.imitation_loss(log_prob, weight, torch.zeros(3, dtype=torch.bool))
     assert nothing.item() == 0
 
