@@ -35,8 +35,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "continual-dreamer-p2e": layered(RESERVOIR, PLAN2EXPLORE),
     "continual-dreamer-p2e-pixels": layered(RESERVOIR, PIXELS_ONLY),
     "continual-dreamer-recent": layered(RESERVOIR, RECENT),
-    # Weaker, it changes nothing; at 1 and from a margin of 0.02 on, actors are certain of themselves
-    # before they have found anything.
+    # Weaker, it changes nothing; at 1 and from a margin of 0.02 on, actors are certain of
+    # themselves before they have found anything.
     "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 0.5}}),
     "scratch": {"boundary": {"carry": "nothing"}},
 }
