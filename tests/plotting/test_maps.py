@@ -73,3 +73,17 @@ def test_trajectories_name_each_kind_once_and_stay_in_the_frame():
 def test_positions_undo_the_observation():
     # x = 3 and y = 7 on a grid of 9: 2 * 3 / 9 - 1 and 2 * 7 / 9 - 1
     assert maps.positions([2 * 3 / 9 - 1, 2 * 7 / 9 - 1, 0.5], 9) == pytest.approx([3.0, 7.0])
+
+
+def test_plans_show_the_worst_heading_and_frame_phantoms():
+    excess = np.full(STATES, np.nan)
+    excess[:4], excess[4:8] = [1, 5, 2, 0], [0.5, 0.5, np.nan, 0.5]
+    phantom = np.zeros(STATES, bool)
+    phantom[1] = phantom[-1] = True  # the last one where excess is not known
+    ax = maps.plans_map(CELLS, excess, phantom)
+    picture = ax.images[-1].get_array()
+    (x, y), (u, v) = CELLS[:2]
+    assert picture[y, x] == 5 and picture[v, u] == 0.5
+    assert np.ma.is_masked(picture[CELLS[5][1], CELLS[5][0]])
+    framed = [p for p in ax.patches if not p.get_fill()]
+    assert [(p.get_x() + 0.45, p.get_y() + 0.45) for p in framed] == [(x, y)]
