@@ -225,3 +225,28 @@ def test_imagination_starts_in_the_states_of_all_views(views):
     noise = agent.networks.noise()
     assert noise["posterior"].shape[:2] == (5, 6)  # records, rows of both views
     assert noise["action"].shape == (3, 30) and noise["hidden"].shape == (6, 2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"objective__representation": "prototypes", "representation__prototypes__count": 13},
+            r"count 13 is more than the samples of a batch, 3 sequences of 4 records \(12\)",
+        ),
+        ({"objective__representation": "contrast"}, "'contrast' compares means.*gaussian"),
+        (
+            {
+                "objective__representation": "contrast",
+                "latent__kind": "gaussian",
+                "update__batch": 1,
+            },
+            "update.batch is 1; take at least 2",
+        ),
+        ({"latent__posterior": "embedding"}, "'embedding' borrows the spread.*'categorical'"),
+        ({"latent__posterior": "both"}, "unknown value for 'latent.posterior' 'both'"),
+    ],
+)
+def test_settings_that_do_not_fit_an_objective_are_refused(changes, told):
+    with pytest.raises(UserError, match=told):
+        tiny(**changes)
