@@ -103,6 +103,7 @@ SMALLER = {
     "learning.batch": 64,
     "learning.ema_every": 2,
     "learning.seed_steps": 320,
+    "learning.average": 1.0,  # so few updates are better not averaged
 }
 METHODS = ("tdmpc", "drago-no-review")
 configs = {

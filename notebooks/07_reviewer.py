@@ -73,6 +73,7 @@ SMALLER = {
     "learning.batch": 64,
     "learning.ema_every": 2,
     "learning.seed_steps": 320,
+    "learning.average": 1.0,  # so few updates are better not averaged
 }
 BESIDE = {"name": "beside", "start": [5, 3], "goal": [7, 1]}  # in room 2, a step from its door
 METHODS = ("tdmpc", "drago-no-rehearsal", "drago-no-review", "drago")
