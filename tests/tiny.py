@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "learning.batch": 11,
     "learning.ema_every": 2,
     "learning.seed_steps": 14,
+    "learning.average": 1.0,  # the published rule; see tests/algos/tdmpc/test_averages.py
     "protections.rehearsal.pairs": 11,
     "protections.stored_replay.pairs": 11,
     "vae.code": 5,

@@ -26,6 +26,7 @@ load_from: str = ""
 pre_rollout: str = ""
 overrides: dict = {}
 video: str = "final"
+render: str = ""
 wandb: str = ""
 out_dir: str = ""
 runs: list = []
