@@ -12,6 +12,7 @@ comparable with the papers'.
 Letters: H, W rows and columns of a picture.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +39,10 @@ class BackgroundSource(Protocol):
         """Returns the clip's next frame, (H, W, 3) uint8."""
         ...
 
+    def another(self) -> "BackgroundSource":
+        """Returns a source of the same clips that stands elsewhere in them."""
+        ...
+
 
 class Grey:
     """Shows another source without colours."""
@@ -53,6 +58,23 @@ class Grey:
         """Returns its next frame, three equal channels."""
         grey = (self.source.next() @ LUMA).round().astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)
+
+    def another(self) -> "Grey":
+        """Returns a source of the same clips."""
+        return Grey(self.source.another())
+
+    def notes(self, frames: int) -> Iterator[str]:
+        """Says what the coloured clips' source says."""
+        return notes(self.source, frames)
+
+
+def notes(source: BackgroundSource, frames: int) -> Iterator[str]:
+    """Says what a user may not expect of a background, if it has anything to say.
+
+    Args:
+        frames: that an episode shows.
+    """
+    return getattr(source, "notes", lambda frames: iter(()))(frames)
 
 
 def mask(picture: np.ndarray) -> np.ndarray:

@@ -3,14 +3,16 @@
 Letters: T frames of a clip, S its height and width.
 """
 
+import copy
 import hashlib
 import os
 import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -87,6 +89,10 @@ class VideoFolder:
         self._at = (self._at + 1) % len(self._clip)
         return frame
 
+    def another(self) -> "VideoFolder":
+        """Returns a source of the same clips, which are not read again."""
+        return copy.copy(self)
+
     def notes(self, frames: int) -> Iterator[str]:
         """Says what a user may not expect of these clips.
 
@@ -146,22 +152,35 @@ def _cached(file: Path, size: int, max_frames: int) -> np.ndarray:
     told = file.stat()
     what = (str(file.resolve()), told.st_size, told.st_mtime_ns, size, max_frames)
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:20]
-    kept = CACHE / f"{digest}-{size}.npy"
+    kept, failed = CACHE / f"{digest}-{size}.npy", CACHE / f"{digest}-{size}.failed"
+    if failed.exists():
+        raise Undecodable(failed.read_text())
     if not kept.exists():
         read: Callable = _film if file.suffix.lower() in FILMS else _archive
-        frames = read(file, size, max_frames)
-        with told_to_the_user(kept, frames.nbytes):
-            CACHE.mkdir(parents=True, exist_ok=True)
-            # A name of its own, as another run may decode the same file at this moment.
-            handle, partial = tempfile.mkstemp(dir=CACHE, suffix=".partial")
-            try:
-                with os.fdopen(handle, "wb") as opened:
-                    np.save(opened, frames)
-                os.replace(partial, kept)
-            except BaseException:
-                os.unlink(partial)
-                raise
+        try:
+            frames = read(file, size, max_frames)
+        except Undecodable as error:
+            with _written(failed, 0) as opened:
+                opened.write(str(error).encode())
+            raise
+        with _written(kept, frames.nbytes) as opened:
+            np.save(opened, frames)
     return np.load(kept, mmap_mode="r")
+
+
+@contextmanager
+def _written(path: Path, needed: int) -> Iterator[BinaryIO]:
+    """Opens a file that takes its name when it is whole, whoever else writes the same one."""
+    with told_to_the_user(path, needed):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=CACHE, suffix=".partial")
+        try:
+            with os.fdopen(handle, "wb") as opened:
+                yield opened
+            os.replace(partial, path)
+        except BaseException:
+            os.unlink(partial)
+            raise
 
 
 def _film(file: Path, size: int, max_frames: int) -> np.ndarray:
@@ -200,9 +219,3 @@ def _archive(file: Path, size: int, max_frames: int) -> np.ndarray:
             return np.stack([resized(frame, size) for frame in array[:max_frames]])
     shapes = ", ".join(f"{array.shape} {array.dtype}" for array in arrays) or "nothing"
     raise Undecodable(f"it holds {shapes}; wanted frames (T, H, W, 3) uint8")
-
-
-def tell(source: object, frames: int) -> None:
-    """Prints what a user may not expect of a background, if it says so."""
-    for note in getattr(source, "notes", lambda frames: ())(frames):
-        print(f"backgrounds: {note}", file=sys.stderr)

@@ -57,3 +57,7 @@ class Procedural:
     def next(self) -> np.ndarray:
         """Returns its next frame, (size, size, 3) uint8."""
         return self._clip.frame()
+
+    def another(self) -> "Procedural":
+        """Returns a source of the same clips."""
+        return Procedural(self.kind, self.split, self.size)

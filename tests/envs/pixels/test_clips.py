@@ -101,15 +101,35 @@ def test_what_cannot_be_decoded_is_left_out_and_told_of(folder):
     assert len(told) == 1 and "1 train videos" in told[0] and "broken.mp4" in told[0]
 
 
-def test_a_clip_shorter_than_an_episode_is_told_of(folder, capsys):
+def test_a_clip_shorter_than_an_episode_is_told_of(folder):
     for name in ("train/a.npz", "train/b.npz", "test/c.npz"):
         archive(folder / name, frames=4)
     source = VideoFolder(folder, "train", 8)
     assert list(source.notes(4)) == []
-    clips.tell(source, 501)
-    told = capsys.readouterr().err
+    (told,) = source.notes(501)
     assert "2 of 2 train videos" in told and "shorter than an episode of 501 frames" in told
-    assert told.count("\n") == 1
+
+
+def test_another_source_shows_the_same_clips_by_itself(folder):
+    for name in ("train/a.npz", "test/b.npz"):
+        archive(folder / name, frames=4)
+    first = VideoFolder(folder, "train", 8)
+    second = first.another()
+    for source in (first, second):
+        source.reset(np.random.default_rng(0))
+    expected = first.next()
+    first.next()
+    assert (second.next() == expected).all() and second.clips is first.clips
+
+
+def test_what_failed_once_is_not_tried_again(folder, monkeypatch):
+    (folder / "train").mkdir()
+    (folder / "train" / "broken.mp4").write_bytes(b"no film")
+    archive(folder / "train" / "good.npz")
+    archive(folder / "test" / "good.npz")
+    reason = VideoFolder(folder, "train", 8).failed
+    monkeypatch.setattr(clips, "_film", None)
+    assert reason and VideoFolder(folder, "train", 8).failed == reason
 
 
 @pytest.mark.parametrize("content", [b"no film", b""])
