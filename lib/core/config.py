@@ -51,6 +51,14 @@ class EnvConfig:
     size: int = within(9, 255, 27)  # grid only: side of the square in cells, odd
     reward: str = one_of("dense", "sparse")  # grid only
     put_blocks: bool = True  # grid only: impassable blocks inside the rooms
+    # dmc only, dm_control's suite from pixels. An episode of the papers has 1000 env steps, two a
+    # decision.
+    image_size: int = within(16, 512, 64)  # height and width of pictures [pixels]
+    camera: int = at_least(-1, -1)  # of the body's; -1: the papers', 0, or 2 of the quadruped
+    render_quality: str = one_of("full", "fast")  # fast: no shadows, reflections, multisampling
+    background: str = "plain"  # or procedural:KIND, folder:PATH; see lib.envs.pixels.backgrounds
+    background_grey: bool = False  # moving backgrounds without colours
+    workers: int = at_least(0, 0)  # processes that simulate and draw; 0: by copies and cores
 
     @property
     def decisions(self) -> int:

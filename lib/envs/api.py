@@ -97,6 +97,16 @@ def spaces(domain: "Domain", task_index: int) -> tuple[ObsSpace, ActionSpace]:
     return shared or ObsSpace("vector", (domain.obs_dim,)), domain.actions
 
 
+def evaluation_env(domain: "Domain", task_index: int) -> VectorEnv:
+    """Returns where a task is evaluated.
+
+    A world that shows evaluation what training never sees, as backgrounds of its own, has
+    `make_for_evaluation(task_index)`; all others evaluate where they train.
+    """
+    make = getattr(domain, "make_for_evaluation", domain.make)
+    return make(task_index)
+
+
 class Scene(Protocol):
     """Draws the poses of one task."""
 

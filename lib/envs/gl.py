@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from lib.core.errors import UserError, unknown
-from lib.envs.control.bodies import INSTALL
+from lib.envs.needs import INSTALL
 
 CHOICE, DRIVER = "MUJOCO_GL", "PYOPENGL_PLATFORM"  # read by MuJoCo and by PyOpenGL
 HEADLESS = ("egl", "osmesa")
@@ -116,17 +116,18 @@ def fault(name: str) -> str:
     return ""
 
 
-def open_renderer(model: Any, height: int, width: int) -> tuple[Any, Any]:
+def open_renderer(model: Any, height: int, width: int, name: str = "") -> tuple[Any, Any]:
     """An OpenGL context, made current in this thread, and MuJoCo's renderer of a model in it.
 
     Args:
         model: a `mujoco.MjModel`.
         height, width: [pixels] of the pictures, which are drawn into memory.
+        name: what `choose_gl` found in the process that started this one; left out, it is asked.
 
     Raises:
         UserError: nothing can draw here.
     """
-    name = choose_gl()
+    name = name or choose_gl()
     loaded = sys.modules.get("OpenGL.platform")
     if loaded and name in HEADLESS and name not in type(loaded.PLATFORM).__name__.lower():
         raise UserError(

@@ -6,7 +6,7 @@ form take turns; ratios above 1 are in favour of the fast form. The parts are
     plans         plans per second: one state, many, and the reviewer's
     updates       updates per second in the first task and in a reviewed one
     seeds         five seeds as one batch against five batches of one
-    environments  the grid's table against Minigrid, batched bodies against dm_control
+    environments  the grid's table against Minigrid, bodies and pictures against dm_control
     whole         env steps per second of the quick grid run, end to end
     ready         seconds until a process is at full speed, and its memory
     growth        milliseconds of one plan and one update as E, S, horizon and width grow

@@ -1,4 +1,4 @@
-"""Environments: the grid's table against Minigrid, and batched bodies against dm_control."""
+"""Environments: the grid's table against Minigrid, bodies and their pictures against dm_control."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from lib.envs import worlds
 from lib.envs.grid.env import FourRooms
 from lib.envs.grid.rooms import named_tasks
 from lib.envs.grid.table import GridBatch, GridTable
-from tests.benchmarks import control
+from tests.benchmarks import control, pixels
 from tests.benchmarks.engine import Engine, count
 from tests.benchmarks.learners import Size
 from tests.benchmarks.measure import Effort, Form, Found, Line, compare, one_thread
@@ -47,8 +47,9 @@ def steps(size: Size, device: torch.device, effort: Effort) -> Found:
 
 
 def stepping(engine: Engine, peak: float) -> Iterator[Line]:
-    """Rows of both worlds."""
+    """Rows of all worlds."""
     for copies in COPIES:
         name = f"{SIDE} x {SIDE} cells, {count(copies, 'copy')}"
         yield grid(copies, engine.device, engine.scale.effort).rate(name, "env steps/s")
     yield from control.measure(engine.scale.bodies, effort=engine.scale.effort)
+    yield from pixels.measure(engine.scale.effort)

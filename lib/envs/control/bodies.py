@@ -22,6 +22,7 @@ import torch
 
 from lib.core.errors import UserError, unknown
 from lib.envs.control.planar import Motion, Planar
+from lib.envs.needs import MISSING
 
 if TYPE_CHECKING:
     import mujoco
@@ -169,10 +170,6 @@ def _suite_folder() -> Path:
     if found is None or not found.submodule_search_locations:
         raise UserError(MISSING.format("dm_control"))
     return Path(next(iter(found.submodule_search_locations))) / "suite"
-
-
-INSTALL = "pip install mujoco==3.3.0 dm_control==1.0.28"  # CPython up to 3.12
-MISSING = "{} is not installed; cheetah and walker need it: " + INSTALL
 
 
 def uniform_draws(n: int, width: int, generator: torch.Generator) -> np.ndarray:

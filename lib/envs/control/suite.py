@@ -15,9 +15,9 @@ from gymnasium.spaces import Box
 
 from lib.core.errors import UserError, unknown
 from lib.envs import gl
-from lib.envs.control import bodies
 from lib.envs.control.batch import ControlBatch
 from lib.envs.control.tasks import ALIASES, TASKS
+from lib.envs.needs import MISSING
 
 if TYPE_CHECKING:
     from dm_control.rl import control
@@ -145,7 +145,7 @@ def _reference() -> ModuleType:
     """
     for name in ("mujoco", "dm_control"):
         if importlib.util.find_spec(name) is None:
-            raise UserError(bodies.MISSING.format(name))
+            raise UserError(MISSING.format(name))
     try:
         gl.choose_gl()
     except UserError:

@@ -13,20 +13,18 @@ from lib.envs.api import Scene
 from lib.envs.gym.batch import GymBatch, Recipe
 from lib.envs.gym.scene import GymScene
 from lib.envs.gym.tasks import GymTask
+from lib.envs.held_out import empty, keep
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig
 
-HELD_OUT = 4  # episodes kept per task, for the pictures and numbers of an audit
 KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
 
 
 class GymDomain:
     """Gymnasium environments with the same observations and actions: a `Domain`.
 
-    What is held out is a dictionary of evaluation episodes that no learner was trained on, K = 4
-    per task: obs (tasks, K, T + 1, *shape), action (tasks, K, T, A), reward (tasks, K, T) and
-    length (tasks, K) long, 0 where nothing is held out.
+    What is held out is described in `lib.envs.held_out`.
 
     Args:
         tasks: names tell results apart.
@@ -97,14 +95,8 @@ class GymDomain:
 
     def new_held_out(self) -> dict[str, Tensor]:
         """Nothing held out yet."""
-        rows, steps = (len(self.tasks), HELD_OUT), self.episode_length
-        shape, stored = self.obs_space.shape, self.obs_space.dtype
-        return {
-            "obs": torch.zeros(*rows, steps + 1, *shape, dtype=stored, device=self.device),
-            "action": torch.zeros(*rows, steps, self.actions.size, device=self.device),
-            "reward": torch.zeros(*rows, steps, device=self.device),
-            "length": torch.zeros(rows, dtype=torch.long, device=self.device),
-        }
+        parts = self.obs_space, self.actions, self.device
+        return empty(len(self.tasks), self.episode_length, *parts)
 
     def record(self, held_out: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Nothing: what was trained on would be no test of the model."""
@@ -118,26 +110,8 @@ class GymDomain:
         reward: Tensor | None = None,
         length: Tensor | None = None,
     ) -> None:
-        """Keep the first four evaluation episodes, in place of those kept before.
-
-        Args:
-            held_out: from `new_held_out`, changed in place.
-            task_index: the task that was evaluated.
-            obs: (E, T + 1, *shape), the first and the last observation included.
-            action: (E, T, A) what was done between them.
-            reward: (E, T); left out, zeros.
-            length: (E,) decisions of each episode; left out, all T.
-        """
-        kept, steps = min(len(obs), HELD_OUT), action.shape[1]
-        for part in held_out.values():
-            part[task_index] = 0
-        held_out["obs"][task_index, :kept, : steps + 1] = obs[:kept].to(held_out["obs"])
-        held_out["action"][task_index, :kept, :steps] = action[:kept].to(held_out["action"])
-        if reward is not None:
-            held_out["reward"][task_index, :kept, :steps] = reward[:kept].to(held_out["reward"])
-        held_out["length"][task_index, :kept] = (
-            steps if length is None else length[:kept].to(held_out["length"])
-        )
+        """Keep evaluation episodes; see `lib.envs.held_out.keep`."""
+        keep(held_out, task_index, obs, action, reward, length)
 
 
 def check_lengths(env: "EnvConfig") -> None:

@@ -1,0 +1,59 @@
+"""Evaluation episodes that no learner was trained on, kept for audits.
+
+They are a dictionary, K = 4 per task: obs (tasks, K, T + 1, *shape), action (tasks, K, T, A),
+reward (tasks, K, T) and length (tasks, K) long, 0 where nothing is held out.
+"""
+
+import torch
+from torch import Tensor
+
+from lib.core.spaces import ActionSpace, ObsSpace
+
+EPISODES = 4  # K, for the pictures and numbers of an audit
+
+
+def empty(
+    tasks: int, steps: int, space: ObsSpace, actions: ActionSpace, device: torch.device
+) -> dict[str, Tensor]:
+    """Returns a record of nothing yet.
+
+    Args:
+        steps: T, decisions of the longest episode.
+    """
+    rows = (tasks, EPISODES)
+    return {
+        "obs": torch.zeros(*rows, steps + 1, *space.shape, dtype=space.dtype, device=device),
+        "action": torch.zeros(*rows, steps, actions.size, device=device),
+        "reward": torch.zeros(*rows, steps, device=device),
+        "length": torch.zeros(rows, dtype=torch.long, device=device),
+    }
+
+
+def keep(
+    held_out: dict[str, Tensor],
+    task_index: int,
+    obs: Tensor,
+    action: Tensor,
+    reward: Tensor | None = None,
+    length: Tensor | None = None,
+) -> None:
+    """Keeps the first four episodes of a task, in place of those kept before.
+
+    Args:
+        held_out: from `empty`, changed in place.
+        task_index: the task that was evaluated.
+        obs: (E, T + 1, *shape), the first and the last observation included.
+        action: (E, T, A) what was done between them.
+        reward: (E, T); left out, zeros.
+        length: (E,) decisions of each episode; left out, all T.
+    """
+    kept, steps = min(len(obs), EPISODES), action.shape[1]
+    for part in held_out.values():
+        part[task_index] = 0
+    held_out["obs"][task_index, :kept, : steps + 1] = obs[:kept].to(held_out["obs"])
+    held_out["action"][task_index, :kept, :steps] = action[:kept].to(held_out["action"])
+    if reward is not None:
+        held_out["reward"][task_index, :kept, :steps] = reward[:kept].to(held_out["reward"])
+    held_out["length"][task_index, :kept] = (
+        steps if length is None else length[:kept].to(held_out["length"])
+    )

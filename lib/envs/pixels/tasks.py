@@ -1,0 +1,118 @@
+"""The tasks of dm_control's suite by name, known without importing dm_control.
+
+Names are `DOMAIN_TASK`, as in the papers: `walker_run`, and `cup_catch` for ball_in_cup's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lib.core.errors import UserError, short, unknown
+
+SPARSE = 0.25  # rewards of an env step below this count as 0 in tasks that end in `_sparse`
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """One task of the suite."""
+
+    name: str  # "walker_run"
+    domain: str  # the suite's names
+    task: str
+    actions: int  # numbers in an action
+    camera: int = 0
+    threshold: float = 0.0  # rewards of an env step below this count as 0
+    bounded: bool = True  # an env step pays 0 to 1
+    after: str = ""  # no other agent acts first
+
+
+# Domain of the suite to the numbers in an action and its tasks.
+SUITE: dict[str, tuple[int, tuple[str, ...]]] = {
+    "acrobot": (1, ("swingup", "swingup_sparse")),
+    "ball_in_cup": (2, ("catch",)),
+    "cartpole": (
+        1,
+        (
+            "balance",
+            "balance_sparse",
+            "swingup",
+            "swingup_sparse",
+            "two_poles",
+            "three_poles",
+        ),
+    ),
+    "cheetah": (6, ("run",)),
+    "dog": (38, ("stand", "walk", "trot", "run", "fetch")),
+    "finger": (2, ("spin", "turn_easy", "turn_hard")),
+    "fish": (5, ("upright", "swim")),
+    "hopper": (4, ("stand", "hop")),
+    "humanoid": (21, ("stand", "walk", "run", "run_pure_state")),
+    "humanoid_CMU": (56, ("stand", "walk", "run")),
+    "lqr": (0, ("lqr_2_1", "lqr_6_2")),
+    "manipulator": (5, ("bring_ball", "bring_peg", "insert_ball", "insert_peg")),
+    "pendulum": (1, ("swingup",)),
+    "point_mass": (2, ("easy", "hard")),
+    "quadruped": (12, ("walk", "run", "escape", "fetch")),
+    "reacher": (2, ("easy", "hard")),
+    "stacker": (5, ("stack_2", "stack_4")),
+    "swimmer": (0, ("swimmer6", "swimmer15")),
+    "walker": (6, ("stand", "walk", "run")),
+}
+ACTIONS = {"lqr_2_1": 1, "lqr_6_2": 2, "swimmer6": 5, "swimmer15": 14}  # where tasks differ
+CAMERAS = {"quadruped": 2}  # the papers' view where it is not camera 0
+SHORT = {"ball_in_cup": "cup"}
+THRESHOLDED = (("cheetah", "run"), ("walker", "run"))  # DreamerPro's code has these as well
+
+
+def _table() -> dict[str, SuiteTask]:
+    found = {}
+    for domain, (actions, tasks) in SUITE.items():
+        for task in tasks:
+            name = f"{SHORT.get(domain, domain)}_{task}"
+            common = (domain, task, ACTIONS.get(task, actions), CAMERAS.get(domain, 0))
+            found[name] = SuiteTask(name, *common, bounded=domain != "lqr")
+            if (domain, task) in THRESHOLDED:
+                found[f"{name}_sparse"] = SuiteTask(f"{name}_sparse", *common, threshold=SPARSE)
+    return found
+
+
+TASKS = _table()
+
+
+def resolve(entries: Iterable[str | SuiteTask]) -> tuple[SuiteTask, ...]:
+    """Task records in the order given.
+
+    Args:
+        entries: names ("walker_run", "walker-run", "cup_catch", "ball_in_cup_catch"), or records.
+
+    Raises:
+        UserError: an unknown task, one given twice, none, or tasks whose actions differ in size.
+    """
+    tasks = tuple(_record(entry) for entry in entries)
+    if not tasks:
+        raise UserError("no tasks given; name at least one, for example walker_run")
+    seen = set()
+    for task in tasks:
+        if task.name in seen:
+            raise UserError(f"task {task.name!r} is listed twice; names tell results apart")
+        seen.add(task.name)
+        if task.actions != tasks[0].actions:
+            raise UserError(
+                f"the tasks of a stream share their actions, but {tasks[0].name!r} takes "
+                f"{tasks[0].actions} numbers and {task.name!r} {task.actions}; name tasks of one "
+                "body, or of bodies that agree"
+            )
+    return tasks
+
+
+def _record(entry: str | SuiteTask) -> SuiteTask:
+    if isinstance(entry, SuiteTask):
+        return entry
+    if not isinstance(entry, str):
+        raise UserError(f"task {short(entry)} is no name; dmc tasks are named, e.g. walker_run")
+    plain = entry.replace("-", "_")
+    for domain, instead in SHORT.items():
+        plain = plain.replace(f"{domain}_", f"{instead}_")
+    by_spelling = {name.lower(): task for name, task in TASKS.items()}
+    if plain.lower() not in by_spelling:
+        raise unknown("dmc task", entry, TASKS, "names are DOMAIN_TASK of dm_control's suite")
+    return by_spelling[plain.lower()]
