@@ -376,8 +376,8 @@ print(
 # **What we saw.** Losing a part of the model's accuracy is enough to lose the task: a plan fails
 # at its first wrong step. Dreams kept that part alive.
 #
-# **Where it fails.** One seed and two rooms prove little. Trained so briefly, seeds differ: of five,
-# the unprotected agent lost between a fifth and three quarters of the optimum in room 1, the
+# **Where it fails.** One seed and two rooms prove little. Trained so briefly, seeds differ: of
+# five, the unprotected agent lost between a fifth and three quarters of the optimum in room 1, the
 # protected one at most a quarter. Over more rooms the dreams fade, since
 # each generator learns from the last one's dreams; DRAGO therefore adds a *reviewer* that walks
 # back to what the old model knew. And a grid of nine by nine is a toy.
