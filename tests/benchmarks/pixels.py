@@ -14,7 +14,7 @@ from lib.core.errors import UserError
 from lib.envs import gl
 from lib.envs.pixels.batch import PixelBatch
 from lib.envs.pixels.copies import Plan
-from lib.envs.pixels.crews import cores
+from lib.envs.pixels.processes import cores
 from lib.envs.pixels.tasks import TASKS
 from tests.benchmarks.measure import Effort, Form, Found, Line, compare, one_thread
 
