@@ -14,7 +14,7 @@ from lib.core.errors import UserError
 from lib.envs import gl
 from lib.envs.pixels.batch import PixelBatch
 from lib.envs.pixels.copies import Plan
-from lib.envs.pixels.crews import cores
+from lib.envs.pixels.processes import cores
 from lib.envs.pixels.tasks import TASKS
 from tests.benchmarks.measure import Effort, Form, Found, Line, compare, one_thread
 
@@ -65,17 +65,23 @@ def frames(plan: Plan, copies: int, workers: int, effort: Effort) -> Found:
 
 
 def _suite_loop(plan: Plan, action: torch.Tensor) -> Callable[[], object]:
-    """One decision as a user of dm_control would write it."""
+    """One decision as a user of dm_control would write it.
+
+    Two environments take turns: dm_control remembers the OpenGL context that it used last, and a
+    single one would draw into ours without knowing, at our speed.
+    """
     from dm_control import suite
 
     limit = {"random": 0, "time_limit": float("inf")}
-    env = suite.load(plan.task.domain, plan.task.task, task_kwargs=limit)
-    env.reset()
+    envs = [suite.load(plan.task.domain, plan.task.task, task_kwargs=limit) for _ in range(2)]
+    for env in envs:
+        env.reset()
     held = action.double().numpy()
 
     def decide() -> object:
+        envs.reverse()
         for _ in range(REPEAT):
-            env.step(held)
-        return env.physics.render(SIZE, SIZE, camera_id=plan.task.camera)
+            envs[0].step(held)
+        return envs[0].physics.render(SIZE, SIZE, camera_id=plan.task.camera)
 
     return decide

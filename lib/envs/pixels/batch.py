@@ -13,7 +13,7 @@ from torch import Tensor
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.pixels.copies import Plan, Seen
-from lib.envs.pixels.crews import Call, Crew, Pool
+from lib.envs.pixels.processes import Backend, Call, Pool, ProcessesEnded
 from lib.envs.pixels.suite_env import SEEDS
 
 ANOTHER_PICTURE = 10  # mean difference [of 255 levels] that no other renderer makes
@@ -54,7 +54,7 @@ class PixelBatch:
         self.episode_length = episode_length
         self.device = torch.device(device)
         self._pool = pool or Pool()
-        self._crew: Crew | None = None
+        self._backend: Backend | None = None
         self._release = None
         self._clear(0)
 
@@ -185,25 +185,44 @@ class PixelBatch:
         """Gives back what simulates and draws; `reset` takes it again."""
         if self._release is not None:
             self._release()
-        self._crew = self._release = None
+        self._backend = self._release = None
         self._clear(0)
 
     def _ask_for(self, n: int) -> None:
-        """Takes a crew for n copies, unless the one at hand is that."""
-        if self._crew is not None and self._crew.usable and len(self._obs) == n:
+        """Takes a backend for n copies, unless the one at hand is that."""
+        if self._backend is not None and self._backend.usable and len(self._obs) == n:
             return
         self.close()
-        if not n:
-            return
-        self._crew = self._pool.take(self.plan, n, self.workers)
+        if n:
+            self._hold(self._pool.take(self.plan, n, self.workers))
+
+    def _hold(self, backend: Backend) -> None:
+        self._backend = backend
         # Batches are dropped without a word when an evaluation is over.
-        self._release = weakref.finalize(self, self._pool.give, self._crew)
+        self._release = weakref.finalize(self, self._pool.give, backend)
         self._release.atexit = False
 
     def _run(self, calls: Sequence[Call]) -> list:
-        return self._crew.run(calls) if calls else []
+        """Results of calls, whatever becomes of the processes that are asked."""
+        if not calls:
+            return []
+        try:
+            results = self._backend.run(calls)
+        except ProcessesEnded as error:
+            self._hold(self._pool.replace(self._backend, error))
+            for history in self._history:  # episodes repeat themselves
+                self._backend.run(history)
+            results = self._backend.run(calls)
+        for call in calls:
+            name, copy = call[:2]
+            if name in ("begin", "restore"):
+                self._history[copy] = [call]
+            elif name == "step":
+                self._history[copy].append(call)
+        return results
 
     def _clear(self, n: int) -> None:
+        self._history: list[list[Call]] = [[] for _ in range(n)]  # what led to where copies are
         self._obs = np.zeros((n, *self.obs_space.shape), dtype=np.uint8)
         self._seed = np.zeros(n, dtype=np.int64)
         self._length = np.zeros(n, dtype=np.int64)

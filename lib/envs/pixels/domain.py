@@ -18,7 +18,7 @@ from lib.envs.held_out import empty, keep
 from lib.envs.pixels import backgrounds, clips, tasks
 from lib.envs.pixels.batch import PixelBatch
 from lib.envs.pixels.copies import Plan
-from lib.envs.pixels.crews import Pool
+from lib.envs.pixels.processes import Pool
 from lib.envs.pixels.splits import SPLITS
 from lib.envs.pixels.suite_env import check_installed
 from lib.envs.pixels.tasks import SuiteTask

@@ -21,6 +21,9 @@ class Renderer:
     multisampling: several times as many frames per second from a CPU, on which a pixel differs by
     a few levels on average, more where a body stands on bright ground.
 
+    dm_control remembers which OpenGL context it used last and does not notice this one, so do not
+    call its `physics.render` in the same process as well.
+
     Args:
         model: decides sizes, meshes and textures; its offscreen buffer is made to fit.
         size: height and width [pixels].

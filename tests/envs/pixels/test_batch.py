@@ -6,7 +6,7 @@ from lib.core.errors import UserError
 from lib.envs.pixels import clips
 from lib.envs.pixels.batch import PixelBatch
 from lib.envs.pixels.copies import Plan
-from lib.envs.pixels.crews import Pool
+from lib.envs.pixels.processes import Pool
 from lib.envs.pixels.suite_env import Outcome
 from tests.envs.pixels.conftest import plan
 
@@ -149,7 +149,7 @@ def test_several_processes_show_what_one_does():
         env = PixelBatch(plan(background="procedural:natural"), 3, workers=workers)
         runs.append([env.reset(3, draws := seeded()), *played(env, 5, draws)])
         runs[-1] += env.state_dict().values()
-        assert env._crew.count == workers
+        assert env._backend.count == workers
         env.close()
     assert same(*runs)
 
@@ -164,17 +164,35 @@ def test_a_state_of_one_process_goes_on_in_several(generator):
     resumed.close()
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_episode_goes_on_when_a_process_is_gone(generator, capsys, resumed):
+    alone = PixelBatch(plan(background="procedural:natural"), 9)
+    several = PixelBatch(alone.plan, 9, workers=2)
+    for env in (alone, several):
+        env.reset(3, draws := seeded())
+        played(env, 4, draws)
+    if resumed:
+        several.load_state_dict(alone.state_dict())
+        several.step(torch.zeros(3, 6))
+        alone.step(torch.zeros(3, 6))
+    several._backend._processes[1].kill()
+    assert same(played(several, 6, seeded(1)), played(alone, 6, seeded(1)))
+    assert several._backend.count == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "SIGKILL; from here on this process draws alone" in told
+
+
 def test_what_draws_is_handed_on_when_a_batch_is_dropped(generator):
     pool = Pool()
     env = PixelBatch(plan(), 4, pool=pool)
     env.reset(2, generator)
-    crew = env._crew
+    backend = env._backend
     del env
     again = PixelBatch(plan(), 4, pool=pool)
     again.reset(2, generator)
-    assert again._crew is crew
+    assert again._backend is backend
     again.close()
-    assert pool._idle == [crew]
+    assert pool._idle == [backend]
     pool.close()
 
 
@@ -206,7 +224,7 @@ def test_tasks_that_end_are_terminal_and_broken_physics_is_not(generator, monkey
     outcomes = [Outcome(0.5, True, False), Outcome(0.25, False, True), Outcome(1, False, False)]
     env = PixelBatch(plan(), 4)
     env.reset(3, generator)
-    env._crew = Scripted(outcomes)
+    env._backend = Scripted(outcomes)
     _, reward = env.step(torch.zeros(3, 6))
     assert reward.tolist() == [0.5, 0.25, 1.0]
     assert env.ended.tolist() == [True, True, False]

@@ -2,8 +2,8 @@
 
 Other processes are started anew, never forked, as a forked process inherits an OpenGL that it
 cannot use; each has one OpenGL context. Several contexts at once are known to hang with some
-drivers (mujoco issue 3444), so a process that gives no first picture in time is ended, and this
-process draws alone.
+drivers (mujoco issue 3444), so a process that gives no picture in time is ended, and this process
+draws alone.
 """
 
 import json
@@ -21,8 +21,9 @@ from lib.envs import gl
 from lib.envs.pixels.copies import Copies, Plan
 from lib.envs.pixels.worker import Failed
 
-PATIENCE = gl.PATIENCE  # [s] for a first picture, and for any answer after that
-IDLE = 2  # crews that are kept for the next who asks
+PATIENCE = gl.PATIENCE  # [s] for a first picture, and for any answer after it
+END = 5  # [s] for a process to be gone once it was ended
+IDLE = 2  # backends that are kept for the next who asks
 # Ctrl-C reaches every process of a terminal; this one saves itself first, and needs the others.
 PROGRAM = (
     "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -32,8 +33,8 @@ PROGRAM = (
 Call = tuple  # name of a method of `Copies`, number of a copy, arguments
 
 
-class Crew(Protocol):
-    """Copies by number, wherever they are."""
+class Backend(Protocol):
+    """What simulates and draws: copies by number, wherever they are."""
 
     plan: Plan
     count: int  # processes
@@ -44,7 +45,11 @@ class Crew(Protocol):
         ...
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Returns the results of calls to `Copies.call`, in order; copies work at once."""
+        """Returns the results of calls to `Copies.call`, in order; copies work at once.
+
+        Raises:
+            ProcessesEnded: some of it hangs or is gone, and with it the copies.
+        """
         ...
 
     def close(self) -> None:
@@ -52,7 +57,7 @@ class Crew(Protocol):
         ...
 
 
-class Alone:
+class InProcess:
     """This process does everything. Raises UserError as `Copies` does."""
 
     count, usable = 1, True
@@ -70,8 +75,8 @@ class Alone:
         self._copies.close()
 
 
-class NoFirstPicture(Exception):
-    """Why processes cannot be used here, although one may draw alone."""
+class ProcessesEnded(Exception):
+    """Why processes cannot be used here any more, although this one may draw alone."""
 
 
 class Processes:
@@ -80,11 +85,11 @@ class Processes:
     Args:
         plan: what they simulate and draw.
         count: processes.
-        patience: [s] for a first picture, and for any answer after that.
+        patience: [s] for a first picture, and for any answer after it.
 
     Raises:
         UserError: nothing can draw here, or what `Copies` says.
-        NoFirstPicture: one of them ended or hung before it had drawn anything.
+        ProcessesEnded: one of them ended or hung before it had drawn anything.
     """
 
     def __init__(self, plan: Plan, count: int, patience: float = PATIENCE):
@@ -100,9 +105,9 @@ class Processes:
                 line.send((plan, name, number))
             for number in range(count):
                 self._receive(number)
-        except (OSError, _Silent) as error:
+        except OSError as error:
             self.close()
-            raise NoFirstPicture(str(error)) from error
+            raise ProcessesEnded(f"could not be reached: {error}") from error
         except BaseException:
             self.close()
             raise
@@ -125,11 +130,7 @@ class Processes:
         return bool(self._lines)
 
     def run(self, calls: Sequence[Call]) -> list[Any]:
-        """Returns the results of calls, in order.
-
-        Raises:
-            UserError: a process ended or hung.
-        """
+        """Returns the results of calls, in order; raises ProcessesEnded."""
         dealt: list[list[int]] = [[] for _ in range(self.count)]
         for number, call in enumerate(calls):
             dealt[call[1] % self.count].append(number)
@@ -142,28 +143,28 @@ class Processes:
                 if mine:
                     for number, result in zip(mine, self._receive(process), strict=True):
                         results[number] = result
-        except (OSError, _Silent) as error:
+        except OSError as error:
             self.close()
-            raise UserError(
-                f"a process that draws {self.plan.task.name} {error}; go on with 'python -m lib "
-                "resume', and if this happens again set env.workers to 1"
-            ) from error
+            raise ProcessesEnded(f"could not be reached: {error}") from error
+        except BaseException:  # what others have answered meanwhile is not waited for
+            self.close()
+            raise
         return results
 
     def _receive(self, number: int) -> list[Any]:
         line, process = self._lines[number], self._processes[number]
         try:
             if not line.poll(self._patience):
-                raise _Silent(f"gave no answer within {self._patience:g} s")
+                raise ProcessesEnded(f"gave no answer within {self._patience:g} s")
             answer = line.recv()
         except (EOFError, ConnectionError) as error:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=self._patience)
-            raise _Silent(_how_it_ended(process.returncode)) from error
+            raise ProcessesEnded(_how_it_ended(process.returncode)) from error
         if isinstance(answer, Failed):
             if answer.by_user:
                 raise UserError(answer.told)
-            raise _Silent(f"failed: {answer.told}")
+            raise ProcessesEnded(f"failed: {answer.told}")
         return answer
 
     def close(self) -> None:
@@ -172,16 +173,13 @@ class Processes:
             line.close()
         for process in self._processes:
             process.kill()
-            process.wait()
+            with suppress(subprocess.TimeoutExpired):  # within a driver even that may not help
+                process.wait(timeout=END)
         self._lines, self._processes = [], []
 
     def __del__(self) -> None:
         with suppress(Exception):  # nobody is left to be told
             self.close()
-
-
-class _Silent(Exception):
-    """Why a process did not answer."""
 
 
 def _how_it_ended(status: int | None) -> str:
@@ -191,14 +189,14 @@ def _how_it_ended(status: int | None) -> str:
 
 
 class Pool:
-    """Crews that wait for the next who asks, so that evaluations need not start processes anew."""
+    """Backends that wait for the next batch, so that evaluations need not start processes anew."""
 
     def __init__(self) -> None:
-        self._idle: list[Crew] = []
+        self._idle: list[Backend] = []
         self._alone = False  # processes failed once, so they are not tried again
 
-    def take(self, plan: Plan, copies: int, workers: int) -> Crew:
-        """Returns a crew for some copies of a task.
+    def take(self, plan: Plan, copies: int, workers: int) -> Backend:
+        """Returns a backend for some copies of a task.
 
         Args:
             plan: of the task.
@@ -208,27 +206,36 @@ class Pool:
         Raises:
             UserError: nothing can draw here, or what `Copies` says.
         """
-        count = 1 if self._alone else min(copies, workers or cores() - 1)
-        for crew in self._idle:
-            if crew.plan == plan and crew.count == max(1, count):
-                self._idle.remove(crew)
-                return crew
+        count = 1 if self._alone or os.name != "posix" else min(copies, workers or cores() - 1)
+        for backend in self._idle:
+            if backend.plan == plan and backend.count == max(1, count):
+                self._idle.remove(backend)
+                return backend
         if count > 1:
             try:
                 return Processes(plan, count)
-            except NoFirstPicture as error:
-                self._alone = True
-                print(
-                    f"{plan.task.name}: one of {count} processes that were to draw {error}; this "
-                    "process draws alone (env.workers=1 does so from the start)",
-                    file=sys.stderr,
-                )
-        return Alone(plan)
+            except ProcessesEnded as error:
+                self._give_up(plan, count, error)
+        return InProcess(plan)
 
-    def give(self, crew: Crew) -> None:
-        """Takes a crew back."""
-        if crew.usable:
-            self._idle.append(crew)
+    def replace(self, backend: Backend, error: ProcessesEnded) -> Backend:
+        """Returns one that draws in this process, for one that ended."""
+        self._give_up(backend.plan, backend.count, error)
+        return InProcess(backend.plan)
+
+    def _give_up(self, plan: Plan, count: int, error: ProcessesEnded) -> None:
+        """Tries no processes again, and says so."""
+        self._alone = True
+        print(
+            f"{plan.task.name}: one of {count} processes that draw {error}; from here on this "
+            "process draws alone (env.workers=1 does so from the start)",
+            file=sys.stderr,
+        )
+
+    def give(self, backend: Backend) -> None:
+        """Takes a backend back."""
+        if backend.usable:
+            self._idle.append(backend)
         while len(self._idle) > IDLE:
             self._idle.pop(0).close()
 

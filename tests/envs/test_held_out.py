@@ -1,0 +1,39 @@
+import torch
+
+from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs import held_out
+
+SPACE, ACTIONS = ObsSpace("image", (2, 2, 3), torch.uint8), ActionSpace(5, discrete=False)
+
+
+def episodes(count: int, steps: int, value: int):
+    return (
+        torch.full((count, steps + 1, 2, 2, 3), value, dtype=torch.uint8),
+        torch.full((count, steps, 5), float(value)),
+        torch.full((count, steps), float(value)),
+    )
+
+
+def test_nothing_is_held_out_at_first():
+    record = held_out.empty(3, 7, SPACE, ACTIONS, torch.device("cpu"))
+    assert record["obs"].shape == (3, 4, 8, 2, 2, 3) and record["obs"].dtype == torch.uint8
+    assert record["action"].shape == (3, 4, 7, 5) and record["reward"].shape == (3, 4, 7)
+    assert not any(part.any() for part in record.values())
+
+
+def test_the_first_four_episodes_of_a_task_take_the_place_of_those_before():
+    record = held_out.empty(2, 7, SPACE, ACTIONS, torch.device("cpu"))
+    held_out.keep(record, 1, *episodes(6, 7, 9))
+    assert record["length"].tolist() == [[0] * 4, [7] * 4]
+    length = torch.tensor([3, 1])
+    held_out.keep(record, 1, *episodes(2, 3, 4), length)
+    assert record["length"].tolist() == [[0] * 4, [3, 1, 0, 0]]
+    assert (record["obs"][1, :2, :4] == 4).all() and not record["obs"][1, 2:].any()
+    assert (record["action"][1, :2, :3] == 4).all() and not record["action"][1, :, 3:].any()
+    assert not record["obs"][0].any()
+
+
+def test_rewards_may_be_left_out():
+    record = held_out.empty(1, 3, SPACE, ACTIONS, torch.device("cpu"))
+    held_out.keep(record, 0, *episodes(1, 3, 2)[:2])
+    assert not record["reward"].any() and record["length"][0, 0] == 3
