@@ -4,6 +4,9 @@ They are a dictionary, K = 4 per task: obs (tasks, K, T + 1, *shape), action (ta
 reward (tasks, K, T) and length (tasks, K) long, 0 where nothing is held out.
 """
 
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,3 +60,31 @@ def keep(
     held_out["length"][task_index, :kept] = (
         steps if length is None else length[:kept].to(held_out["length"])
     )
+
+
+class HoldsOutEpisodes:
+    """What a `Domain` does whose held-out record this is, and whose poses are observations."""
+
+    tasks: tuple[Any, ...]
+    obs_space: ObsSpace
+    actions: ActionSpace
+    episode_length: int
+    device: torch.device
+
+    def new_held_out(self) -> dict[str, Tensor]:
+        """Nothing held out yet."""
+        parts = self.obs_space, self.actions, self.device
+        return empty(len(self.tasks), self.episode_length, *parts)
+
+    def record(self, held_out: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
+        """Nothing: what was trained on would be no test of the model."""
+
+    def hold_out(self, held_out: dict[str, Tensor], task_index: int, *played: Any) -> None:
+        """Keep evaluation episodes; see `keep`."""
+        keep(held_out, task_index, *played)
+
+    def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
+        """Poses (T + 1, L): observations (T + 1, *shape), flat, the first one as given."""
+        pose = obs.reshape(len(obs), -1).cpu().numpy().copy()
+        pose[0] = first
+        return pose

@@ -161,7 +161,7 @@ class TrainingLoop:
     ) -> list[Episodes]:
         """Evaluation episodes of every run on a task; leaves all generators of the runs alone."""
         draws = [generator(run.cfg.seed, stream, run.device) for run in self.runs]
-        envs = [run.world(task) for run in self.runs]
+        envs = [run.world(task, evaluates=True) for run in self.runs]
         played = evaluate.play_batch(
             *(self.batch, envs, self.budget.eval_episodes, draws),
             explore=False,

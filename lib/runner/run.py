@@ -21,7 +21,7 @@ from lib.core.errors import NonFiniteError, UserError
 from lib.core.seeding import Streams, generator
 from lib.core.storage import StorageError, how_to_go_on
 from lib.core.trees import leaf_map
-from lib.envs.api import Domain, VectorEnv
+from lib.envs.api import Domain, VectorEnv, evaluation_env
 from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, expected, expected_state, open_loop, warm_start
 from lib.runner.evaluate import unbroken
@@ -106,9 +106,10 @@ class Run:
 
     # --- what happens on the way ---------------------------------------------------------
 
-    def world(self, task: int, role: str = "learner") -> VectorEnv:
-        """Where a role acts; another agent may act before the learner does."""
-        env, first = self.domain.make(task), self.first_actors.get(task)
+    def world(self, task: int, role: str = "learner", evaluates: bool = False) -> VectorEnv:
+        """Where a role acts, or is evaluated; another agent may act before the learner does."""
+        env = evaluation_env(self.domain, task) if evaluates else self.domain.make(task)
+        first = self.first_actors.get(task)
         if first is None or role != "learner":
             return env
         return warm_start.PreRollout(env, first, self.cfg.budget.pre_rollout)

@@ -4,7 +4,7 @@ Letters: n copies, A numbers in an action, T decisions of the longest episode so
 observations are (n, *shape).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.ending import EndingBatch
 from lib.envs.gym.rules import begun, blamed, stepped
-
-SEEDS = 2**31 - 1  # NetHack and older environments take seeds below this
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,7 @@ class Recipe:
     promised: gymnasium.Space | None = None  # what every observation is checked against; None: not
 
 
-class GymBatch:
+class GymBatch(EndingBatch):
     """One task, n copies in lock-step: a `VectorEnv` whose episodes may end early.
 
     An episode depends on its seed and the actions alone, so `state_dict` is a seed and the actions
@@ -58,58 +57,9 @@ class GymBatch:
 
     def __init__(self, recipe: Recipe, episode_length: int, device: torch.device | str = "cpu"):
         self.recipe = recipe
-        self.obs_space = recipe.obs_space
-        self.obs_dim = int(np.prod(recipe.obs_space.shape))
-        self.actions = recipe.actions
-        self.episode_length = episode_length
-        self.device = torch.device(device)
         self._envs: list[gymnasium.Env] = []
-        self._clear(0)
-
-    def reset(self, n: int, generator: torch.Generator) -> Tensor:
-        """Start n episodes, each with a seed from the generator; returns (n, *shape)."""
-        self._grow(n)
-        self._clear(n)
-        for copy, seed in enumerate(self._seeds(n, generator)):
-            self._begin(copy, seed)
-        return self._observed()
-
-    def restart(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Start new episodes of the copies that are true in `chosen` (n,); returns (n, *shape).
-
-        The others go on as they were. One seed per copy is drawn, so the generator moves on by as
-        much whichever copies are meant.
-        """
-        seeds = self._seeds(len(self._envs), generator)
-        for copy in chosen.cpu().nonzero()[:, 0].tolist():
-            self._begin(copy, seeds[copy])
-        return self._observed()
-
-    def step(self, action: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(n, A) actions to the next observation (n, *shape) and the reward (n,).
-
-        Args:
-            only: (n,) bool, the copies that step; the others wait. All of them if not given.
-        """
-        rows = action.detach().to("cpu", torch.float32).numpy()
-        if rows.shape != (len(self._envs), self.actions.size):
-            expected = (len(self._envs), self.actions.size)
-            raise ValueError(f"actions {rows.shape}; {self.recipe.name} steps with {expected}")
-        reward = np.zeros(len(rows), dtype=np.float32)
-        going = ~self._ended if only is None else ~self._ended & only.cpu().numpy()
-        for copy in np.flatnonzero(going):
-            reward[copy] = self._advance(copy, rows[copy])
-        return self._observed(), torch.from_numpy(reward).to(self.device)
-
-    @property
-    def ended(self) -> Tensor:
-        """(n,) bool on the host: episodes that are over."""
-        return torch.from_numpy(self._ended.copy())
-
-    @property
-    def terminal(self) -> Tensor:
-        """(n,) bool on the host: over because the task ended, not because time did."""
-        return torch.from_numpy(self._terminal.copy())
+        spaces = recipe.obs_space, recipe.actions
+        super().__init__(recipe.name, *spaces, episode_length, device)
 
     @property
     def success(self) -> Tensor:
@@ -122,10 +72,6 @@ class GymBatch:
         if self.recipe.cell is None:
             return None
         return torch.tensor([self.recipe.cell(env) for env in self._envs], dtype=torch.long)
-
-    def pose(self) -> np.ndarray:
-        """(n, L) the stored observations, flat."""
-        return self._obs.reshape(len(self._envs), -1).copy()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every episode in progress: its seed, the actions since, and what they led to.
@@ -154,14 +100,14 @@ class GymBatch:
         saved = {name: tensor.cpu().numpy() for name, tensor in state.items()}
         n = len(saved["seed"])
         self.close()
-        self._grow(n)
+        self._ask_for(n)
         self._clear(n)
         for copy, seed in enumerate(saved["seed"].tolist()):
-            self._begin(copy, seed)
+            self._begin([copy], [seed])
             for row in saved["action"][copy, : saved["length"][copy]]:
                 if self._ended[copy]:
                     break
-                self._advance(copy, row)
+                self._advance([copy], [row])
         found = self.state_dict()
         for name in ("length", "obs", "ended", "terminal", "success"):
             if not np.array_equal(found[name].numpy(), saved[name], equal_nan=name == "obs"):
@@ -177,7 +123,7 @@ class GymBatch:
             self._envs.pop().close()
         self._clear(0)
 
-    def _grow(self, n: int) -> None:
+    def _ask_for(self, n: int) -> None:
         while len(self._envs) > n:
             self._envs.pop().close()
         while len(self._envs) < n:
@@ -191,20 +137,20 @@ class GymBatch:
             self._envs.append(env)
 
     def _clear(self, n: int) -> None:
-        space = self.obs_space
-        stored = torch.empty(0, dtype=space.dtype).numpy().dtype
-        self._obs = np.zeros((n, *space.shape), dtype=stored)
-        self._seed = np.zeros(n, dtype=np.int64)
-        self._length = np.zeros(n, dtype=np.int64)
+        super()._clear(n)
         self._action = np.zeros((n, self.episode_length, self.actions.size), dtype=np.float32)
-        self._ended, self._terminal, self._success = (np.zeros(n, dtype=bool) for _ in range(3))
+        self._success = np.zeros(n, dtype=bool)
 
     def _seeds(self, n: int, generator: torch.Generator) -> list[int]:
-        """One seed per copy, drawn from a generator on any device."""
-        drawn = torch.randint(SEEDS, (n,), generator=generator, device=generator.device).tolist()
+        """One seed per copy, or the recipe's own; as many are drawn either way."""
+        drawn = super()._seeds(n, generator)
         return drawn if self.recipe.seed is None else [self.recipe.seed] * n
 
-    def _begin(self, copy: int, seed: int) -> None:
+    def _begin(self, copies: Sequence[int], seeds: Sequence[int]) -> None:
+        for copy, seed in zip(copies, seeds, strict=True):
+            self._begin_one(copy, seed)
+
+    def _begin_one(self, copy: int, seed: int) -> None:
         self._seed[copy], self._length[copy] = seed, 0
         self._ended[copy] = self._terminal[copy] = self._success[copy] = False
         name, call = self.recipe.name, f"reset with seed {seed}"
@@ -212,7 +158,10 @@ class GymBatch:
             result = self.recipe.begin(self._envs[copy], seed)
         self._keep(copy, begun(name, call, result, self.recipe.promised))
 
-    def _advance(self, copy: int, row: np.ndarray) -> float:
+    def _advance(self, copies: Sequence[int], rows: np.ndarray) -> list[float]:
+        return [self._advance_one(*each) for each in zip(copies, rows, strict=True)]
+
+    def _advance_one(self, copy: int, row: np.ndarray) -> float:
         """One decision of one copy, which has not ended; its reward."""
         self._action[copy, self._length[copy]] = row
         self._length[copy] += 1
@@ -237,6 +186,3 @@ class GymBatch:
                 f"stored is {self.obs_space.shape} {self._obs.dtype}"
             )
         self._obs[copy] = stored
-
-    def _observed(self) -> Tensor:
-        return torch.from_numpy(self._obs.copy()).to(self.device)

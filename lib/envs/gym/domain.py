@@ -1,7 +1,7 @@
 """A stream of gymnasium environments: what the runner asks of a `Domain`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from lib.envs.api import Scene
 from lib.envs.gym.batch import GymBatch, Recipe
 from lib.envs.gym.scene import GymScene
 from lib.envs.gym.tasks import GymTask
-from lib.envs.held_out import empty, keep
+from lib.envs.held_out import HoldsOutEpisodes
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
 
 
-class GymDomain:
+class GymDomain(HoldsOutEpisodes):
     """Gymnasium environments with the same observations and actions: a `Domain`.
 
     What is held out is described in `lib.envs.held_out`.
@@ -86,32 +86,6 @@ class GymDomain:
                 "pixels"
             )
         return GymScene(self.obs_space, self._picture)
-
-    def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
-        """Poses (T + 1, L): observations (T + 1, *shape), flat, the first one as given."""
-        pose = obs.reshape(len(obs), -1).cpu().numpy().copy()
-        pose[0] = first
-        return pose
-
-    def new_held_out(self) -> dict[str, Tensor]:
-        """Nothing held out yet."""
-        parts = self.obs_space, self.actions, self.device
-        return empty(len(self.tasks), self.episode_length, *parts)
-
-    def record(self, held_out: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
-        """Nothing: what was trained on would be no test of the model."""
-
-    def hold_out(
-        self,
-        held_out: dict[str, Tensor],
-        task_index: int,
-        obs: Tensor,
-        action: Tensor,
-        reward: Tensor | None = None,
-        length: Tensor | None = None,
-    ) -> None:
-        """Keep evaluation episodes; see `lib.envs.held_out.keep`."""
-        keep(held_out, task_index, obs, action, reward, length)
 
 
 def check_lengths(env: "EnvConfig") -> None:

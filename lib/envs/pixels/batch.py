@@ -12,14 +12,14 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.ending import EndingBatch
 from lib.envs.pixels.copies import Plan, Seen
 from lib.envs.pixels.processes import Backend, Call, Pool, ProcessesEnded
-from lib.envs.pixels.suite_env import SEEDS
 
 ANOTHER_PICTURE = 10  # mean difference [of 255 levels] that no other renderer makes
 
 
-class PixelBatch:
+class PixelBatch(EndingBatch):
     """One task, n copies in lock-step: an `EndingEnv` of pictures (n, size, size, 3) uint8.
 
     Episodes are cut after `episode_length` decisions; in most tasks nothing else ends them. A copy
@@ -48,67 +48,12 @@ class PixelBatch:
         pool: Pool | None = None,
     ):
         self.plan, self.workers = plan, workers
-        self.obs_space = ObsSpace("image", (plan.size, plan.size, 3), torch.uint8)
-        self.obs_dim = int(np.prod(self.obs_space.shape))
-        self.actions = ActionSpace(plan.task.actions, discrete=False)
-        self.episode_length = episode_length
-        self.device = torch.device(device)
         self._pool = pool or Pool()
         self._backend: Backend | None = None
         self._release = None
-        self._clear(0)
-
-    def reset(self, n: int, generator: torch.Generator) -> Tensor:
-        """Start n episodes, each with a seed from the generator; returns (n, *shape)."""
-        self._ask_for(n)
-        self._clear(n)
-        self._begin(range(n), self._seeds(n, generator))
-        return self._observed()
-
-    def restart(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Start new episodes of the copies that are true in `chosen` (n,); returns (n, *shape).
-
-        The others go on as they were. One seed per copy is drawn, so the generator moves on by as
-        much whichever copies are meant.
-        """
-        seeds = self._seeds(len(self._obs), generator)
-        rows = chosen.cpu().nonzero()[:, 0].tolist()
-        self._begin(rows, [seeds[row] for row in rows])
-        return self._observed()
-
-    def step(self, action: Tensor, only: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(n, A) actions to the next observation (n, *shape) and the reward (n,).
-
-        Args:
-            only: (n,) bool, the copies that step; the others wait. All of them if not given.
-        """
-        rows = action.detach().to("cpu", torch.float32).numpy()
-        expected = (len(self._obs), self.actions.size)
-        if rows.shape != expected:
-            raise ValueError(f"actions {rows.shape}; {self.plan.task.name} steps with {expected}")
-        reward = np.zeros(len(rows), dtype=np.float32)
-        going = ~self._ended if only is None else ~self._ended & only.cpu().numpy()
-        stepping = np.flatnonzero(going).tolist()
-        self._length[stepping] += 1
-        for copy, seen in zip(
-            stepping, self._run([("step", copy, rows[copy]) for copy in stepping]), strict=True
-        ):
-            self._obs[copy], outcome = seen
-            reward[copy] = outcome.reward
-            self._terminal[copy], self._broken[copy] = outcome.terminal, outcome.broken
-            cut = self._length[copy] >= self.episode_length
-            self._ended[copy] = outcome.terminal or outcome.broken or cut
-        return self._observed(), torch.from_numpy(reward).to(self.device)
-
-    @property
-    def ended(self) -> Tensor:
-        """(n,) bool on the host: episodes that are over."""
-        return torch.from_numpy(self._ended.copy())
-
-    @property
-    def terminal(self) -> Tensor:
-        """(n,) bool on the host: over because the task ended, not because time did."""
-        return torch.from_numpy(self._terminal.copy())
+        space = ObsSpace("image", (plan.size, plan.size, 3), torch.uint8)
+        actions = ActionSpace(plan.task.actions, discrete=False)
+        super().__init__(plan.task.name, space, actions, episode_length, device)
 
     @property
     def broken(self) -> Tensor:
@@ -119,10 +64,6 @@ class PixelBatch:
     def success(self) -> Tensor:
         """(n,) bool on the host: all false, as the suite knows rewards alone."""
         return torch.zeros(len(self._obs), dtype=torch.bool)
-
-    def pose(self) -> np.ndarray:
-        """(n, L) the pictures, flat."""
-        return self._obs.reshape(len(self._obs), -1).copy()
 
     def state_dict(self) -> dict[str, Tensor]:
         """Every episode in progress.
@@ -152,7 +93,7 @@ class PixelBatch:
             UserError: a state of another task, or one that looks different here.
         """
         saved = {name: tensor.cpu().numpy() for name, tensor in state.items()}
-        n, name = len(saved["seed"]), self.plan.task.name
+        n, name = len(saved["seed"]), self.name
         self._ask_for(n)
         self._clear(n)
         going = np.flatnonzero(~saved["ended"]).tolist()
@@ -222,15 +163,9 @@ class PixelBatch:
         return results
 
     def _clear(self, n: int) -> None:
+        super()._clear(n)
         self._history: list[list[Call]] = [[] for _ in range(n)]  # what led to where copies are
-        self._obs = np.zeros((n, *self.obs_space.shape), dtype=np.uint8)
-        self._seed = np.zeros(n, dtype=np.int64)
-        self._length = np.zeros(n, dtype=np.int64)
-        self._ended, self._terminal, self._broken = (np.zeros(n, dtype=bool) for _ in range(3))
-
-    def _seeds(self, n: int, generator: torch.Generator) -> list[int]:
-        """One seed per copy, drawn from a generator on any device."""
-        return torch.randint(SEEDS, (n,), generator=generator, device=generator.device).tolist()
+        self._broken = np.zeros(n, dtype=bool)
 
     def _begin(self, copies: Sequence[int], seeds: Sequence[int]) -> None:
         calls = [("begin", copy, seed) for copy, seed in zip(copies, seeds, strict=True)]
@@ -239,5 +174,14 @@ class PixelBatch:
             self._obs[copy], self._seed[copy], self._length[copy] = seen.picture, seed, 0
             self._ended[copy] = self._terminal[copy] = self._broken[copy] = False
 
-    def _observed(self) -> Tensor:
-        return torch.from_numpy(self._obs.copy()).to(self.device)
+    def _advance(self, copies: Sequence[int], rows: np.ndarray) -> list[float]:
+        calls = [("step", copy, row) for copy, row in zip(copies, rows, strict=True)]
+        rewards = []
+        self._length[copies] += 1
+        for copy, seen in zip(copies, self._run(calls), strict=True):
+            self._obs[copy], outcome = seen
+            rewards.append(outcome.reward)
+            self._terminal[copy], self._broken[copy] = outcome.terminal, outcome.broken
+            cut = self._length[copy] >= self.episode_length
+            self._ended[copy] = outcome.terminal or outcome.broken or cut
+        return rewards

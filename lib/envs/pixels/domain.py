@@ -3,18 +3,17 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.api import Scene, World
 from lib.envs.control.domain import decisions
 from lib.envs.gym.scene import GymScene
-from lib.envs.held_out import empty, keep
+from lib.envs.held_out import HoldsOutEpisodes
 from lib.envs.pixels import backgrounds, clips, tasks
 from lib.envs.pixels.batch import PixelBatch
 from lib.envs.pixels.copies import Plan
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from lib.core.config import EnvConfig
 
 
-class PixelDomain:
+class PixelDomain(HoldsOutEpisodes):
     """Tasks of the suite whose actions have one size: a `Domain`.
 
     Training and evaluation show different clips of a moving background. What is held out is
@@ -102,32 +101,6 @@ class PixelDomain:
     def scene(self, task_index: int) -> Scene:
         """Draws what the agent sees; a pose is a picture, flat."""
         return GymScene(self.obs_space, lambda stored: stored)
-
-    def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
-        """Poses (T + 1, L): pictures (T + 1, *shape), flat, the first one as given."""
-        pose = obs.reshape(len(obs), -1).cpu().numpy().copy()
-        pose[0] = first
-        return pose
-
-    def new_held_out(self) -> dict[str, Tensor]:
-        """Nothing held out yet."""
-        parts = self.obs_space, self.actions, self.device
-        return empty(len(self.tasks), self.episode_length, *parts)
-
-    def record(self, held_out: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
-        """Nothing: what was trained on would be no test of the model."""
-
-    def hold_out(
-        self,
-        held_out: dict[str, Tensor],
-        task_index: int,
-        obs: Tensor,
-        action: Tensor,
-        reward: Tensor | None = None,
-        length: Tensor | None = None,
-    ) -> None:
-        """Keep evaluation episodes; see `lib.envs.held_out.keep`."""
-        keep(held_out, task_index, obs, action, reward, length)
 
 
 def check_background(text: str) -> None:

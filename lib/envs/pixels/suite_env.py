@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import mujoco
 
 UNBOUNDED = 1e9  # the suite writes 1e10 for no bound
-SEEDS = 2**31 - 1
 
 
 class Outcome(NamedTuple):

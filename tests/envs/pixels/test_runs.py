@@ -3,6 +3,7 @@
 import pytest
 
 from lib.envs.pixels.batch import PixelBatch
+from lib.envs.pixels.domain import PixelDomain
 from lib.runner import training
 from tests.dreamer_tiny import tiny
 from tests.run_folders import assert_same_run, summary
@@ -45,3 +46,16 @@ def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(dm_control, tmp_p
     training.train(cfg, tmp_path / "killed", **how)
     assert resumed == [1]  # went on within the episodes
     assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_evaluations_show_clips_that_training_never_does(dm_control, tmp_path, monkeypatch):
+    make, asked = PixelDomain._make, []
+    monkeypatch.setattr(
+        PixelDomain,
+        "_make",
+        lambda self, task, split: asked.append(split) or make(self, task, split),
+    )
+    cfg = tiny(**SETTINGS | {"tasks": ["walker_run"]})
+    training.train(cfg, tmp_path / "run", tensorboard=False, progress=False)
+    # collected before one split; looked at three times and once more at the end before the other
+    assert asked.count("train") == 1 and asked.count("test") == 4

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """DreamerPro's numbers for TPC."""
+    """These are DreamerPro's numbers for TPC."""
 
     noise: float = at_least(1e-6, 0.2)  # deviation added to means in both contrasts
     temporal: float = at_least(0, 1.0)  # weights
@@ -39,7 +39,7 @@ class Settings:
 
 
 class Contrast(Objective):
-    """Temporal and static contrast, and consistency."""
+    """Asks each latent to find its own prediction among those of the batch."""
 
     Settings = Settings
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """DreamerPro's numbers on dm_control."""
+    """These are DreamerPro's numbers on dm_control."""
 
     count: int = at_least(2, 2500)  # K prototypes
     size: int = at_least(1, 32)  # P numbers of a projection
@@ -48,7 +48,7 @@ class Settings:
 
 
 class Prototypes(Objective):
-    """Swapped and temporal prediction of assignments to prototypes."""
+    """Asks embeddings and states to predict assignments to prototypes."""
 
     average = 0.05
     views = 2

@@ -19,7 +19,7 @@ from lib.core.config import at_least
 
 @dataclass(frozen=True)
 class Settings:
-    """R2-Dreamer's numbers."""
+    """These are R2-Dreamer's numbers."""
 
     weight: float = at_least(0, 0.05)  # of the loss
     others: float = at_least(0, 5e-4)  # weight of correlations between different numbers
@@ -27,7 +27,7 @@ class Settings:
 
 
 class Redundancy(Objective):
-    """The correlation of states with embeddings."""
+    """Asks a projection of the state to agree with the embedding, number by number."""
 
     Settings = Settings
 
