@@ -125,7 +125,7 @@ class Run:
         """Names what was measured of whole plans, those by steps ahead in their order; or []."""
         first = f"plans/{self.tasks[0]}/"
         found = [name.removeprefix(first) for name in self.audit[0] if name.startswith(first)]
-        return sorted(found, key=lambda name: (name[-1].isdigit(), _steps_ahead(name), name))
+        return sorted(found, key=lambda name: (_steps_ahead(name), name))
 
     def _by_task(self, pattern: str) -> Array:
         """Returns (tasks, tasks) of a metric whose name has the task in it."""

@@ -90,7 +90,7 @@ class ContinualAgent(Batched):
         self.known = build(cfg.protections, context)
         self.protections: list[Protection] = [p for p in self.known if p.on]
         self.reviewer: Actor | None = None  # of the current task, see `reviews`
-        self.averages: Averages | None = None  # of the current task, see `evaluated`
+        self.averages: Averages | None = None  # of the current task, where evaluations use one
         self.inherits = False  # whether the dynamics come from earlier tasks
         self.horizon = cfg.planner.horizon[0]  # of the current task
 
@@ -330,14 +330,14 @@ class ContinualAgent(Batched):
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
         """Returns everything; without replay, what transfer and acting need, as evaluated."""
+        dynamics, heads = self.evaluated_dynamics, self.evaluated_heads
+        if with_replay:
+            dynamics, heads = self.dynamics, self.learner.heads
         state = {
-            "world_model": self.world_model(),
-            "learner": self.learner.state_dict(with_replay),
+            "world_model": self.world_model(dynamics),
+            "learner": self.learner.state_dict(with_replay) | {"heads": heads.state_dict()},
             "reviewer": self.reviewer.state_dict(with_replay) if self.reviewer else None,
         }
-        if not with_replay:
-            state["world_model"] = self.world_model(self.evaluated_dynamics)
-            state["learner"] |= {"heads": self.evaluated_heads.state_dict()}
         if with_replay:
             state |= {
                 "averages": self.averages.state_dict() if self.averages else None,

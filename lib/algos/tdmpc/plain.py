@@ -217,9 +217,8 @@ def update(agent: "ContinualAgent", optimizers: Optimizers, key: GraphKey, noise
             log(agent, logged)
     if own := agent.averages:
         share = max(cfg.learning.average, 1 / (agent.updates + 1))  # a plain mean at first
-        pairs = ((own.dynamics, agent.dynamics), (own.heads, agent.learner.heads))
-        for average, newest in pairs:
-            for held, now in zip(average.parameters(), newest.parameters(), strict=True):
+        for mean, newest in ((own.dynamics, agent.dynamics), (own.heads, agent.learner.heads)):
+            for held, now in zip(mean.parameters(), newest.parameters(), strict=True):
                 held.data.lerp_(now.data, share)
 
 
