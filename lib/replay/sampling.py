@@ -20,6 +20,7 @@ class Rows(NamedTuple):
 
     index: np.ndarray  # (T, B) int64 slots of the store's records
     first: np.ndarray  # (T, B) bool, the latent is reset before this record
+    task: np.ndarray  # (T, B) int64, during which task the record was collected
 
 
 class Table:
@@ -32,7 +33,7 @@ class Table:
     COLUMNS = (
         ("arrival", np.int64),  # number among all episodes that ever entered; -1: place is vacant
         ("length", np.int64),  # actions
-        ("task", np.int64),  # for logs and plots, nobody learns from it
+        ("task", np.int64),  # for logs and plots; dream rehearsal alone learns from it
         ("returned", np.float64),  # sum of rewards
         ("key", np.float64),  # the retention rule's
         ("priority", np.float64),  # for uncertainty sampling
@@ -221,8 +222,8 @@ class Sampler:
             first[::length] = True
         pieces_of = zip(place.tolist(), start.tolist(), count.tolist(), strict=True)
         index = np.concatenate([table.slots[p][s : s + n] for p, s, n in pieces_of])
-        by_row = (batch, length)
-        return Rows(index.reshape(by_row).T.copy(), first.reshape(by_row).T.copy())
+        task = table.task[place].repeat(count)
+        return Rows(*(part.reshape(batch, length).T.copy() for part in (index, first, task)))
 
     def _left_over(self, table: Table) -> tuple[int, int, int] | None:
         """Place, start and records of what the last batch left over, if it is still stored."""

@@ -132,7 +132,7 @@ class EpisodeStore:
 
         Args:
             episodes: their observations in the stored dtype, on any device.
-            task: number of the task, for logs alone.
+            task: number of the task; what is drawn does not depend on it.
             generator: on the CPU.
             priority: (E,) for uncertainty sampling, not negative.
 

@@ -89,6 +89,7 @@ METRICS = (
     Metric("train/vae/kl", "VAE KL, mean over the code", "nats", 0, 1),
     Metric("train/rehearsal/loss", "distance from the old dynamics on dreamt pairs", "MSE", 0, 1),
     Metric("train/rehearsal/imitation", "minus log-likelihood of the best dreams", "nats", 0, 20),
+    Metric("train/rehearsal/eligible", "starts that are of an earlier task", "share", 0, 1),
     Metric("train/rehearsal/imitated", "starts whose best dream is imitated", "share", 0, 1),
     Metric("train/rehearsal/gain", "what the best dream has over the average", "reward", 0),
     Metric("eval/*/return", "evaluation return", "reward per episode", 0),

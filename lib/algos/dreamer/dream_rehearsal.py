@@ -1,20 +1,23 @@
-"""Dream rehearsal: the task's actor imitates the best of what it dreams from replayed states.
+"""Dream rehearsal: the task's actor imitates the best of what it dreams of earlier tasks.
 
-From every start several rollouts are imagined. The world model's own rewards and the slow critic
-grade them, and the actor is asked to repeat the actions of the best one, where it beats the average
-of its start by a margin. So skills are practised that replay still tells of, whatever task the
-agent is at, without labels and without experience. Policy gradients move an actor by how much an
-action gains, which is little where a skill is rarely dreamt of; imitation moves it by as much
-everywhere. The margin keeps it from making a habit of what an untrained critic praises by chance.
+Starts are replayed states of earlier tasks. From every one several rollouts are imagined. The world
+model's own rewards and the slow critic grade them, and the actor is asked to repeat the actions of
+the best one, where it beats the average of its start by a margin. So skills are practised that
+replay still tells of, without experience. Policy gradients move an actor by how much an action
+gains, which is little where a skill is rarely dreamt of; imitation moves it by as much everywhere.
+In a task that is still being learnt it would make a habit of what an untrained critic praises by
+chance, so states of the current task are left alone (`rehearsal.of`); that takes the numbers of
+tasks, which nothing else here does.
 
-Differs from Nijjer (2026, arXiv 2607.19749), the idea's source: starts are any replayed states, and
-one dream of each start is imitated instead of the best of a pool.
+Differs from Nijjer (2026, arXiv 2607.19749), the idea's source: one dream of each start is imitated
+instead of the best of a pool.
 
 Letters: N starts, K dreams of each, H imagined steps, F features, A action size.
 """
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,30 +47,45 @@ def noise(rssm: Rssm, actor: Actor, states: int, horizon: int, cfg: RehearsalCon
     return {f"rehearsal/{name}": spec for name, spec in drawn.items()}
 
 
+def eligible(task: np.ndarray, current: int, cfg: RehearsalConfig) -> np.ndarray:
+    """Returns which replayed records may be dreamt from, bool in the shape of `task`.
+
+    Args:
+        task: number of the task that each was collected in. current: number of today's task.
+    """
+    return task < current if cfg.of == "earlier" else np.ones_like(task, bool)
+
+
 def dream(
     model: WorldModel,
     actor: Actor,
     states: State,
     terminal: Tensor,
+    eligible: Tensor,
     noise: Mapping[str, Tensor],
     cfg: RehearsalConfig,
-) -> Imagined:
-    """Imagines K rollouts from each of N replayed states: (H, N K, ...), a start's side by side.
+) -> tuple[Imagined, Tensor]:
+    """Imagines K rollouts from each of N replayed states, a start's side by side.
 
     Args:
         states: those to choose from. terminal: whether an episode ended there.
+        eligible: which may be chosen; others fill up, and are told apart.
         noise: see `noise`.
+
+    Returns:
+        The dreams, (H, N K, ...), and which starts were eligible, (N,) bool.
     """
     own = {name.removeprefix("rehearsal/"): drawn for name, drawn in noise.items()}
     count = min(cfg.starts, len(terminal))
-    index = own["starts"].topk(count).indices.repeat_interleave(cfg.dreams)
+    chosen = (own["starts"] + eligible).topk(count).indices
+    index = chosen.repeat_interleave(cfg.dreams)
     starts = Starts(State(*(part[index] for part in states)), terminal[index])
     with torch.no_grad():
-        return imagine(model.rssm, [actor], starts, own)
+        return imagine(model.rssm, [actor], starts, own), eligible[chosen]
 
 
 def best_dreams(grade: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Picks each start's best dream: its index (N,), and whether it is worth imitating (N,).
+    """Picks each start's best dream: its index (N,), and whether it beats the rest (N,) bool.
 
     Args:
         grade: (N, K) imagined return of every dream.
@@ -95,6 +113,7 @@ def rehearsal_loss(
     actor: Actor,
     slow: Critic,
     dreams: Imagined,
+    eligible: Tensor,
     behaviour: BehaviourConfig,
     cfg: RehearsalConfig,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -102,7 +121,7 @@ def rehearsal_loss(
 
     Args:
         slow: the slow critic, which grades what lies behind the horizon.
-        dreams: see `dream`.
+        dreams, eligible: see `dream`.
     """
     with torch.no_grad():
         reward = TASK.reward(model, dreams)  # (H, N K)
@@ -110,7 +129,8 @@ def rehearsal_loss(
         value = slow(dreams.features[1:])
         grade = losses.lambda_return(reward, discount, value, behaviour.lam)[0]
         grade = grade.unflatten(0, (-1, cfg.dreams))  # (N, K)
-        index, imitated = best_dreams(grade, cfg.margin)
+        index, better = best_dreams(grade, cfg.margin)
+        imitated = better & eligible
         features, action, weight = (
             _of_each(part, index, cfg.dreams)
             for part in (dreams.features[:-1], dreams.action, losses.rollout_weights(discount))
@@ -119,6 +139,7 @@ def rehearsal_loss(
     loss = imitation_loss(log_prob, weight, imitated)
     parts = {
         "imitation": loss,
+        "eligible": eligible.float().mean(),
         "imitated": imitated.float().mean(),
         "gain": (grade.amax(1) - grade.mean(1)).mean(),
     }

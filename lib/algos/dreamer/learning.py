@@ -50,6 +50,8 @@ class Learning:
         self.carried: State = stack_as_views([agent.carried for agent in agents])
         self.sums: dict[str, Tensor] = {}
         self.batch = self._empty_batch()
+        # (S, T, B) which records may be rehearsed from.
+        self.eligible = torch.zeros_like(self.batch.first)
         self.draws = NoiseBuffers(self.networks.noise(), self.seeds, self.device)
         exploration, behaviours = self.networks.exploration, self.networks.behaviours
         average = ["slow_model"] if self.networks.average is not None else []
@@ -83,6 +85,9 @@ class Learning:
         for seed, agent in enumerate(self.agents):
             rows = agent.replay.draw(update.batch, update.length, agent.streams.replay)
             agent.replay.gather(rows, out=leaf_map(lambda part, i=seed: part[i], self.batch))
+            if self.cfg.rehearsal.weight:
+                eligible = dream_rehearsal.eligible(rows.task, agent.task, self.cfg.rehearsal)
+                self.eligible[seed].copy_(torch.from_numpy(eligible))
         return self.draws.refill([agent.streams.update for agent in self.agents])
 
     def follow(self) -> None:
@@ -126,7 +131,7 @@ class Learning:
 
         together = self.trained_together
         found, _, logged = self.behaviour_step(
-            {name: rows[name] for name in together}, {**rows, **slow}, kept, noise
+            {name: rows[name] for name in together}, {**rows, **slow}, kept, self.eligible, noise
         )
         norms = {name: self.adams[name].apply(found[name]) for name in together}
         for each in self.networks.behaviours:
@@ -147,11 +152,14 @@ class Learning:
         return way.loss(modules[way.network], modules["model"], kept.observed, kept.action)
 
     def _behaviour_loss(
-        self, modules: Modules, kept: Kept, noise: dict[str, Tensor]
+        self, modules: Modules, kept: Kept, eligible: Tensor, noise: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
         """Lets all behaviours imagine in one batch; each learns from its share of rollouts.
 
         The task's actor then rehearses, where it is asked to.
+
+        Args:
+            eligible: (T, B) bool, which records it may rehearse from.
         """
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
@@ -170,11 +178,12 @@ class Learning:
             logged[each.logged] = parts
         if (rehearsal := self.cfg.rehearsal).weight:
             actor, slow = modules[TASK.actor], modules[f"slow_{TASK.critic}"]
+            eligible = torch.cat([eligible] * model.objective.views, 1).flatten()
             dreams = dream_rehearsal.dream(
-                model, actor, kept.states, kept.terminal, noise, rehearsal
+                model, actor, kept.states, kept.terminal, eligible, noise, rehearsal
             )
             loss, logged["rehearsal"] = dream_rehearsal.rehearsal_loss(
-                model, actor, slow, dreams, cfg, rehearsal
+                model, actor, slow, *dreams, cfg, rehearsal
             )
             losses.append(loss)
         return torch.stack(losses).sum(), logged

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.algos.dreamer import dream_rehearsal
 from lib.algos.dreamer.behaviour import TASK, Actor, Critic, Imagined
 from lib.algos.dreamer.objectives.api import Evidence
 from lib.algos.dreamer.rssm import Observed, State
@@ -201,6 +202,7 @@ def rehearsal_loss(
     slow: Critic,
     state: State,
     terminal: Tensor,
+    eligible: Tensor,
     noise: dict[str, Tensor],
     behaviour: BehaviourConfig,
     cfg: RehearsalConfig,
@@ -210,10 +212,13 @@ def rehearsal_loss(
     See `lib.algos.dreamer.dream_rehearsal`.
 
     Args:
-        state, terminal: all replayed ones. noise: of the rehearsal alone.
+        state, terminal: all replayed ones. eligible: (N,) which of them are of earlier tasks.
+        noise: of the rehearsal alone.
     """
     taken, total, gains, chosen = 0.0, 0.0, [], []
-    starts = noise["starts"].argsort(descending=True)[: cfg.starts]
+    by_chance = noise["starts"].argsort(descending=True)
+    starts = torch.cat([by_chance[eligible[by_chance]], by_chance[~eligible[by_chance]]])
+    starts = starts[: cfg.starts]  # others only where those do not suffice
     for n, start in enumerate(starts):
         dreams = []
         for k in range(n * cfg.dreams, (n + 1) * cfg.dreams):
@@ -234,14 +239,18 @@ def rehearsal_loss(
         grades = torch.cat([grade for grade, *_ in dreams])
         _, best, discount = dreams[int(grades.argmax())]
         gains.append(grades.max() - grades.mean())
-        chosen.append((gains[-1] > cfg.margin).float())
+        chosen.append((eligible[start] & (gains[-1] > cfg.margin)).float())
         weight = chosen[-1]
         for k, action in enumerate(best.action):
             log_prob = actor.log_prob(actor(best.features[k]), action)
             total, taken = total - (weight * log_prob).sum(), taken + weight
             weight = weight * discount[k, 0]
     loss = total / taken.clamp(min=1)
-    told = {"imitated": torch.stack(chosen).mean(), "gain": torch.stack(gains).mean()}
+    told = {
+        "eligible": eligible[starts].float().mean(),
+        "imitated": torch.stack(chosen).mean(),
+        "gain": torch.stack(gains).mean(),
+    }
     return cfg.weight * loss, {"imitation": loss.detach()} | told
 
 
@@ -291,7 +300,8 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
     4. Slow critics are copied from today's, after updates 0, `slow_every`, 2 `slow_every`, ...
     """
     cfg, behaviours = agent.cfg, agent.networks.behaviours
-    batch = agent.replay.sample(cfg.update.batch, cfg.update.length, agent.streams.replay)
+    rows = agent.replay.draw(cfg.update.batch, cfg.update.length, agent.streams.replay)
+    batch = agent.replay.gather(rows)
     noise = draw_noise(agent.networks.noise(), agent.streams.update)
 
     model = modules["model"]
@@ -314,14 +324,15 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
 
     state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), terminal.flatten()
-    replayed = state, terminal
+    eligible = dream_rehearsal.eligible(rows.task, agent.task, cfg.rehearsal)
+    replayed = state, terminal, torch.cat([torch.from_numpy(eligible)] * views, 1).flatten()
     if "starts" in noise:  # a few states, drawn without replacement
         chosen = noise["starts"].argsort(descending=True)[: cfg.behaviour.starts]
         state, terminal = State(*(part[chosen] for part in state)), terminal[chosen]
     aim, losses = agent.networks.behaviour_cfg, []
     for i, each in enumerate(behaviours):
-        rows = slice(i * len(terminal), (i + 1) * len(terminal))
-        draws = noise["action"][:, rows], noise["state"][:, rows]
+        mine = slice(i * len(terminal), (i + 1) * len(terminal))
+        draws = noise["action"][:, mine], noise["state"][:, mine]
         with nullcontext() if aim.gradient == "dynamics" else torch.no_grad():
             rollouts = imagine(model, modules[each.actor], state, draws, terminal)
             reward = each.reward(model, rollouts, *(modules[name] for name in each.reads))

@@ -35,9 +35,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "continual-dreamer-p2e": layered(RESERVOIR, PLAN2EXPLORE),
     "continual-dreamer-p2e-pixels": layered(RESERVOIR, PIXELS_ONLY),
     "continual-dreamer-recent": layered(RESERVOIR, RECENT),
-    # Weaker, it changes nothing; at 1 and from a margin of 0.02 on, actors are certain of
-    # themselves before they have found anything.
-    "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 0.5}}),
+    "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 1.0}}),
     "scratch": {"boundary": {"carry": "nothing"}},
 }
 
@@ -55,7 +53,7 @@ ABOUT = {
     "continual-dreamer-p2e": "the same with Plan2Explore",
     "continual-dreamer-p2e-pixels": "the same, latents shaped by observations alone",
     "continual-dreamer-recent": "a reservoir, half of the draws favouring recent episodes",
-    "continual-dreamer-rehearsal": "a reservoir, and an actor that imitates its best dreams",
+    "continual-dreamer-rehearsal": "a reservoir, and an actor that imitates its best dreams of earlier tasks",
     "scratch": "a new DreamerV2 for every task: what transfer is measured against",
 }
 

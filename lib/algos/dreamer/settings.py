@@ -66,9 +66,10 @@ class RehearsalConfig:
     """Dream rehearsal: the task's actor imitates the best of what it dreams."""
 
     weight: float = at_least(0, 0.0)  # of the imitation in the actor's loss; 0: no rehearsal
+    of: str = one_of("earlier", "all")  # tasks whose states are dreamt from; all: needs no labels
     starts: int = at_least(1, 16)  # replayed states that are dreamt from in an update
     dreams: int = at_least(2, 4)  # from each of them; the best is imitated
-    margin: float = at_least(0, 0.05)  # by which it must beat their average [task units]
+    margin: float = at_least(0, 0.02)  # by which it must beat their average [task units]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ H = 4 imagined steps, N = 5 starts out of 11 states, K = 3 dreams of each.
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,11 +21,13 @@ CFG = RehearsalConfig(weight=2.0, starts=N, dreams=K, margin=0.0)
 AIM = BehaviourConfig(horizon=H)
 
 
-def dreamt(model, actor, cfg=CFG, seed=0):
+EARLIER = torch.ones(STATES, dtype=torch.bool)
+
+
+def dreamt(model, actor, cfg=CFG, seed=0, eligible=EARLIER):
     layout = dream_rehearsal.noise(model.rssm, actor, STATES, H, cfg)
-    return dream_rehearsal.dream(
-        model, actor, *starts(model, STATES), draw_noise(layout, generator(seed)), cfg
-    )
+    noise = draw_noise(layout, generator(seed))
+    return dream_rehearsal.dream(model, actor, *starts(model, STATES), eligible, noise, cfg)
 
 
 def test_without_a_weight_nothing_is_drawn():
@@ -34,7 +37,7 @@ def test_without_a_weight_nothing_is_drawn():
 
 def test_every_start_is_dreamt_from_several_times_side_by_side():
     model, actor, *_ = parts()
-    dreams = dreamt(model, actor)
+    dreams, _ = dreamt(model, actor)
     assert dreams.action.shape[:2] == (H, N * K)
     begin = dreams.features[0].unflatten(0, (N, K))
     assert torch.equal(begin, begin[:, :1].expand_as(begin))
@@ -45,7 +48,25 @@ def test_every_start_is_dreamt_from_several_times_side_by_side():
 
 def test_more_starts_than_states_are_all_of_them():
     model, actor, *_ = parts()
-    assert dreamt(model, actor, replace(CFG, starts=99)).action.shape[1] == STATES * K
+    assert dreamt(model, actor, replace(CFG, starts=99))[0].action.shape[1] == STATES * K
+
+
+def test_records_of_earlier_tasks_may_be_dreamt_from():
+    task = np.array([[0, 2], [1, 1]])
+    assert dream_rehearsal.eligible(task, 1, CFG).tolist() == [[True, False], [False, False]]
+    assert dream_rehearsal.eligible(task, 1, replace(CFG, of="all")).all()
+
+
+@pytest.mark.parametrize("count", [0, 2, 7])
+def test_states_of_earlier_tasks_come_first(count):
+    model, actor, _, slow = parts()
+    some = torch.zeros(STATES, dtype=torch.bool)
+    some[torch.randperm(STATES, generator=generator(3))[:count]] = True
+    dreams, eligible = dreamt(model, actor, eligible=some)
+    assert eligible.sum() == min(count, N)
+    _, kept = dream_rehearsal.rehearsal_loss(model, actor, slow, dreams, eligible, AIM, CFG)
+    assert kept["imitated"] <= min(count, N) / N  # others are never imitated
+    assert (kept["imitated"] > 0) == (count > 0)
 
 
 def test_the_best_dream_counts_where_it_beats_the_average_by_the_margin():
@@ -68,7 +89,7 @@ def test_imitation_averages_over_the_steps_that_are_reached():
 @pytest.mark.parametrize("actions", [MOVES, FORCES], ids=["moves", "forces"])
 def test_rehearsal_reaches_the_actor_alone(actions):
     model, actor, critic, slow = parts(actions)
-    loss, kept = dream_rehearsal.rehearsal_loss(model, actor, slow, dreamt(model, actor), AIM, CFG)
+    loss, kept = dream_rehearsal.rehearsal_loss(model, actor, slow, *dreamt(model, actor), AIM, CFG)
     assert reached(loss, actor)
     assert not reached(loss, model) and not reached(loss, slow) and not reached(loss, critic)
     assert kept["imitated"].item() > 0
@@ -78,7 +99,7 @@ def test_rehearsal_reaches_the_actor_alone(actions):
 def test_where_no_dream_is_better_the_actor_stays(monkeypatch):
     model, actor, _, slow = parts()
     loss, kept = dream_rehearsal.rehearsal_loss(
-        model, actor, slow, dreamt(model, actor), AIM, replace(CFG, margin=1e3)
+        model, actor, slow, *dreamt(model, actor), AIM, replace(CFG, margin=1e3)
     )
     assert kept["imitated"].item() == 0 and kept["gain"].item() > 0
     loss.backward()
@@ -93,9 +114,9 @@ def test_an_actor_learns_from_its_dreams_the_action_that_pays(monkeypatch):
     optimiser = torch.optim.Adam(actor.parameters(), lr=1e-2)
     shares = []
     for seed in range(60):
-        dreams = dreamt(model, actor, seed=seed)
+        dreams, eligible = dreamt(model, actor, seed=seed)
         shares.append(dreams.action[..., 2].mean().item())
-        loss, _ = dream_rehearsal.rehearsal_loss(model, actor, slow, dreams, AIM, CFG)
+        loss, _ = dream_rehearsal.rehearsal_loss(model, actor, slow, dreams, eligible, AIM, CFG)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

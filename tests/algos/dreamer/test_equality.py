@@ -80,7 +80,7 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "redundancy": ({"objective__representation": "redundancy"}, SYMBOLS, PICKS),
     "rehearsing": ({"method": "continual-dreamer-rehearsal", **EASY}, SYMBOLS, PICKS),
     "rehearsing and exploring": (
-        {"method": "dreamer-p2e", "rehearsal__weight": 0.5, **EASY},
+        {"method": "dreamer-p2e", "rehearsal__weight": 0.5, "rehearsal__of": "all", **EASY},
         SYMBOLS,
         PICKS,
     ),
@@ -114,8 +114,9 @@ def made(cls: type, name: str, **changes: Any) -> Any:
 
 
 def learn(agent: Any) -> dict[str, float]:
-    """Updates, episodes, updates; returns what would be logged."""
+    """Updates, episodes of another task, updates; returns what would be logged."""
     agent.update(3)
+    agent.begin_task(1)
     agent.store("learner", invented(agent, seed=5))
     agent.update(2)
     return agent.report()
