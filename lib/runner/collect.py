@@ -140,8 +140,8 @@ class Steps(Online):
         """Plays as many steps of all episodes as one update asks for, and none too many."""
         together = self.first.cfg.budget.parallel_envs
         left = self.budget - self.first.task_env_steps
-        steps = max(1, min(self.first.agent.steps_per_update, left) // together)
-        for _ in range(steps):
+        env_steps = together * self.first.domain.action_repeat
+        for _ in range(max(1, min(self.first.agent.steps_per_update, left) // env_steps)):
             obs = torch.stack([under.obs for under in self.plays])
             each = [under.memory for under in self.plays]
             memory = None if each[0] is None else stack_copies(each)  # (S, E, ...)

@@ -82,7 +82,8 @@ class Acting:
         collects = agent.networks.behaviours[-1].actor
         if not explore:
             return (TASK.actor, True) if cfg.evaluate == "task" else (collects, False)
-        turn = agent.total_env_steps // agent.cfg.budget.parallel_envs
+        decisions = agent.total_env_steps // agent.cfg.env.action_repeat
+        turn = decisions // agent.cfg.budget.parallel_envs
         explores = cfg.every == 0 or turn % cfg.every == 0
         return (collects if explores else TASK.actor), False
 

@@ -97,7 +97,7 @@ class DreamerAgent(Batched):
             self.obs_space.shape,
             self.obs_space.dtype,
             self.actions.size,
-            cfg.env.episode_length,
+            cfg.env.decisions,
             retention=replay.retention,
             sampling=replay.sampling,
             recent_share=replay.recent_share,
@@ -138,9 +138,10 @@ class DreamerAgent(Batched):
         """Env steps that an update asks for."""
         return self.cfg.update.env_steps_per_update
 
-    def count_steps(self, env_steps: int) -> None:
-        """Counts env steps, and the updates that they make due."""
-        self.steps += env_steps
+    def count_steps(self, decisions: int) -> None:
+        """Counts decisions, and the updates that their env steps make due."""
+        env_steps = decisions * self.cfg.env.action_repeat
+        self.steps += decisions
         self.total_env_steps += env_steps
         if self.acts_at_random():
             return

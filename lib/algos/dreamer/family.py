@@ -5,6 +5,7 @@ import torch
 from lib.algos.api import Family
 from lib.algos.dreamer import exploration, objectives
 from lib.algos.dreamer.agent import DreamerAgent
+from lib.algos.dreamer.networks import check_side
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.sizes import least_bytes
@@ -29,25 +30,31 @@ def check(run: DreamerRun, inherits: bool) -> None:
         raise UserError(
             f"env.observation '{env.observation}': {env.domain} is seen as {seen}; use one of these"
         )
-    if env.action_repeat != 1:
-        raise UserError(f"env.action_repeat {env.action_repeat}: a step here is a decision; use 1")
+    if env.action_repeat != 1 and not world.repeats:
+        raise UserError(
+            f"env.action_repeat {env.action_repeat}: a step of {env.domain} is a decision; use 1"
+        )
     worlds.resolve(env, run.tasks)
-    if run.replay.capacity < env.episode_length:
+    if env.observation == "pixels":
+        check_side(env.image_size)
+    if run.replay.capacity < env.decisions:
         raise UserError(
             f"replay.capacity {run.replay.capacity} is smaller than one episode of "
-            f"{env.episode_length} steps (env.episode_length); make it at least that"
+            f"{env.decisions} decisions (env.episode_length); make it at least that"
         )
-    if run.replay.min_length > env.episode_length:
+    if run.replay.min_length > env.decisions:
         raise UserError(
             f"replay.min_length {run.replay.min_length} is longer than any episode "
-            f"({env.episode_length} steps, env.episode_length), so nothing would be kept"
+            f"({env.decisions} decisions, env.episode_length), so nothing would be kept"
         )
-    if budget.env_steps_per_task % budget.parallel_envs:
-        low = budget.env_steps_per_task // budget.parallel_envs * budget.parallel_envs
-        near = " or ".join(str(n) for n in (low, low + budget.parallel_envs) if n)
+    together = budget.parallel_envs * env.action_repeat
+    if budget.env_steps_per_task % together:
+        low = budget.env_steps_per_task // together * together
+        near = " or ".join(str(n) for n in (low, low + together) if n)
+        of = f", each decision {env.action_repeat} steps long" if env.action_repeat > 1 else ""
         raise UserError(
-            f"env_steps_per_task {budget.env_steps_per_task} is not a multiple of "
-            f"{budget.parallel_envs} parallel episodes; take {near}"
+            f"env_steps_per_task {budget.env_steps_per_task} is not a multiple of {together}, one "
+            f"decision of {budget.parallel_envs} parallel episodes{of}; take {near}"
         )
     if run.update.prefill >= budget.steps_of(0):
         raise UserError(
@@ -92,7 +99,7 @@ def build(run: DreamerRun, domain: Domain, streams: Streams, device: torch.devic
 
 def for_acting(run: DreamerRun) -> DreamerRun:
     """Returns the run with a replay of one episode."""
-    return config.merge(run, {"replay": {"capacity": run.env.episode_length}})
+    return config.merge(run, {"replay": {"capacity": run.env.decisions}})
 
 
 FAMILY = Family(

@@ -20,9 +20,12 @@ from lib.core.losses import half_squared_error
 from lib.core.spaces import ObsSpace
 
 NORM_EPS = 1e-3  # Keras's; PyTorch's 1e-5 is another network
-KERNELS = (4, 4, 4, 4)  # of the encoder's convolutions, stride 2: 64, 31, 14, 6, 2 pixels
-TRANSPOSED = (5, 5, 6, 6)  # of the decoder's, stride 2: 1, 5, 13, 30, 64 pixels
-IMAGE = (64, 64, 3)
+# By side of the picture: kernels of the encoder's convolutions, and of the decoder's transposed
+# ones, all with stride 2 and no padding. 32 pixels are ours.
+KERNELS = {
+    64: ((4, 4, 4, 4), (5, 5, 6, 6)),  # 64, 31, 14, 6, 2 pixels; 1, 5, 13, 30, 64
+    32: ((4, 4, 3), (5, 5, 8)),  # 32, 15, 6, 2; 1, 5, 13, 32
+}
 
 
 # Layers -------------------------------------------------------------------------------------
@@ -94,16 +97,32 @@ def _conv_norm(norm: str, width: int) -> list[nn.Module]:
 # Images -------------------------------------------------------------------------------------
 
 
+def check_side(side: int) -> None:
+    """Raises UserError unless there are convolutions for pictures of that side [pixels]."""
+    if side not in KERNELS:
+        sides = " or ".join(map(str, sorted(KERNELS)))
+        raise UserError(
+            f"env.image_size {side}: a Dreamer's convolutions take pictures of {sides} pixels "
+            "a side; use one of these"
+        )
+
+
 class _Picture:
-    """What the networks see of stored observations: (..., *shape) to (..., 64, 64, 3) uint8."""
+    """What the networks see of stored observations: (..., *shape) to (..., side, side, 3) uint8."""
 
     def __init__(self, space: ObsSpace):
-        if space.draw is None and space.shape != IMAGE:
+        self.side = space.shape[0] if space.draw is None else 64
+        if space.draw is None and space.shape != (self.side, self.side, 3):
             raise UserError(
-                f"images have shape {space.shape}; the convolutions take {IMAGE}: store such "
-                "images, or give the observation space a draw function that makes them"
+                f"images have shape {space.shape}; the convolutions take square ones in colour: "
+                "store such, or give the observation space a draw function that makes (64, 64, 3)"
             )
+        check_side(self.side)
         self.dtype, self.draw = space.dtype, space.draw
+        self.shape = (self.side, self.side, 3)
+        self.kernels, self.transposed = KERNELS[self.side]
+        # Channels of the code are as many as the numbers of the smallest map, in units of depth.
+        self.code = 4 * 2 ** (len(self.kernels) - 1)
 
     def __call__(self, obs: Tensor) -> Tensor:
         _same_type(obs, self.dtype)
@@ -114,14 +133,14 @@ class _Picture:
 
 
 class ImageEncoder(nn.Module):
-    """Four convolutions, kernel 4, stride 2, no padding: (..., *shape) to (..., 32 depth)."""
+    """Convolutions, stride 2: (..., *shape) to (..., 32 depth), or 16 depth of 32 pixels."""
 
     def __init__(self, space: ObsSpace, network: NetworkConfig, norm: str, gen: torch.Generator):
         super().__init__()
         self.picture = _Picture(space)
         parts: list[nn.Module] = []
         channels = 3
-        for i, kernel in enumerate(KERNELS):
+        for i, kernel in enumerate(self.picture.kernels):
             width = network.depth * 2**i
             parts += [nn.Conv2d(channels, width, kernel, stride=2)]
             parts += [*_conv_norm(norm, width), nn.ELU()]
@@ -130,14 +149,14 @@ class ImageEncoder(nn.Module):
         self.size = channels * 2 * 2
 
     def forward(self, obs: Tensor) -> Tensor:
-        picture = self.picture(obs)  # (..., 64, 64, 3)
-        x = picture.reshape(-1, *IMAGE).movedim(-1, -3) / 255 - 0.5  # (N, 3, 64, 64)
+        picture = self.picture(obs)  # (..., side, side, 3)
+        x = picture.reshape(-1, *self.picture.shape).movedim(-1, -3) / 255 - 0.5  # channels first
         # Height and width before channels, as the authors flatten; the order is only a convention.
         return self.net(x).movedim(-3, -1).reshape(*picture.shape[:-3], self.size)
 
 
 class ImageDecoder(nn.Module):
-    """Linear to a 1x1 map, then four transposed convolutions with stride 2: means of pixels."""
+    """Linear to a 1x1 map, then transposed convolutions with stride 2: means of pixels."""
 
     def __init__(
         self,
@@ -149,11 +168,12 @@ class ImageDecoder(nn.Module):
     ):
         super().__init__()
         self.picture = _Picture(space)
-        self.code = linear(features, 32 * network.depth, gen)  # no activation
-        channels, parts = 32 * network.depth, []
-        for i, kernel in enumerate(TRANSPOSED):
-            last = i == len(TRANSPOSED) - 1
-            width = 3 if last else network.depth * 2 ** (len(TRANSPOSED) - 2 - i)
+        transposed, channels = self.picture.transposed, self.picture.code * network.depth
+        self.code = linear(features, channels, gen)  # no activation
+        parts: list[nn.Module] = []
+        for i, kernel in enumerate(transposed):
+            last = i == len(transposed) - 1
+            width = 3 if last else network.depth * 2 ** (len(transposed) - 2 - i)
             parts += [nn.ConvTranspose2d(channels, width, kernel, stride=2)]
             if not last:
                 parts += [*_conv_norm(norm, width), nn.ELU()]
@@ -161,17 +181,17 @@ class ImageDecoder(nn.Module):
         self.net = glorot_(nn.Sequential(*parts), gen)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., F) to (..., 64, 64, 3), pixels / 255 - 0.5."""
+        """(..., F) to (..., side, side, 3), pixels / 255 - 0.5."""
         code = self.code(features)
-        x = self.net(code.reshape(-1, code.shape[-1], 1, 1))  # (N, 3, 64, 64)
-        return x.movedim(-3, -1).reshape(*features.shape[:-1], *IMAGE)
+        x = self.net(code.reshape(-1, code.shape[-1], 1, 1))  # (N, 3, side, side)
+        return x.movedim(-3, -1).reshape(*features.shape[:-1], *self.picture.shape)
 
     def loss(self, features: Tensor, obs: Tensor) -> Tensor:
         """Returns half the squared error, summed over pixels and colours: (...)."""
         return half_squared_error(self(features), self.picture(obs) / 255 - 0.5, 3)
 
     def predict(self, features: Tensor) -> Tensor:
-        """Returns (..., 64, 64, 3) float in 0..1."""
+        """Returns (..., side, side, 3) float in 0..1."""
         return (self(features).float() + 0.5).clamp(0, 1)
 
     def error(self, features: Tensor, obs: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ ABOUT = {
     "continual-dreamer-p2e": "the same with Plan2Explore",
     "continual-dreamer-p2e-pixels": "the same, latents shaped by observations alone",
     "continual-dreamer-recent": "a reservoir, half of the draws favouring recent episodes",
-    "continual-dreamer-rehearsal": "a reservoir, and an actor that imitates its best dreams of earlier tasks",
+    "continual-dreamer-rehearsal": "a reservoir, its actor imitates its best dreams of old tasks",
     "scratch": "a new DreamerV2 for every task: what transfer is measured against",
 }
 

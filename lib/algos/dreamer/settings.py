@@ -108,11 +108,11 @@ class UpdateConfig:
 class ReplayConfig:
     """What is kept of the past, and what is drawn from it."""
 
-    capacity: int = at_least(1, 2_000_000)  # env steps
+    capacity: int = at_least(1, 2_000_000)  # decisions
     retention: str = one_of("fifo", "reservoir", "random-evict", "coverage")
     sampling: str = one_of("uniform", "recent", "reward", "uncertainty")
     recent_share: float = share(0.5)  # recent: share of draws that favour the newest episodes
-    min_length: int = at_least(1, 5)  # env steps; shorter episodes are discarded
+    min_length: int = at_least(1, 5)  # decisions; shorter episodes are discarded
     # Parts of episodes are shortened by less than this, and favour an episode's end by as much.
     # The published code uses one number, `minlen`, for this and for the shortest episode kept.
     slack: int = at_least(1, 5)

@@ -4,7 +4,7 @@ from lib.algos.dreamer.run_settings import DreamerRun
 
 NUMBER = 4  # bytes, single precision
 RECORD = 32  # bytes of the smallest stored record
-PICTURE = 64 * 64 * 3  # numbers that an image encoder reads
+CONVOLUTIONS = {64: 16 * 42, 32: 16 * 2 + 9 * 8}  # weights but the first layer's, depth 1
 TRAINED = 4  # a parameter, its gradient and Adam's two moments
 
 
@@ -24,13 +24,17 @@ def least_bytes(run: DreamerRun) -> int:
     records, rollouts = update.batch * update.length, imagine.starts
     states = records + (rollouts or records) * imagine.horizon
     state = features + 3 * latent.deter + latent.hidden + 4 * net.head_layers * net.head_width
+    picture = RECORD
     per_record = 2 * net.code_layers * net.code_width  # encoder and decoder
     if run.env.observation == "pixels":
-        networks += 2 * 16 * 42 * net.depth**2  # four convolutions and their mirror image
-        per_record = PICTURE + 31 * 31 * net.depth  # and the first layer's outputs
+        side = run.env.image_size
+        networks += 2 * CONVOLUTIONS[side] * net.depth**2  # and about as many of their mirror image
+        picture = 3 * side**2  # numbers that an image encoder reads
+        per_record = picture + (side // 2 - 1) ** 2 * net.depth  # and the first layer's outputs
     else:
         networks += 2 * (net.code_layers - 1) * net.code_width**2
-    steps = run.budget.steps_before(max(1, len(run.tasks)))
-    stored = RECORD * min(run.replay.capacity, steps)  # memory is taken as episodes arrive
+    decisions = run.budget.steps_before(max(1, len(run.tasks))) // run.env.action_repeat
+    record = picture if run.env.domain == "dmc" else RECORD  # other worlds store what they draw
+    stored = record * min(run.replay.capacity, decisions)  # memory is taken as episodes arrive
     acting = max(run.budget.parallel_envs, run.budget.eval_episodes) * features
     return NUMBER * (TRAINED * networks + states * state + records * per_record + acting) + stored

@@ -20,7 +20,7 @@ from tests.dreamer_tiny import new_agent, of_seed, tiny
         ("dreamer", {"env__domain": "grid"}, "'grid' is a world of TD-MPC and DRAGO.*minigrid"),
         ("dreamer", {"env__domain": "cheetah"}, "'cheetah' is a world of TD-MPC"),
         ("dreamer", {"env__observation": "state"}, "seen as 'symbols' or 'pixels'"),
-        ("dreamer", {"env__action_repeat": 2}, "action_repeat 2: a step here is a decision"),
+        ("dreamer", {"env__action_repeat": 2}, "action_repeat 2: a step of minigrid is a decision"),
         ("dreamer", {"replay__capacity": 10}, "capacity 10 is smaller than one episode of 11"),
         ("dreamer", {"replay__min_length": 12}, "min_length 12 is longer than any episode"),
         ("dreamer", {"budget__env_steps_per_task": 87}, "87 is not a multiple of 2.*86 or 88"),

@@ -179,10 +179,34 @@ def test_pictures_that_are_drawn_as_floats_are_caught():
         encoder(torch.zeros(1, 2, dtype=torch.uint8))
 
 
-def test_images_of_another_size_are_refused():
-    space = ObsSpace("image", (48, 48, 3), torch.uint8)
-    with pytest.raises(UserError, match=r"images have shape \(48, 48, 3\)"):
-        build_encoder(space, SMALL, "none", generator())
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((48, 48, 3), "image_size 48: .* pictures of 32 or 64 pixels"),
+        ((64, 32, 3), r"images have shape \(64, 32, 3\)"),
+        ((64, 64, 1), r"images have shape \(64, 64, 1\)"),
+    ],
+)
+def test_images_of_another_size_are_refused(shape, message):
+    with pytest.raises(UserError, match=message):
+        build_encoder(ObsSpace("image", shape, torch.uint8), SMALL, "none", generator())
+
+
+def test_pictures_of_32_pixels_have_networks_of_their_own():
+    # 32 pixels: 4 x 4 kernels with 3 and d channels, 4 x 4 with 2d, 3 x 3 with 4d, and back by
+    # 5 x 5, 5 x 5 and 8 x 8 from 16 d numbers
+    space, d = ObsSpace("image", (32, 32, 3), torch.uint8), SMALL.depth
+    encoder = build_encoder(space, SMALL, "none", generator())
+    decoder = build_decoder(space, FEATURES, SMALL, "none", generator())
+    assert encoder.size == 16 * d
+    by_hand = 48 * d + d + 16 * d * 2 * d + 2 * d + 9 * 2 * d * 4 * d + 4 * d
+    assert count(encoder) == by_hand
+    by_hand = (FEATURES + 1) * 16 * d + 25 * 16 * d * 2 * d + 2 * d + 25 * 2 * d * d + d
+    assert count(decoder) == by_hand + 64 * d * 3 + 3
+    obs = torch.randint(0, 256, (2, 3, 32, 32, 3), dtype=torch.uint8, generator=generator())
+    assert encoder(obs).shape == (2, 3, 16 * d)
+    assert decoder(features(2, 3)).shape == obs.shape
+    assert decoder.loss(features(2, 3), obs).shape == (2, 3)
 
 
 # Symbols ---------------------------------------------------------------------------------------
