@@ -65,6 +65,9 @@ class PlainDreamer(DreamerAgent):
         modules, _ = self._settle()
         model, actor = modules["model"], modules[name]
         layout = {"state": self._latent_draw(episodes), "action": self._action_draw(episodes)}
+        samples = self.cfg.behaviour.samples
+        if likeliest := greedy and samples > 1 and not self.actions.discrete:
+            layout["best"] = self._action_draw(samples, episodes)
         noise, kept = draw_noise(layout, generator), []
         for e in range(episodes):
             if memory is None:
@@ -78,7 +81,10 @@ class PlainDreamer(DreamerAgent):
             stats = formulas.believe(model.rssm, h, embed)
             z = formulas.sample(stats, noise["state"][e : e + 1], self.cfg.latent)
             read, own = torch.cat((z, h), -1), noise["action"][e : e + 1]
-            action = formulas.best(actor, read) if greedy else formulas.act(actor, read, own)
+            if likeliest:
+                action = formulas.likeliest(actor, read, noise["best"][:, e : e + 1])
+            else:
+                action = formulas.best(actor, read) if greedy else formulas.act(actor, read, own)
             kept.append(Memory(z, h, action))
         memory = Memory(*(torch.cat(each) for each in zip(*kept, strict=True)))
         return memory.action, memory
@@ -88,7 +94,8 @@ class PlainDreamer(DreamerAgent):
         cfg = self.cfg.explore
         collects = "explorer" if cfg.bonus == "plan2explore" else "actor"
         if explore:
-            turn = self.total_env_steps // self.cfg.budget.parallel_envs
+            decisions = self.total_env_steps // self.cfg.env.action_repeat
+            turn = decisions // self.cfg.budget.parallel_envs
             return ("actor" if cfg.every and turn % cfg.every else collects), False
         return ("actor", True) if cfg.evaluate == "task" else (collects, False)
 

@@ -206,6 +206,20 @@ def best(actor: Actor, read: Tensor) -> Tensor:
     return torch.tanh(normal(stats).mean)
 
 
+def likeliest(actor: Actor, read: Tensor, noise: Tensor) -> Tensor:
+    """The likeliest of K samples of one state: (1, F) and (K, 1, A) to (1, A).
+
+    The density of a = tanh(x) is that of x over 1 - a^2.
+    """
+    told = normal(actor.net(read).float())
+    found = []
+    for each in noise:
+        raw = told.mean + told.stddev * each
+        action = torch.tanh(raw)
+        found.append(((told.log_prob(raw) - torch.log1p(-(action**2))).sum().item(), action))
+    return max(found, key=lambda pair: pair[0])[1]
+
+
 def surprise(actor: Actor, read: Tensor, action: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Log-probability of an action, detached, and the policy's entropy: (N,) each."""
     stats, action = actor.net(read).float(), action.detach()

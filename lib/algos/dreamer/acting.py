@@ -127,7 +127,10 @@ class Acting:
         states, _ = model.rssm.infer(*record, State(memory.z, memory.h))
         state = State(*(part[0] for part in states))
         stats = actor(model.rssm.features(state))
-        action = actor.mode(stats) if best else actor.sample(stats, noise["action"])
+        if best:
+            action = actor.mode(stats, noise.get("best"))
+        else:
+            action = actor.sample(stats, noise["action"])
         return Memory(*state, action)
 
     def _best(self, *args: Any) -> Memory:
@@ -138,10 +141,13 @@ class Acting:
     ) -> dict[str, Tensor]:
         if key not in self.draws:
             modules = self.first.networks.modules
+            actor, samples = modules[key[0]], self.first.cfg.behaviour.samples
             layout: dict[str, NoiseSpec] = {
                 "state": modules["model"].rssm.latent.noise(episodes),
-                "action": modules[key[0]].noise(episodes),
+                "action": actor.noise(episodes),
             }
+            if key[1] and samples > 1 and not actor.actions.discrete:
+                layout["best"] = actor.noise(samples, episodes)
             self.draws[key] = NoiseBuffers(layout, len(self.agents), self.first.device)
         return self.draws[key].refill(generators)
 

@@ -17,6 +17,7 @@ from lib.algos.dreamer.behaviour import (
     Actor,
     Behaviour,
     Critic,
+    entropy_noise,
     imagine_noise,
     starts_noise,
 )
@@ -110,6 +111,7 @@ class AgentNetworks:
             **model.loss_noise(cfg.update.length, cfg.update.batch),
             **starts_noise(states, cfg.behaviour.starts),
             **imagine_noise(model.rssm, actor, cfg.behaviour.horizon, rows),
+            **entropy_noise(actor, cfg.behaviour.horizon, rows, cfg.behaviour.samples),
             **dream_rehearsal.noise(
                 model.rssm, actor, states, cfg.behaviour.horizon, cfg.rehearsal
             ),

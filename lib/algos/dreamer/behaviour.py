@@ -79,11 +79,21 @@ class Actor(nn.Module):
         mean, std = self.moments(stats)
         return torch.tanh(mean + std * noise)
 
-    def mode(self, stats: Tensor) -> Tensor:
-        """Returns the action of an evaluation: (..., A)."""
+    def mode(self, stats: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Returns the action of an evaluation: (..., A).
+
+        Args:
+            noise: continuous actions: (K, ..., A), of whose K samples the likeliest is taken, row
+                by row; None: the tanh of the mean, which is not the likeliest action.
+        """
         if self.actions.discrete:
             return one_hot(stats.argmax(-1), self.actions.size)
-        return torch.tanh(self.moments(stats)[0])
+        mean, std = self.moments(stats)
+        if noise is None:
+            return torch.tanh(mean)
+        raw = mean + std * noise  # (K, ..., A)
+        best = tanh_normal_log_prob(raw, mean, std).sum(-1, keepdim=True).argmax(0, keepdim=True)
+        return torch.tanh(torch.take_along_dim(raw, best, 0)[0])
 
     def log_prob(self, stats: Tensor, action: Tensor) -> Tensor:
         """Of (..., A) actions, through which no gradient flows: (...).
@@ -98,11 +108,16 @@ class Actor(nn.Module):
         return tanh_normal_log_prob(raw, *self.moments(stats)).sum(-1)
 
     def entropy(self, stats: Tensor, noise: Tensor) -> Tensor:
-        """Exact for discrete actions, otherwise -log pi of the sample that `noise` makes: (...)."""
+        """Exact for discrete actions, otherwise -log pi of the sample that `noise` makes: (...).
+
+        Args:
+            noise: (..., A), or (K, ..., A) of K samples, whose average is returned.
+        """
         if self.actions.discrete:
             return categorical_entropy(stats)
         mean, std = self.moments(stats)
-        return -tanh_normal_log_prob(mean + std * noise, mean, std).sum(-1)
+        each = -tanh_normal_log_prob(mean + std * noise, mean, std).sum(-1)
+        return each.mean(0) if noise.dim() > stats.dim() else each
 
 
 class Critic(Scalar):
@@ -174,6 +189,13 @@ def imagine_noise(rssm: Rssm, actor: Actor, horizon: int, rows: int) -> dict[str
         "action": actor.noise(horizon, rows),
         "state": rssm.latent.noise(horizon, rows),
     }
+
+
+def entropy_noise(actor: Actor, horizon: int, rows: int, samples: int) -> dict[str, NoiseSpec]:
+    """Declares the K samples (K, H-1, N, A) that estimate entropies; none where one acts anyway."""
+    if actor.actions.discrete or samples == 1:
+        return {}
+    return {"entropy": actor.noise(samples, horizon - 1, rows)}
 
 
 def imagine(
@@ -265,6 +287,7 @@ def behaviour_loss(
     reward: Tensor,
     discount: Tensor,
     cfg: BehaviourConfig,
+    samples: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Returns actor's and critic's loss of one policy's rollouts, added.
 
@@ -274,6 +297,7 @@ def behaviour_loss(
     Args:
         slow: the critic's older copy.
         reward: (H, N) of states 0..H-1. discount: (H, N), see `rollout_discounts`.
+        samples: (K, H-1, N, A), see `entropy_noise`; None: those that acted.
 
     Returns:
         The scalar loss, and scalars for the log.
@@ -286,7 +310,7 @@ def behaviour_loss(
     weight = losses.rollout_weights(discount)
 
     stats = actor(still[:-2])  # states 0..H-2: the last action only leads to the last value
-    entropy = actor.entropy(stats, imagined.noise[:-1])
+    entropy = actor.entropy(stats, imagined.noise[:-1] if samples is None else samples)
     if learns:
         objective = returns[1:]
     else:

@@ -166,6 +166,7 @@ class Learning:
         starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)
         actors = [modules[each.actor] for each in behaviours]
         rollouts = behaviour.imagine(model.rssm, actors, starts, noise, cfg.gradient)
+        samples = noise["entropy"].chunk(count, 2) if "entropy" in noise else [None] * count
         losses, logged = [], {}
         for i, each in enumerate(behaviours):
             mine = rollouts.share(i, count)
@@ -173,7 +174,9 @@ class Learning:
                 reward = each.reward(model, mine, *(modules[name] for name in each.reads))
                 discount = behaviour.rollout_discounts(model, mine)
             critics = modules[each.critic], modules[f"slow_{each.critic}"]
-            loss, parts = behaviour.behaviour_loss(actors[i], *critics, mine, reward, discount, cfg)
+            loss, parts = behaviour.behaviour_loss(
+                actors[i], *critics, mine, reward, discount, cfg, samples[i]
+            )
             losses.append(loss)
             logged[each.logged] = parts
         if (rehearsal := self.cfg.rehearsal).weight:

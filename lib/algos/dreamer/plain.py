@@ -142,6 +142,7 @@ def behaviour_loss(
     reward: Tensor,
     discount: Tensor,
     cfg: BehaviourConfig,
+    samples: Tensor,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Returns the actor's loss, eq. 6, the critic's, eq. 5, and scalars to log.
 
@@ -157,6 +158,7 @@ def behaviour_loss(
 
     Args:
         reward, discount: (H, N) of states 0..H-1.
+        samples: (K, H-1, N, ·) what the entropy is estimated from; of discrete actions it is exact.
     """
     horizon, still = len(reward), imagined.features.detach()
     value = [slow(features) for features in imagined.features]
@@ -175,7 +177,8 @@ def behaviour_loss(
         critic_loss = critic_loss + (weight[k] * 0.5 * error**2).mean() / horizon
     for k in range(horizon - 1):  # the last action only leads to the last value
         stats = actor(still[k])
-        entropies.append(actor.entropy(stats, imagined.noise[k]))
+        drawn = torch.stack([actor.entropy(stats, sample) for sample in samples[:, k]])
+        entropies.append(drawn.mean(0))
         objective = returns[k + 1]
         if cfg.gradient == "reinforce":
             advantage = (returns[k + 1] - value[k]).detach()
@@ -339,10 +342,9 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
             ended = terminal.float() if model.discount_head else 0 * terminal.float()
             begin = aim.discount * (1 - ended)
             discount = torch.stack([begin, *model.discounts(rollouts.features[1:-1])])
-        critics = modules[each.critic], modules[f"slow_{each.critic}"]
-        losses.append(
-            behaviour_loss(modules[each.actor], *critics, rollouts, reward, discount, aim)
-        )
+        networks = modules[each.actor], modules[each.critic], modules[f"slow_{each.critic}"]
+        samples = noise["entropy"][:, :, mine] if "entropy" in noise else draws[0][None, :-1]
+        losses.append(behaviour_loss(*networks, rollouts, reward, discount, aim, samples))
     if (rehearsal := cfg.rehearsal).weight:
         own = {name.removeprefix("rehearsal/"): drawn for name, drawn in noise.items()}
         critic = modules[f"slow_{TASK.critic}"]

@@ -58,6 +58,9 @@ class BehaviourConfig:
     horizon: int = at_least(1, 15)  # H, imagined steps
     starts: int = at_least(0, 0)  # imagination begins in so many states of a batch; 0: in all
     entropy: float = at_least(0, 3e-3)  # η, weight of the policy's entropy
+    # Continuous actions: how many samples estimate the entropy, and of how many the likeliest is
+    # the best action. 1: the sample that acts, and the tanh of the mean. Published for pixels: 100.
+    samples: int = at_least(1, 1)
     slow_every: int = at_least(1, 100)  # updates between two copies to the slow critic
 
 

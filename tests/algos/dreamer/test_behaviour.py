@@ -3,6 +3,7 @@
 H = 4 imagined steps, N = 11 rollouts, A = 7 actions.
 """
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -106,6 +107,25 @@ def test_a_continuous_entropy_is_the_mean_of_its_estimates():
     stats = torch.tensor([0.0, -100.0]).expand(20_011, 2)
     estimate = actor.entropy(stats, torch.randn(20_011, 1, generator=generator()))
     assert estimate.mean().item() == pytest.approx(-0.8837 - 0.01, abs=0.02)
+
+
+def test_the_entropy_of_many_samples_is_their_average():
+    actor = parts(FORCES)[1]
+    stats = torch.randn(N, 2 * A, generator=generator())
+    noise = torch.randn(7, N, A, generator=generator(1))
+    each = torch.stack([actor.entropy(stats, drawn) for drawn in noise])
+    torch.testing.assert_close(actor.entropy(stats, noise), each.mean(0))
+
+
+def test_the_best_of_many_samples_is_each_rows_own_likeliest():
+    # Two states, one action, three samples. At mean 0, std 0.7931 the density of a = tanh(x) is
+    # that of x over 1 - a^2: at x = 0, 0.7931 and 1.5862 its logarithm is -.687, -.615 and
+    # -.819, so the middle one is likeliest and x = 0, the mean's, is not. The other state draws
+    # them in another order.
+    actor = Actor(5, replace(FORCES, size=1), settings().network, "none", generator())
+    noise = torch.tensor([[[0.0], [1.0]], [[1.0], [2.0]], [[2.0], [0.0]]])
+    best = actor.mode(torch.zeros(2, 2), noise)
+    assert best.flatten().tolist() == pytest.approx([math.tanh(0.7931)] * 2, abs=1e-4)
 
 
 def test_a_continuous_log_probability_is_that_of_the_sample():

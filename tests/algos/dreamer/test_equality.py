@@ -38,6 +38,12 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "plan2explore, pixels alone": ({"method": "dreamer-p2e-pixels"}, SYMBOLS, PICKS),
     "gaussian": ({"latent__kind": "gaussian"}, SYMBOLS, PICKS),
     "gradients through the model": ({}, SYMBOLS, BOX),
+    "many samples of an action": ({"behaviour__samples": 3}, SYMBOLS, BOX),
+    "many samples, exploring": (
+        {"behaviour__samples": 3, "method": "dreamer-p2e"},
+        SYMBOLS,
+        BOX,
+    ),
     "gaussian, through the model": ({"latent__kind": "gaussian"}, SYMBOLS, BOX),
     "exploring through the model": ({"method": "dreamer-p2e"}, SYMBOLS, BOX),
     "scores of continuous actions": ({"behaviour__gradient": "reinforce"}, SYMBOLS, BOX),
