@@ -8,7 +8,7 @@ Letters: E episodes, T steps, L numbers in an observation (or *shape), A numbers
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -274,6 +274,7 @@ class Family:
     Args:
         config: its complete configuration, whose defaults presets and methods change.
         presets, methods: names to what they change; about: methods to one line each.
+        sizes: presets to methods to settings in which a method differs in that preset alone.
         method: the one that is run where none is named.
         check: raises UserError where settings that are fine alone do not fit each other; takes the
             run and whether its first task starts from another run's world model.
@@ -294,6 +295,7 @@ class Family:
     cut: Callable[[Any, int], Any]
     build: Callable[..., Agent]
     for_acting: Callable[[Any], Any]
+    sizes: Mapping[str, Mapping[str, Sections]] = field(default_factory=dict)
     least_bytes: Callable[[Any], int] | None = None
     mixed_spaces: bool = False
     transfer_study: TransferStudy | None = None

@@ -45,7 +45,7 @@ CHOICES = {  # "" first: none
 
 
 def plain(preset: str, method: str) -> RunConfig:
-    """Defaults, then the preset, then the method ("" for the family's own), nothing else.
+    """Defaults, preset, method ("" for the family's own), and its sizes in the preset.
 
     Raises:
         UserError: an unknown preset, or a method that the preset's family does not have.
@@ -56,6 +56,7 @@ def plain(preset: str, method: str) -> RunConfig:
         raise _method_of(method, family, preset)
     run = config.merge(family.config(), family.presets[preset])
     run = config.merge(run, family.methods[method])
+    run = config.merge(run, family.sizes.get(preset, {}).get(method, {}))
     return config.merge(run, {"preset": preset, "method_name": method})
 
 

@@ -194,7 +194,7 @@ class Sampler:
         need = batch * length
         left = self._left_over(table)
         missing = need - (left[2] if left else 0)
-        shortest = min(self.slack, length, int(table.length[table.order].min()) + 1)
+        shortest = min(self.slack or length, length, int(table.length[table.order].min()) + 1)
         pieces = max(0, -(-missing // shortest))  # even if all are so short
         draws = uniform(generator, pieces, 4)
         place = table.order[self.choose(table, draws[:, :2])]

@@ -27,6 +27,7 @@ from lib.algos.dreamer.objectives.api import Objective
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.world_model import WorldModel
+from lib.core.errors import UserError
 from lib.core.noise import NoiseLayout
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.core.trees import Tree
@@ -61,6 +62,11 @@ class AgentNetworks:
         gradient = cfg.behaviour.gradient
         if gradient == "auto":  # one-hot actions carry no useful gradient through the model
             gradient = "reinforce" if actions.discrete else "dynamics"
+        if gradient == "reinforce" and cfg.behaviour.credit == "current":
+            raise UserError(
+                "behaviour.credit 'current' judges an action by a return that it changes through "
+                "the dynamics, which behaviour.gradient 'reinforce' ignores; use credit 'next'"
+            )
         self.behaviour_cfg = dataclasses.replace(cfg.behaviour, gradient=gradient)
         self.modules = self.fresh(torch.Generator())  # lend their architecture alone
         self.objective: Objective = self.modules["model"].objective
@@ -111,7 +117,7 @@ class AgentNetworks:
             **model.loss_noise(cfg.update.length, cfg.update.batch),
             **starts_noise(states, cfg.behaviour.starts),
             **imagine_noise(model.rssm, actor, cfg.behaviour.horizon, rows),
-            **entropy_noise(actor, cfg.behaviour.horizon, rows, cfg.behaviour.samples),
+            **entropy_noise(actor, rows, cfg.behaviour),
             **dream_rehearsal.noise(
                 model.rssm, actor, states, cfg.behaviour.horizon, cfg.rehearsal
             ),

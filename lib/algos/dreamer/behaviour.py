@@ -191,11 +191,20 @@ def imagine_noise(rssm: Rssm, actor: Actor, horizon: int, rows: int) -> dict[str
     }
 
 
-def entropy_noise(actor: Actor, horizon: int, rows: int, samples: int) -> dict[str, NoiseSpec]:
-    """Declares the K samples (K, H-1, N, A) that estimate entropies; none where one acts anyway."""
-    if actor.actions.discrete or samples == 1:
+def judged(cfg: BehaviourConfig) -> int:
+    """Returns how many of the H imagined actions the actor is judged by: J.
+
+    Where it is the return of the next state that counts, the last action only leads to the last
+    value, and is left out.
+    """
+    return cfg.horizon - (cfg.credit == "next")
+
+
+def entropy_noise(actor: Actor, rows: int, cfg: BehaviourConfig) -> dict[str, NoiseSpec]:
+    """Declares the K samples (K, J, N, A) that estimate entropies; none where one acts anyway."""
+    if actor.actions.discrete or cfg.samples == 1:
         return {}
-    return {"entropy": actor.noise(samples, horizon - 1, rows)}
+    return {"entropy": actor.noise(cfg.samples, judged(cfg), rows)}
 
 
 def imagine(
@@ -297,7 +306,7 @@ def behaviour_loss(
     Args:
         slow: the critic's older copy.
         reward: (H, N) of states 0..H-1. discount: (H, N), see `rollout_discounts`.
-        samples: (K, H-1, N, A), see `entropy_noise`; None: those that acted.
+        samples: (K, J, N, A), see `entropy_noise`; None: those that acted.
 
     Returns:
         The scalar loss, and scalars for the log.
@@ -309,14 +318,15 @@ def behaviour_loss(
         returns = losses.lambda_return(reward, discount, value[1:], cfg.lam)  # (H, N)
     weight = losses.rollout_weights(discount)
 
-    stats = actor(still[:-2])  # states 0..H-2: the last action only leads to the last value
-    entropy = actor.entropy(stats, imagined.noise[:-1] if samples is None else samples)
+    count = judged(cfg)
+    stats = actor(still[:count])
+    entropy = actor.entropy(stats, imagined.noise[:count] if samples is None else samples)
     if learns:
-        objective = returns[1:]
+        objective = returns[-count:]
     else:
-        log_prob = actor.log_prob(stats, imagined.action[:-1])
+        log_prob = actor.log_prob(stats, imagined.action[:count])
         objective = losses.reinforce_objective(log_prob, returns, value[:-1])
-    of_actor = losses.actor_loss(objective, entropy, weight[:-1], cfg.entropy)
+    of_actor = losses.actor_loss(objective, entropy, weight[:count], cfg.entropy)
     predicted = critic(still[:-1])
     of_critic = losses.critic_loss(predicted, returns, weight)
     parts = {

@@ -151,14 +151,15 @@ def behaviour_loss(
 
     critic: mean of w_k (v_psi(s_k) - sg(V_k))^2 / 2;
     actor: mean of -w_k [ln pi(a_k | s_k) sg(V_{k+1} - v(s_k)) + eta H(pi(s_k))] for reinforce,
-    of -w_k [V_{k+1} + eta H(pi(s_k))] where gradients go through the dynamics.
+    of -w_k [V_{k+1} + eta H(pi(s_k))] where gradients go through the dynamics, or of
+    -w_k [V_k + eta H(pi(s_k))] with `credit current`.
 
     Here r_k is the reward of the state s_k itself, which a_{k-1} led to, so that a_k matters from
     V_{k+1} on.
 
     Args:
         reward, discount: (H, N) of states 0..H-1.
-        samples: (K, H-1, N, ·) what the entropy is estimated from; of discrete actions it is exact.
+        samples: (K, J, N, ·) what the entropy is estimated from; of discrete actions it is exact.
     """
     horizon, still = len(reward), imagined.features.detach()
     value = [slow(features) for features in imagined.features]
@@ -175,16 +176,18 @@ def behaviour_loss(
     for k in range(horizon):
         error = predicted[k] - returns[k].detach()
         critic_loss = critic_loss + (weight[k] * 0.5 * error**2).mean() / horizon
-    for k in range(horizon - 1):  # the last action only leads to the last value
+    later = 1 if cfg.credit == "next" else 0
+    actions = horizon - later  # the last action only leads to the last value
+    for k in range(actions):
         stats = actor(still[k])
         drawn = torch.stack([actor.entropy(stats, sample) for sample in samples[:, k]])
         entropies.append(drawn.mean(0))
-        objective = returns[k + 1]
+        objective = returns[k + later]
         if cfg.gradient == "reinforce":
             advantage = (returns[k + 1] - value[k]).detach()
             objective = actor.log_prob(stats, imagined.action[k]) * advantage
         gain = objective + cfg.entropy * entropies[k]
-        actor_loss = actor_loss - (weight[k] * gain).mean() / (horizon - 1)
+        actor_loss = actor_loss - (weight[k] * gain).mean() / actions
     told = {"entropy": entropies, "return": returns[:-1], "value": predicted}
     parts = {name: torch.stack(each).mean().detach() for name, each in told.items()}
     parts |= {"reward": reward.mean().detach(), "discount": discount.mean().detach()}
@@ -343,7 +346,7 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
             begin = aim.discount * (1 - ended)
             discount = torch.stack([begin, *model.discounts(rollouts.features[1:-1])])
         networks = modules[each.actor], modules[each.critic], modules[f"slow_{each.critic}"]
-        samples = noise["entropy"][:, :, mine] if "entropy" in noise else draws[0][None, :-1]
+        samples = noise["entropy"][:, :, mine] if "entropy" in noise else draws[0][None]
         losses.append(behaviour_loss(*networks, rollouts, reward, discount, aim, samples))
     if (rehearsal := cfg.rehearsal).weight:
         own = {name.removeprefix("rehearsal/"): drawn for name, drawn in noise.items()}

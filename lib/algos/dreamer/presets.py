@@ -6,6 +6,7 @@ Those defaults are Continual-Dreamer's settings on MiniGrid. Source: Kessler et 
 
 from typing import Any
 
+from lib.algos.dreamer import pixel_presets
 from lib.core.config import layered
 
 PLAN2EXPLORE: dict[str, Any] = {"explore": {"bonus": "plan2explore"}}
@@ -37,6 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "continual-dreamer-recent": layered(RESERVOIR, RECENT),
     "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 1.0}}),
     "scratch": {"boundary": {"carry": "nothing"}},
+    **pixel_presets.METHODS,
 }
 
 ABOUT = {
@@ -55,6 +57,7 @@ ABOUT = {
     "continual-dreamer-recent": "a reservoir, half of the draws favouring recent episodes",
     "continual-dreamer-rehearsal": "a reservoir, its actor imitates its best dreams of old tasks",
     "scratch": "a new DreamerV2 for every task: what transfer is measured against",
+    **pixel_presets.ABOUT,
 }
 
 MINIGRID3 = ["doorkey-8x8", "lavacrossing-s9n1", "simplecrossing-s9n1"]
@@ -194,4 +197,5 @@ PRESETS: dict[str, dict[str, Any]] = {
             "update": {"batch": 4, "length": 8, "prefill": 200, "pretrain": 1},
         },
     ),
+    **pixel_presets.PRESETS,
 }

@@ -58,6 +58,9 @@ class BehaviourConfig:
     horizon: int = at_least(1, 15)  # H, imagined steps
     starts: int = at_least(0, 0)  # imagination begins in so many states of a batch; 0: in all
     entropy: float = at_least(0, 3e-3)  # η, weight of the policy's entropy
+    # Whose return judges an action: of the state that it leads to, or of the one it is taken in,
+    # as in the code for pixels. The latter has one more action and needs gradients of the dynamics.
+    credit: str = one_of("next", "current")
     # Continuous actions: how many samples estimate the entropy, and of how many the likeliest is
     # the best action. 1: the sample that acts, and the tanh of the mean. Published for pixels: 100.
     samples: int = at_least(1, 1)
@@ -118,7 +121,7 @@ class ReplayConfig:
     min_length: int = at_least(1, 5)  # decisions; shorter episodes are discarded
     # Parts of episodes are shortened by less than this, and favour an episode's end by as much.
     # The published code uses one number, `minlen`, for this and for the shortest episode kept.
-    slack: int = at_least(1, 5)
+    slack: int = at_least(0, 5)
     row_start: str = one_of("zero", "carry")  # carry: a row begins with the last batch's latent
 
 

@@ -1,5 +1,6 @@
 """A stream of dm_control's tasks seen as pictures: what the runner asks of a `Domain`."""
 
+import itertools
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,7 +21,7 @@ from lib.envs.pixels.copies import Plan
 from lib.envs.pixels.processes import Pool
 from lib.envs.pixels.splits import SPLITS
 from lib.envs.pixels.suite_env import check_installed
-from lib.envs.pixels.tasks import SuiteTask
+from lib.envs.pixels.tasks import Entry, SuiteTask
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig
@@ -48,8 +49,9 @@ class PixelDomain(HoldsOutEpisodes):
         self, env: "EnvConfig", tasks: tuple[SuiteTask, ...], device: torch.device | str = "cpu"
     ):
         check_installed()
-        check_background(env.background)
         self.tasks, self.env = tasks, env
+        for background in self._backgrounds():
+            check_background(background)
         self.action_repeat = env.action_repeat
         self.episode_length = decisions(env.episode_length, env.action_repeat)
         self.device = torch.device(device)
@@ -68,16 +70,17 @@ class PixelDomain(HoldsOutEpisodes):
 
     def _make(self, task_index: int, split: str) -> PixelBatch:
         self._look_at_clips()
-        env = self.env
+        env, task = self.env, self.tasks[task_index]
+        background = task.background or env.background
         plan = Plan(
-            task=self.tasks[task_index],
+            task=task,
             repeat=env.action_repeat,
             size=env.image_size,
             camera=env.camera,
             quality=env.render_quality,
-            background=env.background,
+            background=background,
             grey=env.background_grey,
-            split=split if env.background != backgrounds.PLAIN else SPLITS[0],
+            split=split if background != backgrounds.PLAIN else SPLITS[0],
         )
         return PixelBatch(plan, self.episode_length, self.device, env.workers, self._pool)
 
@@ -87,11 +90,15 @@ class PixelDomain(HoldsOutEpisodes):
             return
         self._told = True
         env = self.env
-        for split in SPLITS:
-            source = backgrounds.source(env.background, split, env.image_size, env.background_grey)
+        for background, split in itertools.product(self._backgrounds(), SPLITS):
+            source = backgrounds.source(background, split, env.image_size, env.background_grey)
             if source is not None:
                 for note in backgrounds.notes(source, self.episode_length + 1):
                     print(f"backgrounds: {note}", file=sys.stderr)
+
+    def _backgrounds(self) -> list[str]:
+        """Every background of the stream, once, in the order in which they come."""
+        return list(dict.fromkeys(task.background or self.env.background for task in self.tasks))
 
     def optimum(self, task_index: int) -> float | None:
         """The most that an episode can pay, 1 per env step; None where a task has no bound."""
@@ -112,7 +119,7 @@ def check_background(text: str) -> None:
             clips.files(Path(folder), split)
 
 
-def resolve(env: "EnvConfig", entries: Iterable[str | SuiteTask]) -> tuple[SuiteTask, ...]:
+def resolve(env: "EnvConfig", entries: Iterable[Entry]) -> tuple[SuiteTask, ...]:
     """Task records in the order given.
 
     Raises:
@@ -125,7 +132,9 @@ def resolve(env: "EnvConfig", entries: Iterable[str | SuiteTask]) -> tuple[Suite
 
 
 def build(
-    env: "EnvConfig", entries: Iterable[str | SuiteTask], device: torch.device | str = "cpu"
+    env: "EnvConfig",
+    entries: Iterable[Entry],
+    device: torch.device | str = "cpu",
 ) -> PixelDomain:
     """The tasks and their looks that a configuration describes.
 

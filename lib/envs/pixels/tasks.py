@@ -3,10 +3,11 @@
 Names are `DOMAIN_TASK`, as in the papers: `walker_run`, and `cup_catch` for ball_in_cup's.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from lib.core.errors import UserError, short, unknown
+from lib.envs.pixels import backgrounds
 
 SPARSE = 0.25  # rewards of an env step below this count as 0 in tasks that end in `_sparse`
 
@@ -22,6 +23,7 @@ class SuiteTask:
     camera: int = 0
     threshold: float = 0.0  # rewards of an env step below this count as 0
     bounded: bool = True  # an env step pays 0 to 1
+    background: str = ""  # instead of `env.background`
     after: str = ""  # no other agent acts first
 
 
@@ -76,13 +78,15 @@ def _table() -> dict[str, SuiteTask]:
 
 
 TASKS = _table()
+Entry = str | Mapping | SuiteTask  # what a stream may list
 
 
-def resolve(entries: Iterable[str | SuiteTask]) -> tuple[SuiteTask, ...]:
+def resolve(entries: Iterable[Entry]) -> tuple[SuiteTask, ...]:
     """Task records in the order given.
 
     Args:
-        entries: names ("walker_run", "walker-run", "cup_catch", "ball_in_cup_catch"), or records.
+        entries: names ("walker_run", "walker-run", "cup_catch", "ball_in_cup_catch"), records, or
+            mappings: `name`, what to call it, `task`, one of the former, and its `background`.
 
     Raises:
         UserError: an unknown task, one given twice, none, or tasks whose actions differ in size.
@@ -104,9 +108,11 @@ def resolve(entries: Iterable[str | SuiteTask]) -> tuple[SuiteTask, ...]:
     return tasks
 
 
-def _record(entry: str | SuiteTask) -> SuiteTask:
+def _record(entry: Entry) -> SuiteTask:
     if isinstance(entry, SuiteTask):
         return entry
+    if isinstance(entry, Mapping):
+        return _described(entry)
     if not isinstance(entry, str):
         raise UserError(f"task {short(entry)} is no name; dmc tasks are named, e.g. walker_run")
     plain = entry.replace("-", "_")
@@ -116,3 +122,21 @@ def _record(entry: str | SuiteTask) -> SuiteTask:
     if plain.lower() not in by_spelling:
         raise unknown("dmc task", entry, TASKS, "names are DOMAIN_TASK of dm_control's suite")
     return by_spelling[plain.lower()]
+
+
+def _described(entry: Mapping) -> SuiteTask:
+    """A task under a name of its own, perhaps before a background of its own."""
+    known = ("name", "task", "background")
+    for key in entry:
+        if key not in known:
+            raise unknown("key of a dmc task", key, known)
+    for key, value in entry.items():
+        if not isinstance(value, str):
+            raise UserError(f"a dmc task's {key} is a text, but {short(value)} arrived")
+    named = entry.get("task", entry.get("name"))
+    if named is None:
+        raise UserError(f"task {short(dict(entry))} has no `task`, such as walker_run; name one")
+    task = _record(named)
+    if background := entry.get("background", ""):
+        backgrounds.check(background)
+    return replace(task, name=entry.get("name", task.name), background=background)

@@ -39,6 +39,11 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "gaussian": ({"latent__kind": "gaussian"}, SYMBOLS, PICKS),
     "gradients through the model": ({}, SYMBOLS, BOX),
     "many samples of an action": ({"behaviour__samples": 3}, SYMBOLS, BOX),
+    "judged where it acts": (
+        {"behaviour__samples": 3, "behaviour__credit": "current"},
+        SYMBOLS,
+        BOX,
+    ),
     "many samples, exploring": (
         {"behaviour__samples": 3, "method": "dreamer-p2e"},
         SYMBOLS,
