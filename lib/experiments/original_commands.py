@@ -213,37 +213,58 @@ CONTINUAL_DREAMER = Repository(
 )
 
 PIXELS = "python dreamerv2/train.py --logdir LOG --task "
+PIXELS_DIFFER = (
+    "single precision, float16 there (bf16 on CUDA: -p update.precision=bf16); the averaged "
+    "encoder starts as a copy; seeds are read; evaluated at 0, 10,000, ... env steps; the likeliest "
+    "action is each row's own"
+)
+NATURAL_DIFFERS = (
+    "backgrounds are generated, so that returns are not comparable, unless you have the films "
+    "(-p env.background=folder:PATH); "
+)
+
 DREAMER_PRO = Repository(
     "DreamerPro and TPC",
     "arXiv 2110.14565",
-    "Commands run in the folders DreamerPro, TPC and Dreamer.",
+    "Commands run in the folders DreamerPro, TPC and Dreamer. Another task: -p tasks=[cup_catch].",
     (
         Original(
             "cd DreamerPro; " + PIXELS + "dmc_walker_run --configs defaults dmc norm_off",
-            "",
-            TO_COME,
+            f"{RUN}dreamer-pro-dmc",
+            PIXELS_DIFFER,
         ),
         Original(
             "cd DreamerPro; " + PIXELS + "nat_walker_run --configs defaults dmc reward_1000",
-            "",
-            TO_COME,
+            f"{RUN}dreamer-pro-nat",
+            NATURAL_DIFFERS + PIXELS_DIFFER,
         ),
-        Original("cd TPC; " + PIXELS + "dmc_walker_run --configs defaults dmc", "", TO_COME),
         Original(
-            "cd TPC; " + PIXELS + "nat_walker_run --configs defaults dmc reward_1000", "", TO_COME
+            "cd TPC; " + PIXELS + "dmc_walker_run --configs defaults dmc",
+            f"{RUN}tpc-dmc",
+            PIXELS_DIFFER,
         ),
-        Original("cd Dreamer; " + PIXELS + "dmc_walker_run --configs defaults dmc", "", TO_COME),
+        Original(
+            "cd TPC; " + PIXELS + "nat_walker_run --configs defaults dmc reward_1000",
+            f"{RUN}tpc-nat",
+            NATURAL_DIFFERS + PIXELS_DIFFER,
+        ),
+        Original(
+            "cd Dreamer; " + PIXELS + "dmc_walker_run --configs defaults dmc",
+            f"{RUN}dreamer-dmc",
+            PIXELS_DIFFER,
+        ),
         Original(
             "cd Dreamer; "
             + PIXELS
             + "nat_walker_run --configs defaults dmc reward_1000 --precision 32",
-            "",
-            TO_COME,
+            f"{RUN}dreamer-nat",
+            NATURAL_DIFFERS + PIXELS_DIFFER,
         ),
         Original(
             "python download_videos.py",
             "",
-            "nothing is downloaded here; backgrounds of your own come with the family",
+            "nothing is downloaded here; put films of your own into a folder: "
+            "-p env.background=folder:PATH",
         ),
     ),
 )

@@ -69,7 +69,7 @@ NATURAL: dict[str, Any] = {
 # Small networks and pictures of 32 pixels for one CPU core; what differs beside sizes:
 # - an update every 8 env steps, rates three times as high, a slow critic that follows sooner: a
 #   run has a thirtieth of the published steps;
-# - prototypes are as many as a batch has samples, and learn from update 500 on.
+# - prototypes learn from update 500 on.
 QUICK: dict[str, Any] = {
     "tasks": ["cartpole_balance"],
     "env": {"image_size": 32, "render_quality": "fast"},
@@ -82,7 +82,7 @@ QUICK: dict[str, Any] = {
     },
     "latent": {"variables": 16, "deter": 100, "hidden": 100},
     "network": {"depth": 16, "head_width": 128, "head_layers": 2},
-    "representation": {"prototypes": {"count": 240, "shift": 1.5, "freeze": 500}},
+    "representation": {"prototypes": {"shift": 1.5, "freeze": 500}},
     "behaviour": {"starts": 128, "samples": 1, "slow_every": 50},
     "update": {
         "batch": 16,
@@ -117,7 +117,7 @@ DEBUG: dict[str, Any] = {
     },
     "latent": {"variables": 5, "deter": 20, "hidden": 20},
     "network": {"depth": 4, "head_width": 32},
-    "representation": {"prototypes": {"count": 30, "size": 8}},
+    "representation": {"prototypes": {"size": 8}},
     "behaviour": {"horizon": 4, "starts": 16},
     "update": {"batch": 4, "length": 10, "prefill": 200, "pretrain": 1},
 }
@@ -127,7 +127,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "nat-full": layered(PLAIN, NATURAL),
     # Each method's update costs as much arithmetic as Dreamer's, 2.0 TFLOP, by smaller batches.
     "dmc-equal-compute": PLAIN,
-    "nat-equal-compute": layered(PLAIN, NATURAL),
     "dmc-quick": layered(PLAIN, QUICK),
     "nat-quick": layered(PLAIN, NATURAL, QUICK),
     "walker-pixels-full": layered(PLAIN, WALKER),
@@ -139,16 +138,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 _PUBLISHED = {"dreamer-pro": {"update": {"length": 51}}, "tpc": {"update": {"batch": 150}}}
 _EQUAL = {  # 2.8 and 3.6 TFLOP at the published batches
-    "dreamer-pro": {
-        "update": {"batch": 36, "length": 51},
-        "representation": {"prototypes": {"count": 1_800}},
-    },
+    "dreamer-pro": {"update": {"batch": 36, "length": 51}},
     "tpc": {"update": {"batch": 83}},
 }
 _SMALL = {"tpc": {"update": {"batch": 32}}}
 # What a method's sizes are in a preset, where they differ from those of other methods.
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("dmc-full", "nat-full", "walker-pixels-full", "grounds-full"), _PUBLISHED),
-    **dict.fromkeys(("dmc-equal-compute", "nat-equal-compute"), _EQUAL),
+    "dmc-equal-compute": _EQUAL,
     **dict.fromkeys(("dmc-quick", "nat-quick", "walker-pixels-quick", "grounds-quick"), _SMALL),
 }

@@ -8,33 +8,24 @@ import torch
 from torch.nn import functional as F
 
 from lib.algos.dreamer.networks import count
-from lib.algos.dreamer.objectives.contrast import Settings as Contrast
-from lib.algos.dreamer.objectives.prototypes import Settings as Prototypes
-from lib.algos.dreamer.run_settings import DreamerRun, RepresentationConfig
-from lib.algos.dreamer.settings import LatentConfig, ObjectiveConfig
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.world_model import WorldModel
+from lib.core import config
 from lib.core.noise import draw_noise
 from lib.core.spaces import ObsSpace
+from lib.experiments import run_config
 from tests.algos.dreamer.models import generator
 
 IMAGES = ObsSpace("image", (64, 64, 3), torch.uint8)
 ACTIONS = 6
-LATENT = {"kind": "gaussian", "variables": 32, "deter": 200, "hidden": 200}
 PIXELS, PROTOTYPES, CONTRAST = "reconstruction", "prototypes", "contrast"
+METHODS = {PIXELS: "dreamer", PROTOTYPES: "dreamer-pro", CONTRAST: "tpc"}
 
 
 def run(objective: str, **own) -> DreamerRun:
     """The published sizes of dm_control; `own` are settings of the objective."""
-    latent = LATENT | ({"posterior": "embedding"} if objective == CONTRAST else {})
-    aim = {"representation": objective, "discount_head": False, "free_nats": 1.0}
-    if objective == CONTRAST:
-        aim["kl_scale"] = 0.0
-    settings = {PROTOTYPES: Prototypes, CONTRAST: Contrast}.get(objective)
-    return DreamerRun(
-        latent=LatentConfig(**latent),
-        objective=ObjectiveConfig(**aim),
-        representation=RepresentationConfig(**({objective: settings(**own)} if settings else {})),
-    )
+    full = run_config.plain("dmc-full", METHODS[objective])
+    return config.merge(full, {"representation": {objective: own}} if own else {})
 
 
 def model_of(objective: str, **own) -> WorldModel:

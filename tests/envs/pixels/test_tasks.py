@@ -42,9 +42,22 @@ def test_a_record_is_taken_as_it_is():
     assert resolve([mine, "walker_stand"])[0] is mine
 
 
+def test_a_task_may_have_a_name_and_a_background_of_its_own():
+    rain = {"name": "wet", "task": "walker-walk", "background": "procedural:rain"}
+    found = resolve(["walker_walk", rain, {"name": "walker_run"}])
+    assert [task.name for task in found] == ["walker_walk", "wet", "walker_run"]
+    assert [task.task for task in found] == ["walk", "walk", "run"]
+    assert [task.background for task in found] == ["", "procedural:rain", ""]
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
+        ([{"name": "wet", "task": "walker_rum"}], "did you mean 'walker_run'"),
+        ([{"task": "walker_run", "background": "procedural:snow"}], "procedural background 'snow'"),
+        ([{"task": "walker_run", "colour": "red"}], "unknown key of a dmc task 'colour'"),
+        ([{"task": 3}], "task is a text, but 3 arrived"),
+        ([{"background": "plain"}], "has no `task`"),
         (["walker_rum"], "unknown dmc task 'walker_rum'.*did you mean 'walker_run'.*DOMAIN_TASK"),
         (["cup"], "unknown dmc task 'cup'"),
         ([], "no tasks given; name at least one, for example walker_run"),

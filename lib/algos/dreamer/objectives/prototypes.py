@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class Settings:
     """These are DreamerPro's numbers on dm_control."""
 
-    count: int = at_least(2, 2500)  # K prototypes
+    count: int = at_least(0, 0)  # K prototypes; 0: as many as a batch has samples, 2500 of theirs
     size: int = at_least(1, 32)  # P numbers of a projection
     temperature: float = at_least(1e-6, 0.1)  # of predicted assignments
     epsilon: float = at_least(1e-6, 0.0125)  # of target assignments: smaller is harder
@@ -61,7 +61,8 @@ class Prototypes(Objective):
         self.pictures = space.kind == "image" and space.draw is None
         self.of_embed = linear(context.embed, own.size, context.generator)
         self.of_features = linear(context.features, own.size, context.generator)
-        start = torch.randn(own.count, own.size, generator=context.generator)
+        count = own.count or self.samples(context.cfg)
+        start = torch.randn(count, own.size, generator=context.generator)
         self.prototypes = nn.Parameter(F.normalize(start, dim=-1))
 
     @property
@@ -69,17 +70,21 @@ class Prototypes(Objective):
         """Prototypes start to learn once something is to be told apart."""
         return {"prototypes": self.settings.freeze}
 
+    @staticmethod
+    def samples(run: "DreamerRun") -> int:
+        """Returns how many records of a batch are assigned to prototypes: N."""
+        return max(run.update.length - run.representation.prototypes.warm_up, 0) * run.update.batch
+
     @classmethod
     def check(cls, run: "DreamerRun") -> None:
         """Raises UserError where a batch has fewer samples than there are prototypes."""
-        own, update = run.representation.prototypes, run.update
-        records = update.length - own.warm_up
-        samples = max(records, 0) * update.batch
-        if own.count > samples:
+        own, update, samples = run.representation.prototypes, run.update, cls.samples(run)
+        if own.count > samples or samples < 2:
             raise UserError(
                 f"representation.prototypes.count {own.count} is more than the samples of a batch, "
-                f"{update.batch} sequences of {records} records ({samples}); an even assignment "
-                f"needs one for each: take at most {samples}, or raise update.batch or length"
+                f"{update.batch} sequences of {update.length - own.warm_up} records ({samples}); "
+                f"an even assignment needs one for each: take at most {samples}, or raise "
+                "update.batch or length"
             )
 
     def noise(self, records: int, rows: int) -> NoiseLayout:
