@@ -215,8 +215,8 @@ CONTINUAL_DREAMER = Repository(
 PIXELS = "python dreamerv2/train.py --logdir LOG --task "
 PIXELS_DIFFER = (
     "single precision, float16 there (bf16 on CUDA: -p update.precision=bf16); the averaged "
-    "encoder starts as a copy; seeds are read; evaluated at 0, 10,000, ... env steps; the likeliest "
-    "action is each row's own"
+    "encoder starts as a copy; seeds are read; evaluated at 0, 10,000, ... env steps; the best "
+    "action is each row's own likeliest"
 )
 NATURAL_DIFFERS = (
     "backgrounds are generated, so that returns are not comparable, unless you have the films "
