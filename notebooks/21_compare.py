@@ -202,11 +202,13 @@ for title, figures, members in each_world():
 # lines are theirs, with the standard deviation over their runs. Compare at equal environment steps,
 # never at the ends: theirs go on for millions, and TD-MPC collapses late on some tasks. The axis is
 # logarithmic, so that a short curve of ours stays readable. Theirs learn each task from nothing;
-# ours carry a world model from one task to the next.
+# ours carry a world model from one task to the next. Returns before generated clips are not
+# comparable with those before films of drives, which are drawn beside them.
 
 # %%
 for title, figures, members in each_world():
-    theirs = {task: published.curves(task) for task in members[0].first.tasks}
+    ground = members[0].first.background
+    theirs = {task: published.curves(task, ground) for task in members[0].first.tasks}
     theirs = {task: curves for task, curves in theirs.items() if curves}
     if not theirs:
         print(f"{title}: nothing published about these tasks.")
@@ -218,7 +220,8 @@ for title, figures, members in each_world():
         grey = {f"{c.method}, published": (c.env_steps, c.mean, c.std) for c in curves}
         charts.beside_published(ours, grey, title=task, ax=ax)
     legend_beside(figure, axes[0, 0], title)
-    figure.supxlabel(f"grey: mean and standard deviation over runs, {where}", fontsize=8)
+    behind = "" if ground == published.PLAIN else f"; theirs before films, ours before {ground}"
+    figure.supxlabel(f"grey: mean and standard deviation over runs, {where}{behind}", fontsize=8)
     charts.save(axes[0, 0], figures / "published.png")
 
     rows = []
@@ -234,9 +237,8 @@ for title, figures, members in each_world():
     display(
         Markdown(
             f"**{escape(title)}**\n\n{table}\n\nPublished: mean ± standard deviation over 3 to 5 "
-            f"runs, from {where}. A value with ~ lies on a straight line between two milestones of "
-            "`outputs/published/milestones.csv`; the first ones are 0 and 100,000 steps, and "
-            "learners are faster early on than a straight line between these two says."
+            f"runs, from {where}{behind}. A value with ~ lies on a straight line between two "
+            "milestones of `outputs/published/milestones.csv`, which learners climb faster at first."
         )
     )
 

@@ -3,10 +3,13 @@
 The tasks are those of the cheetah and the walker whose rewards are the same as here, so a return
 means the same. Names are the same too; mind that cheetah-run-back (upright, on the back foot) is
 another task than cheetah-run-backwards. Learners differ: each published curve is one task learnt
-from nothing, on a learnt encoding of the state.
+from nothing, on a learnt encoding of the state, or on pictures where a name has underscores, as in
+cheetah_run.
 
-Source: results/ of the TD-MPC2 repository (Hansen, Su and Wang, ICLR 2024), whose steps are env
-steps. Four files of TD-MPC hold five runs up to 700,000 steps and three beyond.
+Sources: results/ of the TD-MPC2 repository (Hansen, Su and Wang, ICLR 2024), whose steps are env
+steps; four files of TD-MPC hold five runs up to 700,000 steps and three beyond. Pictures: plots/ of
+DreamerPro's repository (Deng, Jang and Ahn, ICML 2022), three runs each, on the suite's own
+backgrounds and before films of drives, with which generated clips cannot be compared.
 """
 
 import csv
@@ -19,6 +22,7 @@ from lib.core.metrics import Array
 from lib.core.paths import OUTPUTS
 
 MILESTONES = OUTPUTS / "published" / "milestones.csv"
+PLAIN, FILMS = "plain", "films"  # behind a body in pictures; "" in rows about states
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +51,21 @@ class Curve:
         return f"~{mean:.0f}" if np.isfinite(mean) else "–"
 
 
-def curves(task: str, path: Path = MILESTONES) -> tuple[Curve, ...]:
+def curves(task: str, background: str = PLAIN, path: Path = MILESTONES) -> tuple[Curve, ...]:
     """Returns what is published about a task, in the file's order; empty where nothing is.
 
     Args:
-        task: full name, such as cheetah-run.
-        path: a table with the columns method, task, env_steps, mean_return, std, seeds, source.
+        task: full name, such as cheetah-run, or walker_run of pictures.
+        background: `env.background` of the runs; whatever moves is shown beside films.
+        path: a table with the columns method, task, background, env_steps, mean_return, std, seeds
+            and source.
     """
     if not path.is_file():
         return ()
+    grounds = ("", PLAIN) if background == PLAIN else (FILMS,)
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["task"] == task]
+    rows = [row for row in rows if row["background"] in grounds]
     methods = dict.fromkeys(row["method"] for row in rows)
     return tuple(_curve([row for row in rows if row["method"] == method]) for method in methods)
 

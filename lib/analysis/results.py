@@ -69,6 +69,11 @@ class Run:
     origin: str  # what the run was started from, "" for nothing
     summary: dict[str, Any] = field(repr=False)
 
+    @property
+    def background(self) -> str:
+        """Returns what is behind a body in pictures; "plain" also where there are none."""
+        return self.summary.get("config", {}).get("env", {}).get("background", "plain")
+
     def audit_arrays(self, after: int) -> dict[str, np.ndarray]:
         """Returns the audit's arrays after task `after` (0 is the first), or nothing."""
         path = RunFolder(self.folder).audit(after)
