@@ -9,7 +9,7 @@ import torch
 
 from lib.algos import registry
 from lib.core import config
-from lib.envs.gym.batch import GymBatch
+from lib.envs.ending import EndingBatch
 from lib.runner import training
 from tests.killing import at_one_pace
 
@@ -18,21 +18,21 @@ def train(settings: dict[str, Any], out: str, die_at: int = 0, seeds: tuple[int,
     """Trains or resumes a run; dies before the given step of its world, if there are as many.
 
     Args:
-        die_at: counts calls of `GymBatch.step` in this process, evaluations too; 0 lives on.
+        die_at: counts calls of `EndingBatch.step` in this process, evaluations too; 0 lives on.
         seeds: of several runs together, each in a folder of that name within `out`.
     """
     torch.set_num_threads(1)
     at_one_pace()
     if die_at:
-        original, seen = GymBatch.step, []
+        original, seen = EndingBatch.step, []
 
-        def step(self: GymBatch, action: torch.Tensor) -> Any:
+        def step(self: EndingBatch, action: torch.Tensor) -> Any:
             seen.append(1)
             if len(seen) == die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(self, action)
 
-        GymBatch.step = step
+        EndingBatch.step = step
     run = registry.from_dict(settings)
     if not seeds:
         training.train(run, out, tensorboard=False, progress=False)

@@ -129,7 +129,9 @@ def load(agent: Agent, path: Path, with_heads: bool) -> tuple[dict[str, Any], Ru
     """
     state, meta = checkpoint.load(path)
     if "config" in meta:  # what is no agent's at all is refused below
-        check_same_world(agent.cfg, written_by(meta, path), path, MEANING)
+        theirs = written_by(meta, path)
+        check_same_world(agent.cfg, theirs, path, MEANING)
+        transfer_of(agent).check(theirs, path)
     expected.check(state, expected.mapping(expected.ANYTHING), "state", path)
     state = state.get("agent", state)  # a periodic checkpoint holds the whole run
     wanted = transfer_of(agent).template(with_heads)
@@ -158,9 +160,7 @@ def load_for(agent: Agent, start: Start) -> dict[str, Any]:
             "from task to task, such as tdmpc or continual-dreamer"
         )
     path = checkpoint_of(start.load_from)
-    state, theirs = load(agent, path, start.load_mode == "agent")
-    transfer_of(agent).check(theirs, path)
-    return state
+    return load(agent, path, start.load_mode == "agent")[0]
 
 
 def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:

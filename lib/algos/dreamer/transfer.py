@@ -22,12 +22,18 @@ class WarmStart:
         return state if with_heads else {"world_model": state["world_model"]}
 
     def check(self, theirs: RunConfig, path: Path) -> None:
-        """Raises UserError where another run is of another family."""
-        mine = self.agent.cfg.family
-        if theirs.family != mine:
+        """Raises UserError where another run is of another family, or has another objective."""
+        mine = self.agent.cfg
+        if theirs.family != mine.family:
             raise UserError(
                 f"'{path}' holds an agent of family '{theirs.family}', and this run's is "
-                f"'{mine}'; name a run of the same family"
+                f"'{mine.family}'; name a run of the same family"
+            )
+        name, wanted = theirs.objective.representation, mine.objective.representation
+        if name != wanted:
+            raise UserError(
+                f"'{path}' holds a world model with the objective '{name}', and this run's is "
+                f"'{wanted}'; name a run with the same one, or set objective.representation={name}"
             )
 
     def load_world_model(self, parts: dict[str, Any]) -> None:
