@@ -86,7 +86,7 @@ config, folder = spec.configs[0], spec.out
 figures = folder / "figures"
 env = config.env
 stream = worlds.resolve(env, config.tasks)  # in a grid also where each task starts and ends
-where = f"{env.size} × {env.size} cells" if env.domain == "grid" else env.domain
+where = worlds.described(env)
 
 card = {
     "method": f"{config.method_name}: {registry.about(config)}",
@@ -149,6 +149,8 @@ for ax, task, best in zip(axes[0], run.tasks, run.optimum, strict=True):
     look = {"legend": "", "optimum_name": yardstick.name}
     charts.learning_curves(mine, best, title=task, ax=ax, **look)
 charts.legend_apart(axes[0, 0], "figure")
+if run.background != "plain":
+    figure.suptitle(f"before {run.background}", fontsize=9)
 charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%

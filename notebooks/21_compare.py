@@ -76,14 +76,18 @@ if not found:
 # %%
 def world(group):
     """What must agree before numbers can be compared."""
-    return group.first.preset, group.first.tasks, tuple(np.nan_to_num(group.first.optimum))
+    one = group.first
+    return one.preset, one.tasks, one.background, tuple(np.nan_to_num(one.optimum))
 
 
 groups = results.group_runs(found)
 worlds = {}
 for group in groups:
     worlds.setdefault(world(group), []).append(group)
-names = [f"{preset}, {' → '.join(tasks)}" for preset, tasks, _ in worlds]
+names = [
+    f"{preset}, {' → '.join(tasks)}" + (f", before {ground}" if ground != "plain" else "")
+    for preset, tasks, ground, _ in worlds
+]
 slugs = [f"world-{i + 1}" if len(worlds) > 1 else "" for i in range(len(worlds))]
 
 

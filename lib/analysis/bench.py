@@ -126,6 +126,14 @@ AIMS = (
             ("bf16", 33, "the same in half precision [ms]"),
         )
     ),
+    *(
+        Aim(f"dreamer updates, {method}, dmc-full-bf16", "fast", limit, False, "cuda", words)
+        for method, limit, words in (
+            ("dreamer", 20, "Dreamer's update, pictures of bodies [ms]"),
+            ("dreamer-pro", 28, "DreamerPro's [ms]"),
+            ("tpc", 36, "TPC's [ms]"),
+        )
+    ),
     # Five seeds at most 2.5 times as long as one: five turns of one are twice as long.
     *(
         Aim(f"dreamer seeds, S = 5, minigrid3-full-{how}", "ratio", 2, True, "cuda", words)

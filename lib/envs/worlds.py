@@ -53,6 +53,16 @@ def _row(name: str) -> World:
     return getattr(import_module(module), attribute)
 
 
+def described(env: "EnvConfig") -> str:
+    """Returns what is seen of a world, in a few words."""
+    if env.domain == "grid":
+        return f"{env.size} × {env.size} cells"
+    if env.domain != "dmc":
+        return env.domain
+    seen = f"{env.domain}, {env.image_size} × {env.image_size} pixels"
+    return seen if env.background == "plain" else f"{seen}, before {env.background}"
+
+
 def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ...]:
     """Task records in the order given, each with .name and .after.
 

@@ -48,6 +48,7 @@ PARTS: dict[str, Callable[[Engine, float], Iterator[Line]]] = {
     "growth": engine.growing,
     "hours": whole.projecting,
     "dreamer": dreamer.dreaming,
+    "seeing": dreamer.seeing,
     "viewer": viewing.viewing,
 }
 PART = bench.LATEST.with_name("part.json")  # some parts only: the file of all parts stays
@@ -101,6 +102,7 @@ def scale(device: torch.device, quick: bool, full: bool) -> Scale:
         effort=QUICK if quick else THOROUGH,
         thorough=not quick,
         dreams=dreamer.dreams(device, quick),
+        pictures=dreamer.pictures(device, quick, full),
     )
 
 

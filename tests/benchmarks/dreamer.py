@@ -6,6 +6,7 @@ another, as `tests/oracle/dreamer.py` has it. Replay holds random episodes of th
 Shapes: S seeds, E episodes.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.run_settings import DreamerRun
+from lib.core.errors import UserError
 from lib.core.seeding import Streams
 from lib.engine import machine
 from lib.engine.cuda_graphs import WARM_UP
@@ -34,6 +36,7 @@ TOGETHER = 5  # seeds of the rows about stacked seeds
 EPISODES = 4  # under way at once in the quick preset
 METHODS = ("dreamer", "dreamer-p2e")
 REHEARSING = "continual-dreamer-rehearsal"
+SEEING = ("dreamer", "dreamer-pro", "tpc")  # agents that see pictures
 PRODUCTS: dict[str, dict[str, Any]] = {
     # How the fast form multiplies matrices; the plain one stays in float32.
     "": {},
@@ -79,6 +82,20 @@ def dreams(device: torch.device, quick: bool) -> tuple[Dream, ...]:
     if device.type != "cuda":
         return (small,)
     large = (Dream("minigrid3-full", "-tf32"), Dream("minigrid3-full", "-bf16"))
+    return large if quick else (*large, small)
+
+
+def pictures(device: torch.device, quick: bool, full: bool) -> tuple[Dream, ...]:
+    """What is measured of agents that see dm_control as pictures.
+
+    Args:
+        full: the published sizes on a CPU as well, where an update takes about a minute.
+    """
+    drawn = (("env.render_quality", "fast"),)  # of the episodes that replay holds
+    small = Dream("dmc-quick")
+    if device.type != "cuda":
+        return (small, Dream("dmc-full", "", drawn)) if full else (small,)
+    large = (Dream("dmc-full", "-tf32", drawn), Dream("dmc-full", "-bf16", drawn))
     return large if quick else (*large, small)
 
 
@@ -189,6 +206,19 @@ def dreaming(engine: "Engine", peak: float) -> Iterator[Line]:
         rehearsing = Dreamers(dream.config(method=REHEARSING), "fast", device)
         found = measured(engine, fast.form(fast.update), rehearsing.form(rehearsing.update))
         yield found.duration(f"dreamer updates, rehearsing, {dream.label}")
+
+
+def seeing(engine: "Engine", peak: float) -> Iterator[Line]:
+    """Milliseconds of an update of every agent that sees pictures; nothing where none is drawn."""
+    for dream in engine.scale.pictures:
+        for method in SEEING:
+            try:
+                plain, fast = pair(engine, dream, method)
+            except UserError as error:
+                print(f"no rows of {dream.label}: {error}", file=sys.stderr)
+                return
+            found = measured(engine, plain.form(plain.update), fast.form(fast.update))
+            yield found.duration(f"dreamer updates, {method}, {dream.label}")
 
 
 def pair(engine: "Engine", dream: Dream, method: str) -> tuple[Dreamers, Dreamers]:

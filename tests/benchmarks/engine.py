@@ -35,7 +35,7 @@ class Scale:
         growth: settings varied one at a time: letter and values.
         bodies: tasks of the cheetah and the walker that are stepped.
         thorough: also stack seeds in a reviewed task, and start with nothing compiled before.
-        dreams: presets of the Dreamers.
+        dreams: presets of the Dreamers; pictures: of those that see pictures of bodies.
     """
 
     sizes: tuple[Size, ...]
@@ -46,6 +46,7 @@ class Scale:
     effort: Effort
     thorough: bool = True
     dreams: tuple[Dream, ...] = ()
+    pictures: tuple[Dream, ...] = ()
 
 
 @dataclass

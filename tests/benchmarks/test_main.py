@@ -30,6 +30,7 @@ SCALE = Scale(
     bodies=("cheetah-run",),
     effort=Effort(turns=1, seconds=0.0),
     dreams=(Dream("minigrid3-quick", "", tuple(DREAMER_SETTINGS.items())),),
+    pictures=(Dream("dmc-debug", "", tuple(DREAMER_SETTINGS.items())),),
 )
 STARTS = (starts.Start((1.0, 0.1, 0.1), 10.0), starts.Start((2.0, 0.3, 0.1), 20.0), None)
 
@@ -111,7 +112,7 @@ def test_every_preset_of_a_scale_is_one_that_runs_have(device, quick, full):
 
 def test_what_is_asked_of_a_gpu_is_measured_on_one():
     scale, asked = program.scale(torch.device("cuda"), False, False), program.bench.AIMS
-    presets = {size.label for size in (*scale.sizes, *scale.dreams)}
+    presets = {size.label for size in (*scale.sizes, *scale.dreams, *scale.pictures)}
     sized = [aim for aim in asked if not aim.row.startswith("viewer")]  # a film has no preset
     assert {aim.row.split(", ")[-1] for aim in sized} <= presets
     cheetah = scale.base.config()
