@@ -20,7 +20,7 @@ class Rows(NamedTuple):
 
     index: np.ndarray  # (T, B) int64 slots of the store's records
     first: np.ndarray  # (T, B) bool, the latent is reset before this record
-    task: np.ndarray  # (T, B) int64, during which task the record was collected
+    place: np.ndarray  # (T, B) int64, of the record's episode in the store's table
 
 
 class Table:
@@ -33,8 +33,8 @@ class Table:
     COLUMNS = (
         ("arrival", np.int64),  # number among all episodes that ever entered; -1: place is vacant
         ("length", np.int64),  # actions
-        ("task", np.int64),  # for logs and plots; dream rehearsal alone learns from it
-        ("returned", np.float64),  # sum of rewards
+        ("task", np.int64),  # for logs and plots; rehearsal and cloning alone learn from it
+        ("returned", np.float64),  # sum of the world's rewards
         ("key", np.float64),  # the retention rule's
         ("priority", np.float64),  # for uncertainty sampling
     )
@@ -222,8 +222,8 @@ class Sampler:
             first[::length] = True
         pieces_of = zip(place.tolist(), start.tolist(), count.tolist(), strict=True)
         index = np.concatenate([table.slots[p][s : s + n] for p, s, n in pieces_of])
-        task = table.task[place].repeat(count)
-        return Rows(*(part.reshape(batch, length).T.copy() for part in (index, first, task)))
+        places = place.repeat(count)
+        return Rows(*(part.reshape(batch, length).T.copy() for part in (index, first, places)))
 
     def _left_over(self, table: Table) -> tuple[int, int, int] | None:
         """Place, start and records of what the last batch left over, if it is still stored."""

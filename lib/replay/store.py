@@ -127,6 +127,7 @@ class EpisodeStore:
         task: int,
         generator: torch.Generator,
         priority: Sequence[float] | Tensor | None = None,
+        returned: Tensor | None = None,
     ) -> int:
         """Offers E episodes, one after the other.
 
@@ -135,12 +136,14 @@ class EpisodeStore:
             task: number of the task; what is drawn does not depend on it.
             generator: on the CPU.
             priority: (E,) for uncertainty sampling, not negative.
+            returned: (E,) what the world paid, where rewards have a bonus; None: their sum.
 
         Returns:
             How many were discarded because they are too short.
         """
         _on_host(generator)
-        length, returned = self._inspected(episodes)
+        length, paid = self._inspected(episodes)
+        returned = paid if returned is None else returned.double().tolist()
         worth = self._priorities(priority, len(length))
         long = [e for e, steps in enumerate(length) if steps >= self.min_length]
         self.discarded += len(length) - len(long)
@@ -286,6 +289,20 @@ class EpisodeStore:
     def sample(self, batch: int, length: int, generator: torch.Generator) -> Batch:
         """Draws and fetches B sequences of T records."""
         return self.gather(self.draw(batch, length, generator))
+
+    def tasks_of(self, rows: Rows) -> np.ndarray:
+        """Returns (T, B) the number of the task that each drawn record was collected in."""
+        return self.table.task[rows.place]
+
+    def better(self, rows: Rows) -> np.ndarray:
+        """Returns (T, B) whether each drawn record's episode paid more than its task's average.
+
+        The average is that of the task's episodes that are stored.
+        """
+        task, returned = self.tasks, self.returns
+        count = np.bincount(task)
+        average = np.bincount(task, returned) / np.maximum(count, 1)
+        return self.table.returned[rows.place] > average[self.tasks_of(rows)]
 
     # Keeping -------------------------------------------------------------------------------
 

@@ -92,6 +92,8 @@ METRICS = (
     Metric("train/rehearsal/eligible", "starts that are of an earlier task", "share", 0, 1),
     Metric("train/rehearsal/imitated", "starts whose best dream is imitated", "share", 0, 1),
     Metric("train/rehearsal/gain", "what the best dream has over the average", "reward", 0),
+    Metric("train/cloning/imitation", "minus log-likelihood of cloned actions", "nats", 0, 20),
+    Metric("train/cloning/cloned", "records whose next action is cloned", "share", 0, 1),
     Metric("eval/*/return", "evaluation return", "reward per episode", 0),
     Metric("eval/*/return_std", "spread of the evaluation return", "reward per episode", 0),
     Metric("eval/*/optimum", "mean return that counts as 100 %", "reward per episode", 0),

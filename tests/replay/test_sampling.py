@@ -118,15 +118,14 @@ def test_pieces_are_laid_end_to_end_and_the_rest_begins_the_next_batch(given):
     # second, of which 2 and 3 fit. Second batch: 4 5 6 left over, then the piece 0 1 2 of the
     # first (4 - 1 = 3 records, start floor(0) = 0), of which two fit.
     table, sampler = table_of(3, 6), Sampler("uniform", 0.5, 2, "carry")
-    table.task[table.order] = [4, 7]
     given([[0, 0.0, 0.6, 0.9], [0, 0.5, 0.0, 0.5]], [[0, 0.0, 0.6, 0.0]])
     rows = sampler.draw(table, 1, 5, torch.Generator())
     assert rows.index[:, 0].tolist() == [1, 2, 3, 102, 103]
-    assert rows.task[:, 0].tolist() == [4, 4, 4, 7, 7]
+    assert rows.place[:, 0].tolist() == [table.order[0]] * 3 + [table.order[1]] * 2
     assert rows.first[:, 0].tolist() == [True, False, False, True, False]
     rows = sampler.draw(table, 1, 5, torch.Generator())
     assert rows.index[:, 0].tolist() == [104, 105, 106, 0, 1]
-    assert rows.task[:, 0].tolist() == [7, 7, 7, 4, 4]
+    assert rows.place[:, 0].tolist() == [table.order[1]] * 3 + [table.order[0]] * 2
     assert rows.first[:, 0].tolist() == [False, False, False, True, False]
     assert sampler.state_dict(table) == {"left": [0, 2, 1]}
 

@@ -165,11 +165,12 @@ class DreamerAgent(Batched):
         self.running_means.add(
             "learner", {name: value.to(self.device) for name, value in found.items()}
         )
+        returned = episodes.reward.sum(1)
         episodes = self.exploration.pay(episodes)
         priority = None
         if self.cfg.replay.sampling == "uncertainty":
             priority = uncertainty(self, episodes)
-        self.replay.add(episodes, self.task, self.streams.replay, priority=priority)
+        self.replay.add(episodes, self.task, self.streams.replay, priority, returned)
 
     # --- learning ------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lib.algos.dreamer import behaviour, dream_rehearsal
+from lib.algos.dreamer import behaviour, cloning, dream_rehearsal
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.run_settings import DreamerRun
@@ -50,8 +50,9 @@ class Learning:
         self.carried: State = stack_as_views([agent.carried for agent in agents])
         self.sums: dict[str, Tensor] = {}
         self.batch = self._empty_batch()
-        # (S, T, B) which records may be rehearsed from.
+        # (S, T, B) which records may be rehearsed from, and whose actions are cloned.
         self.eligible = torch.zeros_like(self.batch.first)
+        self.cloned = torch.zeros_like(self.batch.first)
         self.draws = NoiseBuffers(self.networks.noise(), self.seeds, self.device)
         exploration, behaviours = self.networks.exploration, self.networks.behaviours
         average = ["slow_model"] if self.networks.average is not None else []
@@ -86,8 +87,13 @@ class Learning:
             rows = agent.replay.draw(update.batch, update.length, agent.streams.replay)
             agent.replay.gather(rows, out=leaf_map(lambda part, i=seed: part[i], self.batch))
             if self.cfg.rehearsal.weight:
-                eligible = dream_rehearsal.eligible(rows.task, agent.task, self.cfg.rehearsal)
+                tasks = agent.replay.tasks_of(rows)
+                eligible = dream_rehearsal.eligible(tasks, agent.task, self.cfg.rehearsal)
                 self.eligible[seed].copy_(torch.from_numpy(eligible))
+            if self.cfg.cloning.weight:
+                tasks, better = agent.replay.tasks_of(rows), agent.replay.better(rows)
+                cloned = cloning.clonable(tasks, agent.task, better, rows.first)
+                self.cloned[seed].copy_(torch.from_numpy(cloned))
         return self.draws.refill([agent.streams.update for agent in self.agents])
 
     def follow(self) -> None:
@@ -131,7 +137,11 @@ class Learning:
 
         together = self.trained_together
         found, _, logged = self.behaviour_step(
-            {name: rows[name] for name in together}, {**rows, **slow}, kept, self.eligible, noise
+            {name: rows[name] for name in together},
+            {**rows, **slow},
+            kept,
+            (self.eligible, self.cloned),
+            noise,
         )
         norms = {name: self.adams[name].apply(found[name]) for name in together}
         for each in self.networks.behaviours:
@@ -152,15 +162,20 @@ class Learning:
         return way.loss(modules[way.network], modules["model"], kept.observed, kept.action)
 
     def _behaviour_loss(
-        self, modules: Modules, kept: Kept, eligible: Tensor, noise: dict[str, Tensor]
+        self,
+        modules: Modules,
+        kept: Kept,
+        practised: tuple[Tensor, Tensor],
+        noise: dict[str, Tensor],
     ) -> tuple[Tensor, dict[str, dict[str, Tensor]]]:
         """Lets all behaviours imagine in one batch; each learns from its share of rollouts.
 
-        The task's actor then rehearses, where it is asked to.
+        The task's actor then practises earlier tasks, where it is asked to.
 
         Args:
-            eligible: (T, B) bool, which records it may rehearse from.
+            practised: (T, B) bool each, which records it may rehearse from, and whose it clones.
         """
+        eligible, cloned = practised
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
         starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)
@@ -187,6 +202,13 @@ class Learning:
             )
             loss, logged["rehearsal"] = dream_rehearsal.rehearsal_loss(
                 model, actor, slow, *dreams, cfg, rehearsal
+            )
+            losses.append(loss)
+        if self.cfg.cloning.weight:
+            features = model.rssm.features(kept.observed.state)
+            cloned = cloning.tiled(cloned, model.objective.views)
+            loss, logged["cloning"] = cloning.cloning_loss(
+                modules[TASK.actor], features, kept.action, cloned, self.cfg.cloning
             )
             losses.append(loss)
         return torch.stack(losses).sum(), logged

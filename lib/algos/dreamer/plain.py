@@ -12,6 +12,7 @@ Shapes: T records, B sequences, N rollouts, H imagined steps, Z and D parts of t
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ from lib.algos.dreamer import dream_rehearsal
 from lib.algos.dreamer.behaviour import TASK, Actor, Critic, Imagined
 from lib.algos.dreamer.objectives.api import Evidence
 from lib.algos.dreamer.rssm import Observed, State
-from lib.algos.dreamer.settings import BehaviourConfig, RehearsalConfig
+from lib.algos.dreamer.settings import BehaviourConfig, CloningConfig, RehearsalConfig
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import draw_noise
 from lib.engine.optim import FlatAdam
@@ -260,6 +261,37 @@ def rehearsal_loss(
     return cfg.weight * loss, {"imitation": loss.detach()} | told
 
 
+def cloning_loss(
+    actor: Actor,
+    state: State,
+    action: Tensor,
+    earlier: np.ndarray,
+    better: np.ndarray,
+    first: np.ndarray,
+    cfg: CloningConfig,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Returns the loss of repeating what was done well in earlier tasks, and scalars.
+
+    See `lib.algos.dreamer.cloning`.
+
+    Args:
+        state: (T, V B, ·). action: (T, V B, A) that led to each record.
+        earlier, better, first: (T, B) whether a record is of an earlier task, of an episode that
+            paid more than the average, and whether a piece of an episode begins.
+    """
+    records, rows = earlier.shape
+    total, count = 0.0, 0
+    for t in range(records - 1):
+        for b in range(action.shape[1]):
+            row = b % rows
+            if earlier[t, row] and better[t, row] and not first[t + 1, row]:
+                stats = actor(torch.cat([part[t, b] for part in state]))
+                total, count = total - actor.log_prob(stats, action[t + 1, b]), count + 1
+    loss = torch.as_tensor(total) / max(count, 1)
+    share = torch.tensor(count / action[..., 0].numel())
+    return cfg.weight * loss, {"imitation": loss.detach(), "cloned": share}
+
+
 # Steps --------------------------------------------------------------------------------------
 
 
@@ -302,7 +334,7 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
     1. The world model learns from a batch of sequences.
     2. The network of exploration, if it has one, learns from the states that were found.
     3. Every behaviour imagines from those states, and its actor and critic learn from that; the
-       task's actor also rehearses, where it is asked to.
+       task's actor also practises earlier tasks, where it is asked to.
     4. Slow critics are copied from today's, after updates 0, `slow_every`, 2 `slow_every`, ...
     """
     cfg, behaviours = agent.cfg, agent.networks.behaviours
@@ -330,7 +362,8 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
 
     state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), terminal.flatten()
-    eligible = dream_rehearsal.eligible(rows.task, agent.task, cfg.rehearsal)
+    tasks = agent.replay.tasks_of(rows)
+    eligible = dream_rehearsal.eligible(tasks, agent.task, cfg.rehearsal)
     replayed = state, terminal, torch.cat([torch.from_numpy(eligible)] * views, 1).flatten()
     if "starts" in noise:  # a few states, drawn without replacement
         chosen = noise["starts"].argsort(descending=True)[: cfg.behaviour.starts]
@@ -356,6 +389,12 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         )
         agent.running_means.add("rehearsal", parts)
         of_actor, *rest = losses[0]  # the task's comes first
+        losses[0] = (of_actor + loss, *rest)
+    if cfg.cloning.weight:
+        own = tasks < agent.task, agent.replay.better(rows), rows.first
+        loss, parts = cloning_loss(modules[TASK.actor], seen.state, action, *own, cfg.cloning)
+        agent.running_means.add("cloning", parts)
+        of_actor, *rest = losses[0]
         losses[0] = (of_actor + loss, *rest)
     for each, (actor_loss, critic_loss, parts) in zip(behaviours, losses, strict=True):
         parts["actor_grad_norm"] = descend(actor_loss, trained[each.actor])

@@ -37,6 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "continual-dreamer-p2e-pixels": layered(RESERVOIR, PIXELS_ONLY),
     "continual-dreamer-recent": layered(RESERVOIR, RECENT),
     "continual-dreamer-rehearsal": layered(RESERVOIR, {"rehearsal": {"weight": 1.0}}),
+    "continual-dreamer-cloning": layered(RESERVOIR, {"cloning": {"weight": 1.0}}),
     "scratch": {"boundary": {"carry": "nothing"}},
     **pixel_presets.METHODS,
 }
@@ -56,6 +57,7 @@ ABOUT = {
     "continual-dreamer-p2e-pixels": "the same, latents shaped by observations alone",
     "continual-dreamer-recent": "a reservoir, half of the draws favouring recent episodes",
     "continual-dreamer-rehearsal": "a reservoir, its actor imitates its best dreams of old tasks",
+    "continual-dreamer-cloning": "a reservoir, its actor repeats what it did well in old tasks",
     "scratch": "a new DreamerV2 for every task: what transfer is measured against",
     **pixel_presets.ABOUT,
 }

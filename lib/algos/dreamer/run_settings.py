@@ -6,6 +6,7 @@ from lib.algos.dreamer.objectives import RepresentationConfig
 from lib.algos.dreamer.settings import (
     BehaviourConfig,
     BoundaryConfig,
+    CloningConfig,
     ExploreConfig,
     LatentConfig,
     NetworkConfig,
@@ -30,6 +31,7 @@ class DreamerRun(RunConfig):
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
     behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
     rehearsal: RehearsalConfig = field(default_factory=RehearsalConfig)
+    cloning: CloningConfig = field(default_factory=CloningConfig)
     explore: ExploreConfig = field(default_factory=ExploreConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)

@@ -79,6 +79,13 @@ class RehearsalConfig:
 
 
 @dataclass(frozen=True)
+class CloningConfig:
+    """Cloning: the task's actor repeats what it once did well in earlier tasks."""
+
+    weight: float = at_least(0, 0.0)  # of the imitation in the actor's loss; 0: no cloning
+
+
+@dataclass(frozen=True)
 class ExploreConfig:
     """What acts while collecting, and what it is paid for."""
 

@@ -100,6 +100,12 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
         SYMBOLS,
         BOX,
     ),
+    "cloning": ({"method": "continual-dreamer-cloning"}, SYMBOLS, PICKS),
+    "cloning two views in a box": (
+        {"method": "continual-dreamer-cloning", "objective__representation": "prototypes"},
+        SYMBOLS,
+        BOX,
+    ),
     "heavy decay": ({"update__decay": 0.01}, SYMBOLS, PICKS),
 }
 every_variation = pytest.mark.parametrize("name", VARIATIONS)
