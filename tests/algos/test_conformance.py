@@ -280,9 +280,12 @@ def test_capabilities_do_what_they_say(run):
         assert can.generate(7, generator(0, "dream")).shape == (7, obs.shape[1] + action.shape[1])
     if can.imagine:
         space, _ = spaces(run.domain, 0)
-        shown = can.imagine(obs, action[:4], 2, generator(0, "imagine"))
-        assert len(shown) == 5
-        assert space.kind == "image" or shown.shape == obs.shape
+        told = can.imagine(obs, action[:4], 2, generator(0, "imagine"), None)
+        assert (told.obs is None) == (can.remember is not None)
+        assert told.obs is None or len(told.obs) == 5
+        assert told.obs is None or space.kind == "image" or told.obs.shape == obs.shape
+        assert told.reward is None or told.reward.shape == (4,)
+        assert told.value is None or told.value.shape == (5,)
     if can.value:
         assert can.value(obs, action[:4], generator(0, "value")).shape == (4,)
 

@@ -230,10 +230,11 @@ class DreamerAgent(Batched):
         return audit.audit(model, held_out, names, generator, (actor, critic))
 
     def capabilities(self) -> Capabilities:
-        """Imagines observations where its objective can; one policy acts in all tasks."""
+        """Imagines states and shows them as its objective can; one policy acts in all tasks."""
         draws = self.networks.modules["model"].objective.draws
         return Capabilities(
-            imagine=functools.partial(shown.imagine, self) if draws else None,
+            imagine=functools.partial(shown.imagine, self),
+            remember=None if draws else functools.partial(shown.remember, self),
             value=functools.partial(shown.values, self),
             look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),

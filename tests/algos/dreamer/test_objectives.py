@@ -181,8 +181,8 @@ def test_a_new_objective_is_one_new_file(contrast, tmp_path):
 
 def test_an_agent_that_draws_nothing_says_so(contrast):
     agent = new_agent(tiny(objective__representation="telling_apart"))
-    assert agent.capabilities().imagine is None
-    assert new_agent(tiny()).capabilities().imagine is not None
+    assert agent.capabilities().remember is not None
+    assert new_agent(tiny()).capabilities().remember is None
 
 
 def test_the_averaged_copy_follows_the_model_at_its_rate(contrast):
