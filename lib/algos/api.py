@@ -126,6 +126,13 @@ class Imagination(NamedTuple):
     value: Tensor | None = None
     """(T+1,) the critic's at every imagined record; NaN for those seen."""
 
+    disagreement: Tensor | None = None
+    """(T+1,) of an ensemble about every imagined record; NaN for those seen."""
+
+    surprise: Tensor | None = None
+    """(T+1,) [nats] KL of what is inferred from every record from what was imagined; NaN for those
+    seen. Of models whose imagined observations have no error of their own."""
+
 
 @dataclass(frozen=True)
 class Capabilities:
@@ -141,9 +148,11 @@ class Capabilities:
     """Open loop: an episode's obs (T+1, *shape), its action (T, A), how many records of it are
     seen, a random generator, and what `remember` returned or None."""
 
-    remember: Callable[[Episodes, torch.Generator], Any] | None = None
-    """Episodes of the agent's run and a random generator, to what `imagine` takes to find stored
-    observations with; None where it takes nothing."""
+    remember: Callable[[Episodes | None, Mapping[str, np.ndarray], torch.Generator], Any] | None = (
+        None
+    )
+    """What `imagine` takes besides: from episodes of the agent's run, the arrays of the audit of
+    its world model, and a random generator; None where it takes nothing."""
 
     value: Callable[[Tensor, Tensor, torch.Generator], Tensor] | None = None
     """A critic's expectation: an episode's obs (T+1, *shape) and action (T, A), and a random

@@ -9,6 +9,7 @@ the nearest stored pictures of its run, which the figure says.
 Letters: T decisions, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,8 +24,9 @@ from lib.core.seeding import generator
 from lib.envs import worlds
 from lib.envs.api import Domain, Scene
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, warm_start
+from lib.runner import checkpoint, records, warm_start
 from lib.runner.evaluate import play
+from lib.runner.run_folder import RunFolder
 from lib.viewer.base import in_words
 from lib.viewer.film import LONGEST, Scrubber
 
@@ -41,6 +43,8 @@ NONE_STORED = (
     "This agent draws no pictures of what it imagines, and its run holds no episodes to take them "
     "from; shown are what really happened and the numbers it imagines."
 )
+DISAGREEMENT = "disagreement of an ensemble about what is imagined"
+SURPRISE = "surprise: KL of what is seen from what was imagined, in nats"
 REWARD_AHEAD = "imagined reward, as the world model predicts it"
 VALUE_AHEAD = "imagined value, as the critic expects there"
 
@@ -64,7 +68,8 @@ class Player(NamedTuple):
     task: int  # which it plays
     after: str  # when its world model was kept
     every: int  # decisions that are imagined before the truth is looked at again
-    stored: Episodes | None = None  # of its run, where it shows what it imagines by these
+    stored: Episodes | None = None  # of its run, for agents that show something by these
+    arrays: Mapping[str, np.ndarray] = {}  # of its audit
 
 
 def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) -> Player:
@@ -98,10 +103,14 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         warm_start.transfer_of(agent).load_world_model(state["world_model"])
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
     every = every or agent.capabilities().look_ahead or 1
-    stored = None
-    if agent.capabilities().remember:
-        stored = warm_start.held_out_episodes(folder, domain)
-    return Player(agent, cfg, domain, index, moment, every, stored)
+    who = Player(agent, cfg, domain, index, moment, every)
+    if agent.capabilities().remember is None:
+        return who
+    stored, arrays = warm_start.held_out_episodes(folder, domain), {}
+    if (after or learnt) in names and Path(folder).is_dir():
+        path = RunFolder(Path(folder)).audit(names.index(after or learnt))
+        arrays = records.read_arrays(path) if path.is_file() else {}
+    return who._replace(stored=stored, arrays=arrays)
 
 
 # What was expected --------------------------------------------------------------------------
@@ -114,9 +123,7 @@ def _imagined(
     can = who.agent.capabilities()
     if can.imagine is None:
         return None
-    remembered = None
-    if can.remember and who.stored is not None:
-        remembered = can.remember(who.stored, draws)
+    remembered = can.remember(who.stored, who.arrays, draws) if can.remember else None
     space = getattr(who.domain, "obs_space", None)
     kind = space.kind if space else "vector"
     real = space.draw(obs) if kind == "image" and space.draw else obs
@@ -146,24 +153,27 @@ def _imagined(
 
 
 def _ahead(pieces: list[tuple[int, Imagination]]) -> dict[str, np.ndarray]:
-    """Returns the rewards and values of pieces imagined one after the other, where they have any.
+    """Returns the numbers of pieces imagined one after the other, those that they have.
 
     Args:
         pieces: the decision at which each begins, and what is imagined from there on.
 
     Returns:
-        Names to (T+1,): the reward of every decision, NaN at the end, and the value of every
+        Names to (T+1,): the reward of every decision, NaN at the end, and what is told of every
         record, NaN at the first.
     """
-    found: dict[str, list[Tensor]] = {REWARD_AHEAD: [], VALUE_AHEAD: []}
+    found: dict[str, list[Tensor]] = {}
     for start, piece in pieces:
-        if piece.reward is not None:
-            found[REWARD_AHEAD].append(piece.reward[start:])
-        if piece.value is not None:
-            found[VALUE_AHEAD].append(piece.value[start + 1 :])
-    rows = {name: torch.cat(parts).numpy() for name, parts in found.items() if parts}
-    missing = {REWARD_AHEAD: (0, 1), VALUE_AHEAD: (1, 0)}
-    return {name: np.pad(row, missing[name], constant_values=np.nan) for name, row in rows.items()}
+        told = {SURPRISE: piece.surprise, DISAGREEMENT: piece.disagreement}
+        told |= {REWARD_AHEAD: piece.reward, VALUE_AHEAD: piece.value}
+        for name, row in told.items():
+            if row is not None:
+                found.setdefault(name, []).append(row[start + (name != REWARD_AHEAD) :])
+    unknown = torch.full((1,), torch.nan)
+    return {
+        name: torch.cat([*parts, unknown] if name == REWARD_AHEAD else [unknown, *parts]).numpy()
+        for name, parts in found.items()
+    }
 
 
 def _error(kind: str, views: Tensor, real: Tensor) -> Tensor:

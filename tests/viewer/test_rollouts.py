@@ -11,9 +11,11 @@ from lib.runner.evaluate import play
 from lib.runner.training import train
 from lib.viewer.film import Scrubber
 from lib.viewer.rollouts import (
+    DISAGREEMENT,
     NO_PICTURES,
     NONE_STORED,
     REWARD_AHEAD,
+    SURPRISE,
     VALUE_AHEAD,
     of_player,
     player,
@@ -153,11 +155,15 @@ def test_what_is_not_drawn_is_shown_by_the_runs_own_pictures(undrawn):
     film = view.films[imagined]
     assert np.array_equal(film[0], who.domain.obs_space.draw(played(who).obs[0, 0]).numpy())
     assert all((stored == picture).all((1, 2, 3)).any() for picture in film[1:])
-    assert list(view.series)[ERROR].startswith("distance of the nearest stored picture")
-    reward, value = series(view)[ERROR + 1 :]
+    names = list(view.series)[ERROR:]
+    assert names[0].startswith("distance of the nearest stored picture")
+    assert names[1:] == [SURPRISE, DISAGREEMENT, REWARD_AHEAD, VALUE_AHEAD]
+    surprise, doubt, reward, value = series(view)[ERROR + 1 :]
+    for row in (surprise, doubt):
+        assert np.isnan(row[0]) and (row[1:] >= 0).all()
     assert np.isnan(reward[-1]) and np.isfinite(reward[:-1]).all()
     assert np.isnan(value[0]) and np.isfinite(value[1:]).all()
-    assert view.picture(0) != view.picture(1) and len(view.static()) == 7
+    assert view.picture(0) != view.picture(1) and len(view.static()) == 9
 
 
 def test_without_stored_pictures_reward_and_value_stand_alone(undrawn, tmp_path, capsys):
@@ -166,7 +172,17 @@ def test_without_stored_pictures_reward_and_value_stand_alone(undrawn, tmp_path,
     (copy / "checkpoints" / "last.safetensors").unlink()
     view = viewer.rollout(copy)
     assert capsys.readouterr().out == f"{NONE_STORED}\n"
-    assert list(view.films) == ["real"] and list(view.series)[2:] == [REWARD_AHEAD, VALUE_AHEAD]
+    names = [SURPRISE, DISAGREEMENT, REWARD_AHEAD, VALUE_AHEAD]
+    assert list(view.films) == ["real"] and list(view.series)[2:] == names
+
+
+def test_disagreement_stands_beside_the_error_where_an_audit_kept_its_ensemble(dreamer, tmp_path):
+    names = list(viewer.rollout(dreamer).series)
+    assert names[ERROR].startswith("model error") and names[ERROR + 1] == DISAGREEMENT
+    copy = tmp_path / "copy"
+    shutil.copytree(dreamer, copy)
+    shutil.rmtree(copy / "audits")
+    assert DISAGREEMENT not in viewer.rollout(copy).series
 
 
 def test_an_agent_that_draws_no_pictures_shows_what_happened(grid, capsys):

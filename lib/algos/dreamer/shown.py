@@ -3,13 +3,15 @@
 Letters: T decisions, A numbers in an action, H imagined records, F features.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lib.algos.api import Imagination
-from lib.algos.dreamer import audit, recall
+from lib.algos.dreamer import audit, recall, trust
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.world_model import WorldModel
@@ -25,11 +27,24 @@ RECALLED = {  # how an imagined observation came about that the model did not dr
 }
 
 
+class Remembered(NamedTuple):
+    """What shows imagined states besides the agent itself."""
+
+    records: recall.Records | None  # what states look like, where the objective draws nothing
+    priors: trust.Priors | None  # how far to trust them
+
+
 def remember(
-    agent: "DreamerAgent", episodes: Episodes, generator: torch.Generator
-) -> recall.Records | None:
-    """Returns what `imagine` finds stored observations in, see `recall.records`."""
-    return recall.records(agent.module("model"), episodes, generator)
+    agent: "DreamerAgent",
+    episodes: Episodes | None,
+    arrays: Mapping[str, np.ndarray],
+    generator: torch.Generator,
+) -> Remembered:
+    """Returns what `imagine` takes besides: stored observations, and an audit's ensemble."""
+    model, priors = agent.module("model"), trust.read(arrays, agent.device)
+    if episodes is None or model.objective.draws:
+        return Remembered(None, priors)
+    return Remembered(recall.records(model, episodes, generator), priors)
 
 
 @torch.no_grad()
@@ -39,37 +54,41 @@ def imagine(
     action: Tensor,
     seen: int,
     generator: torch.Generator,
-    remembered: recall.Records | None = None,
+    remembered: Remembered | None = None,
 ) -> Imagination:
     """Returns an episode as its world model expects it after the first records.
 
     Args:
         obs: (T+1, *shape) as stored. action: (T, A). seen: records that are looked at.
-        remembered: where an objective that draws nothing finds what a state looks like.
+        remembered: what states look like and how far to trust them, where that is known.
 
     Returns:
         Observations as stored, images as pictures (T+1, side, side, 3) uint8; rewards as the model
         learns them, and the critic's values of the imagined states.
     """
     model, critic = agent.module("model"), agent.module(TASK.critic)
-    before = (obs[:seen].unsqueeze(1), action[: seen - 1].unsqueeze(1))
-    states, _, _ = audit.observe(model, *before, generator)
-    begin = State(*(part[-1] for part in states))
+    records, priors = remembered or Remembered(None, None)
+    states, posterior, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), generator)
+    begin = State(*(part[seen - 1] for part in states))
     features = audit.open_loop(model, begin, action[seen - 1 :].unsqueeze(1), generator)
     features = features[:, 0]  # (H, F) of records seen to T
     unknown = features.new_full((seen,), torch.nan)
     reward = torch.cat((unknown[1:], model.reward(features)))
     value = torch.cat((unknown, critic(features)))
+    h = features[:, model.rssm.latent.size :]
+    doubt = torch.cat((unknown, trust.disagreement(priors, h))) if priors else None
     if model.objective.draws:
-        return Imagination(_drawn(agent, model, obs[:seen], features), "", reward, value)
-    if remembered is None:
-        return Imagination(None, "", reward, value)
-    alike = remembered.obs[recall.nearest(features, remembered.features)]
+        views = _drawn(agent, model, obs[:seen], features)
+        return Imagination(views, "", reward, value, doubt)
+    surprise = torch.cat((unknown, trust.surprise(model, posterior[seen:, 0], h)))
+    if records is None:
+        return Imagination(None, "", reward, value, doubt, surprise)
+    alike = records.obs[recall.nearest(features, records.features)]
     found = torch.cat((obs[:seen], alike))
     kind = agent.obs_space.kind
     if kind == "image":
         found = model.encoder.picture(found)
-    return Imagination(found, RECALLED[kind], reward, value)
+    return Imagination(found, RECALLED[kind], reward, value, doubt, surprise)
 
 
 def _drawn(agent: "DreamerAgent", model: WorldModel, seen: Tensor, features: Tensor) -> Tensor:

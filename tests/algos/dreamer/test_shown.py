@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.algos.dreamer import audit, recall
+from lib.algos.dreamer import audit, recall, trust
 from lib.algos.dreamer.rssm import State
 from lib.core.spaces import ObsSpace
 from tests.algos.dreamer.models import SPACES
@@ -50,8 +50,8 @@ def test_rewards_and_values_are_those_of_the_imagined_states():
     obs, action = episode(agent)
     told = agent.capabilities().imagine(obs, action, 3, draws(), None)
     model, critic, same = agent.module("model"), agent.module("critic"), draws()
-    state, _, _ = audit.observe(model, obs[:3].unsqueeze(1), action[:2].unsqueeze(1), same)
-    begin = State(*(part[-1] for part in state))
+    state, _, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), same)
+    begin = State(*(part[2] for part in state))
     features = audit.open_loop(model, begin, action[2:].unsqueeze(1), same)
     assert torch.isnan(told.reward[:2]).all() and torch.isnan(told.value[:3]).all()
     torch.testing.assert_close(told.reward[2:], model.reward(features)[:, 0])
@@ -82,9 +82,10 @@ def test_what_is_not_drawn_is_shown_by_stored_observations(objective, space):
     agent = new_agent(tiny(**how), space=space)
     obs, action = episode(agent)
     can, stored = agent.capabilities(), invented(agent, (11, 7, 3))
-    known = can.remember(stored, draws())
+    kept = can.remember(stored, {}, draws())
+    known = kept.records
     assert len(known.obs) == len(known.features) == 12 + 8 + 4  # nothing beyond an episode's end
-    told = can.imagine(obs, action, 4, draws(), known)
+    told = can.imagine(obs, action, 4, draws(), kept)
     assert told.origin.startswith("nearest stored")
     assert told.obs.shape == obs.shape and told.obs.dtype == obs.dtype
     assert torch.equal(told.obs[:4], obs[:4])
@@ -97,7 +98,7 @@ def test_what_is_not_drawn_is_shown_by_stored_observations(objective, space):
 
 def test_a_record_that_is_asked_for_finds_itself():
     agent = new_agent(tiny(objective__representation="redundancy"), space=VECTOR)
-    known = agent.capabilities().remember(invented(agent), draws())
+    known = agent.capabilities().remember(invented(agent), {}, draws()).records
     found = recall.nearest(known.features, known.features)
     assert torch.equal(found, torch.arange(len(found)))
 
@@ -106,7 +107,32 @@ def test_nothing_is_remembered_of_no_episodes():
     agent = new_agent(tiny(objective__representation="redundancy"))
     none = invented(agent)
     none = none._replace(**{k: getattr(none, k)[:0] for k in ("obs", "action", "reward", "length")})
-    assert agent.capabilities().remember(none, draws()) is None
+    assert agent.capabilities().remember(none, {}, draws()).records is None
+
+
+# How far to trust it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("objective", ["reconstruction", "redundancy"])
+def test_disagreement_and_surprise_are_those_of_the_imagined_states(objective):
+    agent = new_agent(tiny(objective__representation=objective))
+    obs, action = episode(agent)
+    priors = trust.fresh((5, 6), draws())
+    arrays = {f"{trust.PREFIX}{n}": part.numpy() for n, part in priors._asdict().items()}
+    can = agent.capabilities()
+    told = can.imagine(obs, action, 3, draws(), can.remember(None, arrays, draws()))
+    model, same = agent.module("model"), draws()
+    state, posterior, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), same)
+    begin = State(*(part[2] for part in state))
+    h = audit.open_loop(model, begin, action[2:].unsqueeze(1), same)[..., 6:]  # (H, 1, D)
+    assert torch.isnan(told.disagreement[:3]).all()
+    torch.testing.assert_close(told.disagreement[3:], trust.disagreement(priors, h)[:, 0])
+    if objective == "reconstruction":
+        assert told.surprise is None
+        return
+    kl = [model.rssm.latent.kl(posterior[3 + t], model.rssm.prior(h[t])) for t in range(len(h))]
+    torch.testing.assert_close(told.surprise[3:], torch.cat(kl))
+    assert can.imagine(obs, action, 3, draws(), None).disagreement is None
 
 
 def test_the_critic_values_every_decision():
