@@ -325,9 +325,9 @@ if listed:
 # ## Can one tell where its imagination is wrong?
 #
 # A Dreamer learns its behaviour from imagined rollouts, right or wrong. Its trust signal is the
-# *disagreement* of a small ensemble of priors: heads that are fitted to predict the stochastic
-# state from the recurrent one on replayed episodes, after the model itself has been trained. The
-# model then imagines from records of held-out episodes on, told the actions alone, and every
+# *disagreement* of a small ensemble: heads that are fitted to predict the next state from a state
+# and an action on replayed episodes, after the model itself has been trained. The model then
+# imagines from records of held-out episodes on, told the actions alone, and every
 # imagined state has a disagreement and a true error: that of the decoder, or the KL of what is
 # seen from what was imagined where nothing is decoded. If the signal is good, the line rises from
 # the fifth of states with the least disagreement to the fifth with the most. Both also grow with
@@ -363,7 +363,7 @@ if by_fifth is not None and np.isfinite(by_fifth).any():
     table = results.markdown_table(["held out in", *told.values()], rows)
     display(Markdown(table.replace("nan", "–")))
 else:
-    print(f"Method '{run.method}' has no ensemble of priors, or no episode was long enough.")
+    print(f"Method '{run.method}' has no such ensemble, or no episode was long enough.")
 
 # %% [markdown]
 # ## What does it dream of?

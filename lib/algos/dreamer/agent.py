@@ -214,7 +214,7 @@ class DreamerAgent(Batched):
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
         """Returns what the world model makes of every task's held-out episodes.
 
-        An ensemble of priors, fitted to replayed episodes, says besides how far to trust it.
+        An ensemble fitted to replayed episodes says besides how far to trust it.
         """
         metrics, arrays = self._audited(domain, self.task + 1, held_out, generator)
         if not self.replay.episodes:

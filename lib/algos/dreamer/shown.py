@@ -31,7 +31,7 @@ class Remembered(NamedTuple):
     """What shows imagined states besides the agent itself."""
 
     records: recall.Records | None  # what states look like, where the objective draws nothing
-    priors: trust.Priors | None  # how far to trust them
+    heads: trust.Heads | None  # how far to trust them
 
 
 def remember(
@@ -41,10 +41,10 @@ def remember(
     generator: torch.Generator,
 ) -> Remembered:
     """Returns what `imagine` takes besides: stored observations, and an audit's ensemble."""
-    model, priors = agent.module("model"), trust.read(arrays, agent.device)
+    model, heads = agent.module("model"), trust.read(arrays, agent.device)
     if episodes is None or model.objective.draws:
-        return Remembered(None, priors)
-    return Remembered(recall.records(model, episodes, generator), priors)
+        return Remembered(None, heads)
+    return Remembered(recall.records(model, episodes, generator), heads)
 
 
 @torch.no_grad()
@@ -67,20 +67,22 @@ def imagine(
         learns them, and the critic's values of the imagined states.
     """
     model, critic = agent.module("model"), agent.module(TASK.critic)
-    records, priors = remembered or Remembered(None, None)
+    records, heads = remembered or Remembered(None, None)
     states, posterior, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), generator)
     begin = State(*(part[seen - 1] for part in states))
-    features = audit.open_loop(model, begin, action[seen - 1 :].unsqueeze(1), generator)
-    features = features[:, 0]  # (H, F) of records seen to T
+    taken = action[seen - 1 :]
+    features = audit.open_loop(model, begin, taken.unsqueeze(1), generator)[:, 0]  # (H, F)
     unknown = features.new_full((seen,), torch.nan)
     reward = torch.cat((unknown[1:], model.reward(features)))
     value = torch.cat((unknown, critic(features)))
-    h = features[:, model.rssm.latent.size :]
-    doubt = torch.cat((unknown, trust.disagreement(priors, h))) if priors else None
+    doubt = None
+    if heads:
+        before = torch.cat((model.rssm.features(begin), features[:-1]))
+        doubt = torch.cat((unknown, trust.disagreement(heads, before, taken)))
     if model.objective.draws:
         views = _drawn(agent, model, obs[:seen], features)
         return Imagination(views, "", reward, value, doubt)
-    surprise = torch.cat((unknown, trust.surprise(model, posterior[seen:, 0], h)))
+    surprise = torch.cat((unknown, trust.surprise(model, posterior[seen:, 0], features)))
     if records is None:
         return Imagination(None, "", reward, value, doubt, surprise)
     alike = records.obs[recall.nearest(features, records.features)]

@@ -1,17 +1,17 @@
-"""A small ensemble of priors says how far imagined rollouts of a world model can be trusted.
+"""An ensemble of one-step heads says how far imagined rollouts of a world model can be trusted.
 
-A prior predicts the stochastic state from the recurrent one. K heads are fitted to do the same on
-the model's frozen states of replayed episodes, each from other first weights and on other samples.
-Where the replay had states like an imagined one they agree; where it had none, nothing made them.
+K heads are fitted to predict the next state from a state and the action taken in it, on the model's
+frozen states of replayed episodes, each from other first weights and on other samples. Where the
+replay had steps like an imagined one they agree; where it had none, nothing made them.
 
 Source: disagreement of one-step heads as in Plan2Explore (Sekar et al. 2020, section 3.1), fitted
-after training as deep ensembles are (Lakshminarayanan et al. 2017). Differs from the ensemble of
-`exploration.plan2explore`: it sees the action that was taken (through the recurrent state), and any
-Dreamer can have it. All members share one recurrent state, so that errors of the recurrence itself
-are seen only as far as they lead to states unlike those replayed.
+once the model is, as a deep ensemble (Lakshminarayanan et al. 2017). Differs from the ensemble of
+`exploration.plan2explore`: it is told the action of the step that it predicts, it predicts both
+parts of the state, and any Dreamer can have it. The heads share the model's states, so that what
+these leave out of the observations, no head can miss.
 
-Letters: M records, K members, B samples, D recurrent state, W width, Z latent, H steps ahead, N
-rollouts, E episodes, Q quantiles.
+Letters: M records, K members, B samples, Z and D the parts of a state, F = Z + D features, A action
+size, W width, H steps ahead, N rollouts, E episodes, S starts, P statistics, Q quantiles.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,98 +29,105 @@ from lib.core import calibration
 from lib.replay.buffer import Episodes
 
 MEMBERS = 5  # K, as many as Plan2Explore's
-WIDTH = 64  # W: a hundredth of a second per hundred steps on one core
-STEPS, SAMPLES, RATE = 300, 128, 3e-3  # of Adam, B each; a few seconds for 1,024 latents
+WIDTH = 64  # W, so that an audit's file grows by a few MB at most
+PASSES, SAMPLES, RATE = 50, 128, 3e-3  # over the records by Adam, B a step
+STEPS = 1000  # at most: 2 to 12 seconds of one core for 48 to 1,224 features
 REPLAYED = 4096  # records that they are fitted to, at least one episode
 HORIZON = 15  # H, DreamerV2's imagination
-STARTS = 16  # rollouts from each held-out episode
-PREFIX = "trust_prior_"  # of the heads' names among an audit's arrays
+STARTS = 16  # rollouts from each held-out episode, about
+PREFIX = "trust_head_"  # of the heads' names among an audit's arrays
 
 
-class Priors(NamedTuple):
-    """K heads with one hidden layer each."""
+class Heads(NamedTuple):
+    """K networks with one hidden layer each."""
 
-    inner: Tensor  # (K, D, W)
+    inner: Tensor  # (K, F + A, W)
     inner_bias: Tensor  # (K, 1, W)
-    outer: Tensor  # (K, W, Z)
-    outer_bias: Tensor  # (K, 1, Z)
+    outer: Tensor  # (K, W, F)
+    outer_bias: Tensor  # (K, 1, F)
 
 
-def predict(priors: Priors, h: Tensor) -> Tensor:
-    """Returns what each member expects z to be on average.
+def predict(heads: Heads, step: Tensor) -> Tensor:
+    """Returns what each member expects of the next features on average.
 
     Args:
-        h: (N, D) for all members alike, or (K, N, D) for each its own.
+        step: features and action side by side, (N, F + A) for all members alike, or
+            (K, N, F + A) for each its own.
 
     Returns:
-        (K, N, Z).
+        (K, N, F).
     """
-    if h.dim() == 2:
-        h = h.expand(len(priors.inner), *h.shape)
-    hidden = F.elu(torch.baddbmm(priors.inner_bias, h, priors.inner))
-    return torch.baddbmm(priors.outer_bias, hidden, priors.outer)
+    if step.dim() == 2:
+        step = step.expand(len(heads.inner), *step.shape)
+    hidden = F.elu(torch.baddbmm(heads.inner_bias, step, heads.inner))
+    return torch.baddbmm(heads.outer_bias, hidden, heads.outer)
 
 
 @torch.no_grad()
-def disagreement(priors: Priors, h: Tensor) -> Tensor:
-    """Returns the members' population standard deviation, averaged over z: (..., D) to (...).
-
-    Along an open-loop rollout h is (H, N, D), and what is returned (H, N) [latent units].
-    """
-    found = predict(priors, h.flatten(0, -2))
-    return found.std(0, correction=0).mean(-1).reshape(h.shape[:-1])
-
-
-def fresh(sizes: tuple[int, int], generator: torch.Generator, members: int = MEMBERS) -> Priors:
-    """Returns members with random weights, uniform as PyTorch's linear layers, and no biases.
+def disagreement(heads: Heads, features: Tensor, action: Tensor) -> Tensor:
+    """Returns the members' population standard deviation, averaged over the next features.
 
     Args:
-        sizes: D and Z.
+        features: (..., F), along an open-loop rollout (H, N, F): the states that steps start from.
+        action: (..., A) taken there.
+
+    Returns:
+        (...), such as (H, N) of the states that the steps lead to [latent units].
     """
-    (inputs, outputs), device = sizes, generator.device
+    found = predict(heads, torch.cat((features, action), -1).flatten(0, -2))
+    return found.std(0, correction=0).mean(-1).reshape(features.shape[:-1])
+
+
+def fresh(inputs: int, outputs: int, generator: torch.Generator) -> Heads:
+    """Returns heads with random weights, uniform as PyTorch's linear layers, and no biases."""
+    device = generator.device
 
     def weight(rows: int, columns: int) -> Tensor:
-        shape = (members, rows, columns)
-        return (2 * torch.rand(shape, generator=generator, device=device) - 1) / rows**0.5
+        uniform = torch.rand(MEMBERS, rows, columns, generator=generator, device=device)
+        return (2 * uniform - 1) / rows**0.5
 
-    zeros = [torch.zeros(members, 1, width, device=device) for width in (WIDTH, outputs)]
-    return Priors(weight(inputs, WIDTH), zeros[0], weight(WIDTH, outputs), zeros[1])
+    zeros = [torch.zeros(MEMBERS, 1, width, device=device) for width in (WIDTH, outputs)]
+    return Heads(weight(inputs, WIDTH), zeros[0], weight(WIDTH, outputs), zeros[1])
 
 
-def fit(h: Tensor, z: Tensor, generator: torch.Generator, steps: int = STEPS) -> Priors:
-    """Fits an ensemble to predict z from h; nothing flows back into either.
+def fit(step: Tensor, after: Tensor, generator: torch.Generator, passes: int = PASSES) -> Heads:
+    """Fits an ensemble to predict what follows a step; nothing flows back into either.
 
     Args:
-        h: (M, D) recurrent states. z: (M, Z) the posteriors' modes there.
+        step: (M, F + A) features and action side by side. after: (M, F) the next features.
         generator: first weights, and the samples of every step, drawn for each member by itself.
     """
-    h, z = h.detach().float(), z.detach().float()
+    step, after = step.detach().float(), after.detach().float()
     draw = {"generator": generator, "device": generator.device}
-    priors = fresh((h.shape[1], z.shape[1]), generator)
-    priors = Priors(*(part.to(h.device).requires_grad_() for part in priors))
-    adam = torch.optim.Adam(priors, RATE)
+    heads = fresh(step.shape[1], after.shape[1], generator)
+    heads = Heads(*(part.to(step.device).requires_grad_() for part in heads))
+    adam = torch.optim.Adam(heads, RATE, fused=True)
     with torch.enable_grad():
-        for _ in range(steps):
-            chosen = torch.randint(len(h), (MEMBERS, SAMPLES), **draw).to(h.device)
-            error = predict(priors, h[chosen]) - z[chosen]  # (K, B, Z)
+        for _ in range(min(STEPS, -(-passes * len(step) // SAMPLES))):
+            chosen = torch.randint(len(step), (MEMBERS, SAMPLES), **draw).to(step.device)
+            error = predict(heads, step[chosen]) - after[chosen]  # (K, B, F)
             adam.zero_grad()
             error.square().sum(-1).mean(-1).sum().backward()  # members do not see each other
             adam.step()
-    return Priors(*(part.detach() for part in priors))
+    return Heads(*(part.detach() for part in heads))
 
 
 @torch.no_grad()
-def fit_to(model: WorldModel, episodes: Episodes, generator: torch.Generator) -> Priors:
-    """Fits an ensemble to a world model's states of whole episodes, their first records left out.
+def fit_to(model: WorldModel, episodes: Episodes, generator: torch.Generator) -> Heads:
+    """Fits an ensemble to a world model's states of whole episodes.
+
+    The next z is the posterior's mode, so that members do not differ by what was drawn.
 
     Args:
         episodes: obs (E, T+1, *shape), action (E, T, A), length (E,).
     """
     obs, action = episodes.obs.transpose(0, 1), episodes.action.transpose(0, 1)
     state, posterior, _ = audit.observe(model, obs, action, generator)
-    record = torch.arange(len(obs), device=obs.device).unsqueeze(1)  # (T+1, 1)
-    there = (record >= 1) & (record <= episodes.length)
-    return fit(state.h[there], model.rssm.latent.mode(posterior)[there], generator)
+    step = torch.cat((model.rssm.features(state)[:-1], action), -1)  # (T, E, F + A)
+    mode = State(model.rssm.latent.mode(posterior), state.h)
+    after = model.rssm.features(mode)[1:]  # (T, E, F)
+    there = torch.arange(len(step), device=obs.device).unsqueeze(1) < episodes.length
+    return fit(step[there], after[there], generator)
 
 
 # Along rollouts -----------------------------------------------------------------------------
@@ -134,19 +141,21 @@ class Rollouts(NamedTuple):
     there: Tensor  # (H, N) bool, whether the episode lasted so long
 
 
-def surprise(model: WorldModel, posterior: Tensor, h: Tensor) -> Tensor:
+def surprise(model: WorldModel, posterior: Tensor, features: Tensor) -> Tensor:
     """Returns the KL of what is inferred from a record from what was imagined [nats]: (...).
 
     Args:
-        posterior: (..., P) statistics with everything seen. h: (..., D) imagined, open loop.
+        posterior: (..., P) statistics with everything seen.
+        features: (..., F) of the same records, imagined open loop.
     """
+    h = features[..., model.rssm.latent.size :]
     return model.rssm.latent.kl(posterior, model.rssm.prior(h))
 
 
 @torch.no_grad()
 def rollouts(
     model: WorldModel,
-    priors: Priors,
+    heads: Heads,
     obs: Tensor,
     action: Tensor,
     length: Tensor,
@@ -170,11 +179,11 @@ def rollouts(
     taken = action[record - 1].flatten(1, 2)  # (H, S E, A)
     begin = State(*(part[start].flatten(0, 1) for part in state))
     features = audit.open_loop(model, begin, taken, generator)  # (H, S E, F)
-    h = features[..., model.rssm.latent.size :]
+    before = torch.cat((model.rssm.features(begin).unsqueeze(0), features[:-1]))
     error = model.objective.error(features, obs[record].flatten(1, 2))
     if error is None:
-        error = surprise(model, posterior[record].flatten(1, 2), h)
-    return Rollouts(disagreement(priors, h), error, there)
+        error = surprise(model, posterior[record].flatten(1, 2), features)
+    return Rollouts(disagreement(heads, before, taken), error, there)
 
 
 def calibrate(found: Rollouts) -> tuple[dict[str, float], np.ndarray]:
@@ -221,7 +230,7 @@ def examine(
         `audit/met-TASK/...` metrics of `calibrate`; and arrays: `trust_error` (tasks, Q) by fifth,
         NaN where no episode lasts long enough, and the ensemble, see `read`.
     """
-    priors = fit_to(model, replayed, generator)
+    heads = fit_to(model, replayed, generator)
     metrics: dict[str, float] = {}
     by_fifth = np.full((len(names), calibration.QUANTILES), np.nan, np.float32)
     for index, name in enumerate(names):
@@ -229,18 +238,18 @@ def examine(
         longest = int(length.max())
         obs = held_out["obs"][index, :, : longest + 1].transpose(0, 1)
         action = held_out["action"][index, :, :longest].transpose(0, 1)
-        found = rollouts(model, priors, obs, action, length, generator)
+        found = rollouts(model, heads, obs, action, length, generator)
         if found is None:
             continue
         told, by_fifth[index] = calibrate(found)
         metrics |= {f"audit/met-{name}/{part}": value for part, value in told.items()}
-    kept = {f"{PREFIX}{name}": part.cpu().numpy() for name, part in priors._asdict().items()}
+    kept = {f"{PREFIX}{name}": part.cpu().numpy() for name, part in heads._asdict().items()}
     return metrics, {"trust_error": by_fifth, **kept}
 
 
-def read(arrays: Mapping[str, np.ndarray], device: torch.device | str) -> Priors | None:
+def read(arrays: Mapping[str, np.ndarray], device: torch.device | str) -> Heads | None:
     """Returns the ensemble that an audit kept among its arrays; None where it kept none."""
-    names = [f"{PREFIX}{name}" for name in Priors._fields]
+    names = [f"{PREFIX}{name}" for name in Heads._fields]
     if not all(name in arrays for name in names):
         return None
-    return Priors(*(torch.from_numpy(arrays[name]).to(device) for name in names))
+    return Heads(*(torch.from_numpy(arrays[name]).to(device) for name in names))

@@ -117,20 +117,23 @@ def test_nothing_is_remembered_of_no_episodes():
 def test_disagreement_and_surprise_are_those_of_the_imagined_states(objective):
     agent = new_agent(tiny(objective__representation=objective))
     obs, action = episode(agent)
-    priors = trust.fresh((5, 6), draws())
-    arrays = {f"{trust.PREFIX}{n}": part.numpy() for n, part in priors._asdict().items()}
+    heads = trust.fresh(11 + 3, 11, draws())
+    arrays = {f"{trust.PREFIX}{n}": part.numpy() for n, part in heads._asdict().items()}
     can = agent.capabilities()
     told = can.imagine(obs, action, 3, draws(), can.remember(None, arrays, draws()))
     model, same = agent.module("model"), draws()
     state, posterior, _ = audit.observe(model, obs.unsqueeze(1), action.unsqueeze(1), same)
     begin = State(*(part[2] for part in state))
-    h = audit.open_loop(model, begin, action[2:].unsqueeze(1), same)[..., 6:]  # (H, 1, D)
+    features = audit.open_loop(model, begin, action[2:].unsqueeze(1), same)  # (H, 1, F)
+    before = torch.cat((model.rssm.features(begin).unsqueeze(0), features[:-1]))
+    doubt = trust.disagreement(heads, before[:, 0], action[2:])
     assert torch.isnan(told.disagreement[:3]).all()
-    torch.testing.assert_close(told.disagreement[3:], trust.disagreement(priors, h)[:, 0])
+    torch.testing.assert_close(told.disagreement[3:], doubt)
     if objective == "reconstruction":
         assert told.surprise is None
         return
-    kl = [model.rssm.latent.kl(posterior[3 + t], model.rssm.prior(h[t])) for t in range(len(h))]
+    prior = [model.rssm.prior(one[:, 6:]) for one in features]
+    kl = [model.rssm.latent.kl(posterior[3 + t], one) for t, one in enumerate(prior)]
     torch.testing.assert_close(told.surprise[3:], torch.cat(kl))
     assert can.imagine(obs, action, 3, draws(), None).disagreement is None
 

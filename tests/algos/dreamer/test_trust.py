@@ -1,4 +1,4 @@
-"""An ensemble of priors, and whether it tells where imagined rollouts are wrong."""
+"""An ensemble of one-step heads, and whether it tells where imagined rollouts are wrong."""
 
 import copy
 
@@ -33,48 +33,66 @@ def same(one, other) -> bool:
 
 
 def test_disagreement_by_hand():
-    # Two members, one hidden unit of weight 1, h = 2, so the unit is 2. z has two numbers: the
-    # first is 2 and 6 (deviation 2), the second 0 + 1 and 4 - 3 (0): on average 1.
-    inner, zero = torch.ones(2, 1, 1), torch.zeros(2, 1, 1)
+    # Two members, one hidden unit that adds up feature and action, 1.5 + 0.5 = 2. Of the next two
+    # features the first is 2 and 6 (deviation 2), the second 0 + 1 and 4 - 3 (0): on average 1.
+    inner, zero = torch.ones(2, 2, 1), torch.zeros(2, 1, 1)
     outer = torch.tensor([[[1.0, 0.0]], [[3.0, 2.0]]])
     bias = torch.tensor([[[0.0, 1.0]], [[0.0, -3.0]]])
-    priors = trust.Priors(inner, zero, outer, bias)
-    assert trust.predict(priors, torch.tensor([[2.0]]))[:, 0].tolist() == [[2, 1], [6, 1]]
-    assert trust.disagreement(priors, torch.tensor([[2.0]])).tolist() == [1.0]
+    heads = trust.Heads(inner, zero, outer, bias)
+    assert trust.predict(heads, torch.tensor([[1.5, 0.5]]))[:, 0].tolist() == [[2, 1], [6, 1]]
+    feature, action = torch.tensor([[1.5]]), torch.tensor([[0.5]])
+    assert trust.disagreement(heads, feature, action).tolist() == [1.0]
 
 
 def test_disagreement_along_rollouts_by_a_slow_loop():
-    priors, h = trust.fresh((5, 7), draws()), torch.randn(4, 3, 5, generator=draws(1))
-    priors = priors._replace(outer_bias=torch.randn(trust.MEMBERS, 1, 7, generator=draws(2)))
-    found = trust.disagreement(priors, h)
+    heads = trust.fresh(5 + 2, 5, draws())
+    features, action = torch.randn(4, 3, 5, generator=draws(1)), torch.randn(4, 3, 2)
+    heads = heads._replace(outer_bias=torch.randn(trust.MEMBERS, 1, 5, generator=draws(2)))
+    found = trust.disagreement(heads, features, action)
     assert found.shape == (4, 3)
     for t in range(4):
         for n in range(3):
-            told = []
+            told, step = [], torch.cat((features[t, n], action[t, n]))
             for k in range(trust.MEMBERS):
-                hidden = torch.nn.functional.elu(h[t, n] @ priors.inner[k])
-                told.append((hidden @ priors.outer[k] + priors.outer_bias[k, 0]).numpy())
+                hidden = torch.nn.functional.elu(step @ heads.inner[k])
+                told.append((hidden @ heads.outer[k] + heads.outer_bias[k, 0]).numpy())
             assert float(found[t, n]) == pytest.approx(np.std(told, 0).mean(), rel=1e-4)
 
 
 def test_members_agree_where_they_were_fitted_and_not_elsewhere():
-    h = torch.rand(500, 3, generator=draws()) - 0.5  # a cube around 0
-    z = torch.stack((h.sum(1), h[:, 0] * h[:, 1]), 1)
-    priors = trust.fit(h, z, draws(1))
-    assert (trust.predict(priors, h).mean(0) - z).square().mean() < 0.02 * z.var()
-    inside = trust.disagreement(priors, h).mean()
-    outside = trust.disagreement(priors, h + 2).mean()
+    step = torch.rand(500, 3, generator=draws()) - 0.5  # a cube around 0
+    after = torch.stack((step.sum(1), step[:, 0] * step[:, 1]), 1)
+    heads = trust.fit(step, after, draws(1), passes=80)
+    assert (trust.predict(heads, step).mean(0) - after).square().mean() < 0.02 * after.var()
+    inside = trust.disagreement(heads, step[:, :2], step[:, 2:]).mean()
+    outside = trust.disagreement(heads, step[:, :2] + 2, step[:, 2:]).mean()
     assert outside > 5 * inside
 
 
 def test_a_fit_is_repeatable_and_leaves_no_gradients():
-    h, z = torch.randn(50, 5, requires_grad=True), torch.randn(50, 3, requires_grad=True)
+    step, after = torch.randn(50, 5, requires_grad=True), torch.randn(50, 3, requires_grad=True)
     with torch.no_grad():
-        one, other = (trust.fit(h, z, draws(3), steps=5) for _ in range(2))
-    assert all(map(torch.equal, one, other)) and h.grad is None and z.grad is None
+        one, other = (trust.fit(step, after, draws(3), passes=5) for _ in range(2))
+    assert all(map(torch.equal, one, other)) and step.grad is None and after.grad is None
     assert not any(part.requires_grad for part in one)
     assert not torch.equal(one.inner[0], one.inner[1])
-    assert not trust.disagreement(one, h).requires_grad
+    assert not trust.disagreement(one, step[:, :3], step[:, 3:]).requires_grad
+
+
+def test_what_heads_are_fitted_to_by_a_slow_loop(monkeypatch):
+    agent = new_agent(tiny(), space=VECTOR)
+    model, episodes, given = agent.module("model"), invented(agent, (4, 2)), []
+    monkeypatch.setattr(trust, "fit", lambda *arguments: given.extend(arguments))
+    trust.fit_to(model, episodes, draws())
+    obs, action = episodes.obs.transpose(0, 1), episodes.action.transpose(0, 1)
+    state, posterior, _ = audit.observe(model, obs, action, draws())
+    rows = []
+    for t, e in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 0)]:
+        mode = model.rssm.latent.mode(posterior[t + 1, e])
+        step = torch.cat((state.z[t, e], state.h[t, e], action[t, e]))
+        rows.append((step, torch.cat((mode, state.h[t + 1, e]))))
+    for found, slow in zip(given, zip(*rows, strict=True), strict=False):
+        assert torch.equal(found, torch.stack(slow))
 
 
 # Rollouts --------------------------------------------------------------------------------------
@@ -87,9 +105,9 @@ def test_rollouts_by_a_slow_loop(objective, monkeypatch):
     model, held = agent.module("model"), memory(agent, [[11, 7, 4], [0, 0, 0]])
     latent = model.rssm.latent
     monkeypatch.setattr(type(latent), "sample", lambda self, stats, noise: self.mode(stats))
-    priors = trust.fresh((5, latent.size), draws())
+    heads = trust.fresh(11 + 3, 11, draws())
     obs, action = held["obs"][0].transpose(0, 1), held["action"][0].transpose(0, 1)
-    found = trust.rollouts(model, priors, obs, action, held["length"][0], draws())
+    found = trust.rollouts(model, heads, obs, action, held["length"][0], draws())
     state, posterior, _ = audit.observe(model, obs, action, draws())
     starts = range(audit.CONTEXT - 1, 10)  # the last start has one step left
     assert found.there.shape == (7, len(starts) * K)
@@ -102,7 +120,9 @@ def test_rollouts_by_a_slow_loop(objective, monkeypatch):
                 assert bool(found.there[step, column]) == (record <= length)
                 if record > length:
                     continue
-                h = model.rssm.recur(now, action[record - 1, episode, None])
+                taken = action[record - 1, episode, None]
+                doubt = trust.disagreement(heads, model.rssm.features(now), taken)
+                h = model.rssm.recur(now, taken)
                 now = State(latent.mode(model.rssm.prior(h)), h)
                 if objective == "reconstruction":
                     seen = obs[record, episode, None]
@@ -110,16 +130,15 @@ def test_rollouts_by_a_slow_loop(objective, monkeypatch):
                 else:
                     error = latent.kl(posterior[record, episode, None], model.rssm.prior(h))
                 torch.testing.assert_close(found.error[step, column, None], error)
-                doubt = trust.disagreement(priors, h)
                 torch.testing.assert_close(found.disagreement[step, column, None], doubt)
 
 
 def test_episodes_that_are_too_short_are_not_imagined():
     agent = new_agent(tiny())
-    held, priors = memory(agent, [[5, 5, 2], [0, 0, 0]]), trust.fresh((5, 6), draws())
+    held, heads = memory(agent, [[5, 5, 2], [0, 0, 0]]), trust.fresh(14, 11, draws())
     obs, action = held["obs"][0].transpose(0, 1), held["action"][0].transpose(0, 1)
     model = agent.module("model")
-    assert trust.rollouts(model, priors, obs, action, held["length"][0], draws()) is None
+    assert trust.rollouts(model, heads, obs, action, held["length"][0], draws()) is None
 
 
 def test_calibration_by_hand():
@@ -146,7 +165,9 @@ def test_every_kind_of_world_is_examined(space, objective):
     held, model = memory(agent, [[11, 11, 7], [3, 0, 0]]), agent.module("model")
     metrics, arrays = trust.examine(model, invented(agent), held, NAMES, draws())
     assert {name.split("/")[1] for name in metrics} == {"met-one"}  # the other is too short
-    assert len(metrics) == 5 and np.isfinite(list(metrics.values())).all()
+    found = {name.rpartition("/")[2] for name in metrics}
+    assert found >= {"disagreement", "error_trusted", "error_distrusted"}  # ranks: if they vary
+    assert np.isfinite(list(metrics.values())).all()
     assert all(describe(name).unit for name in metrics)
     assert arrays["trust_error"].shape == (2, calibration.QUANTILES)
     assert np.isfinite(arrays["trust_error"][0]).all() and np.isnan(arrays["trust_error"][1]).all()
