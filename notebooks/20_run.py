@@ -347,7 +347,6 @@ if by_fifth is not None and np.isfinite(by_fifth).any():
         "fifth of disagreement, the least first",
         "mean open-loop error",
         f"Trust in what is imagined, after {run.tasks[-1]}{of_first}",
-        log=True,
     )
     ax.set_xticks(fifths)
     charts.save(ax, figures / "trust_calibration.png")
