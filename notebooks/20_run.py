@@ -324,6 +324,49 @@ if listed:
     charts.save(ax, figures / "model_error_by_number.png")
 
 # %% [markdown]
+# ## Can one tell where its imagination is wrong?
+#
+# A Dreamer learns its behaviour from imagined rollouts, right or wrong. Its trust signal is the
+# *disagreement* of a small ensemble: heads that are fitted to predict the next state from a state
+# and an action on replayed episodes, after the model itself has been trained. The model then
+# imagines from records of held-out episodes on, told the actions alone, and every
+# imagined state has a disagreement and a true error: that of the decoder, or the KL of what is
+# seen from what was imagined where nothing is decoded. If the signal is good, the line rises from
+# the fifth of states with the least disagreement to the fifth with the most. Both also grow with
+# the steps imagined, so the table gives the rank correlation a second time, among states equally
+# many steps ahead: near 0 means that the signal only counts steps. After the last task; of several
+# seeds, the figure shows the first and the table means.
+
+# %%
+by_fifth = audits[-1].get("trust_error")  # (tasks, fifths)
+if by_fifth is not None and np.isfinite(by_fifth).any():
+    fifths = np.arange(1, by_fifth.shape[1] + 1)
+    ax = charts.series(
+        {
+            f"held out in {task}": (fifths, row)
+            for task, row in zip(run.tasks, by_fifth, strict=True)
+        },
+        "fifth of disagreement, the least first",
+        "mean open-loop error",
+        f"Trust in what is imagined, after {run.tasks[-1]}{of_first}",
+    )
+    ax.set_xticks(fifths)
+    charts.save(ax, figures / "trust_calibration.png")
+    told = {
+        "trust_rank": "rank correlation",
+        "trust_rank_by_step": "equally far ahead",
+        "error_trusted": "error, least disagreement",
+        "error_distrusted": "most disagreement",
+        "disagreement": "mean disagreement",
+    }
+    found = [group.stack("met", name)[:, -1].mean(0) for name in told]  # (tasks,) each
+    rows = [[task, *(f"{one[j]:.3g}" for one in found)] for j, task in enumerate(run.tasks)]
+    table = results.markdown_table(["held out in", *told.values()], rows)
+    display(Markdown(table.replace("nan", "–")))
+else:
+    print(f"Method '{run.method}' has no such ensemble, or no episode was long enough.")
+
+# %% [markdown]
 # ## What does it dream of?
 #
 # Methods with a generator rehearse on state-action pairs that it invents. Dreams should cover

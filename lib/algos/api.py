@@ -10,7 +10,7 @@ Letters: E episodes, T steps, L numbers in an observation (or *shape), A numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -110,6 +110,30 @@ class ReviewRule:
     shape: str
 
 
+class Imagination(NamedTuple):
+    """What an agent imagines of an episode of T decisions, open loop, after records it has seen."""
+
+    obs: Tensor | None
+    """(T+1, *shape): the records seen, then what is imagined. Images are pictures uint8, however
+    they are stored. None: there is nothing to show."""
+
+    origin: str = ""
+    """How imagined observations came about, where the world model did not predict them itself."""
+
+    reward: Tensor | None = None
+    """(T,) predicted for every decision as the model learns rewards; NaN for those seen."""
+
+    value: Tensor | None = None
+    """(T+1,) the critic's at every imagined record; NaN for those seen."""
+
+    disagreement: Tensor | None = None
+    """(T+1,) of an ensemble about every imagined record; NaN for those seen."""
+
+    surprise: Tensor | None = None
+    """(T+1,) [nats] KL of what is inferred from every record from what was imagined; NaN for those
+    seen. Of models whose imagined observations have no error of their own."""
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an agent can do besides acting and learning; None where it cannot.
@@ -120,10 +144,15 @@ class Capabilities:
     predict: Callable[[Tensor, Tensor], Tensor] | None = None
     """One step: observations (n, L) and actions (n, A) to the next observations (n, L)."""
 
-    imagine: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
+    imagine: Callable[[Tensor, Tensor, int, torch.Generator, Any], Imagination] | None = None
     """Open loop: an episode's obs (T+1, *shape), its action (T, A), how many records of it are
-    seen, and a random generator, to (T+1, *shape): the records seen, then what is imagined. Images
-    are (T+1, 64, 64, 3) uint8, however they are stored."""
+    seen, a random generator, and what `remember` returned or None."""
+
+    remember: Callable[[Episodes | None, Mapping[str, np.ndarray], torch.Generator], Any] | None = (
+        None
+    )
+    """What `imagine` takes besides: from episodes of the agent's run, the arrays of the audit of
+    its world model, and a random generator; None where it takes nothing."""
 
     value: Callable[[Tensor, Tensor, torch.Generator], Tensor] | None = None
     """A critic's expectation: an episode's obs (T+1, *shape) and action (T, A), and a random

@@ -62,6 +62,16 @@ def keep(
     )
 
 
+def rows(held_out: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the episodes of all tasks one after the other, without the empty ones.
+
+    Returns:
+        obs (E, T + 1, *shape), action (E, T, A), reward (E, T) and length (E,).
+    """
+    there = held_out["length"] > 0  # (tasks, K)
+    return {name: part[there] for name, part in held_out.items()}
+
+
 class HoldsOutEpisodes:
     """What a `Domain` does whose held-out record this is, and whose poses are observations."""
 
@@ -82,6 +92,10 @@ class HoldsOutEpisodes:
     def hold_out(self, held_out: dict[str, Tensor], task_index: int, *played: Any) -> None:
         """Keep evaluation episodes; see `keep`."""
         keep(held_out, task_index, *played)
+
+    def held_out_episodes(self, held_out: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the whole episodes that are held out; see `rows`."""
+        return rows(held_out)
 
     def pose_of(self, obs: Tensor, first: np.ndarray) -> np.ndarray:
         """Poses (T + 1, L): observations (T + 1, *shape), flat, the first one as given."""

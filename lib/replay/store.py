@@ -304,6 +304,36 @@ class EpisodeStore:
         average = np.bincount(task, returned) / np.maximum(count, 1)
         return self.table.returned[rows.place] > average[self.tasks_of(rows)]
 
+    def whole(self, records: int, generator: torch.Generator) -> Episodes:
+        """Copies E whole episodes, drawn without replacement; later draws stay as they are.
+
+        Args:
+            records: how many to take together, padding included, at most; one episode at least.
+            generator: on any device.
+
+        Returns:
+            obs (E, T+1, *shape), action (E, T, A), reward (E, T), padded after an episode's end
+            with its last record, and length (E,).
+        """
+        order = torch.randperm(len(self.table), generator=generator, device=generator.device)
+        places, length = self.table.order[order.cpu().numpy()], self.table.column("length")
+        length = length[order.cpu().numpy()]
+        padded = np.maximum.accumulate(length + 1) * np.arange(1, len(length) + 1)
+        count = max(1, int((padded <= records).sum()))
+        places, length = places[:count], length[:count]
+        at = np.minimum(np.arange(length.max(initial=0) + 1), length[:, None])  # (E, T+1)
+        slots = [self.table.slots[place][row] for place, row in zip(places, at, strict=True)]
+        index = torch.from_numpy(np.stack(slots)).to(self.device) if slots else None
+        if index is None:
+            raise UserError("the replay is empty, so it has no episodes to be looked at")
+        pool = self.records
+        return Episodes(
+            pool.obs[index],
+            pool.action[index[:, 1:]],
+            pool.reward[index[:, 1:]],
+            torch.from_numpy(length).to(self.device),
+        )
+
     # Keeping -------------------------------------------------------------------------------
 
     def state_dict(self) -> dict:

@@ -92,6 +92,32 @@ def load(path: str | Path) -> tuple[Any, dict[str, Any]]:
         return _decoded(body["state"], tensors), _meta_of(body, path)
 
 
+def load_part(path: str | Path, key: str) -> Any:
+    """Reads one entry of a state that is a dictionary; of the other tensors nothing is read.
+
+    Raises:
+        UserError: what `load` raises, of what is read.
+    """
+    with _damage_told(Path(path)) as path:
+        head, size, _ = _read(path, whole=False)
+        body = _body(head, size, path)
+        entries = body["state"].get("dict") if isinstance(body["state"], dict) else None
+        found = [item for name, item in filter(_is_item, entries or ()) if name == key]
+        if not found:
+            raise _Damage(f"holds no '{key}'")
+        header, tensors = json.loads(head[LENGTH:]), {}
+        with open_regular(path) as file:
+            for name in body["layout"]:
+                if name != key and not name.startswith(f"{key}/"):
+                    continue
+                begin, end = header[name]["data_offsets"]
+                file.seek(len(head) + begin)
+                data = bytearray(file.read(end - begin))
+                _check_crc(body, name, zlib.crc32(data))
+                tensors[name] = _tensor(data, *_layout_of(body)[name])
+        return _decoded(found[0], tensors)
+
+
 def load_meta(path: str | Path) -> dict[str, Any]:
     """Only the meta of a checkpoint. Raises the same errors as `load`, tensors unchecked."""
     with _damage_told(Path(path)) as path:
@@ -270,6 +296,16 @@ def _is_intact(path: Path) -> bool:
 def _siblings(path: Path) -> list[Path]:
     found = sorted(other for other in path.parent.glob("*.safetensors") if other != path)
     return [other for other in found if other.stem != "nonfinite"]
+
+
+def _tensor(data: bytearray, kind: str, shape: tuple[int, ...]) -> Tensor:
+    """The tensor whose bytes these are, row-major."""
+    dtype = getattr(torch, kind)
+    return (
+        torch.frombuffer(data, dtype=dtype).reshape(shape)
+        if data
+        else torch.empty(shape, dtype=dtype)
+    )
 
 
 def _read(path: Path, whole: bool) -> tuple[bytes, int, bytes]:

@@ -19,6 +19,7 @@ from lib.core.seeding import Streams
 from lib.engine.seed_batch import forget
 from lib.envs import worlds
 from lib.envs.api import Domain, VectorEnv
+from lib.replay.buffer import Episodes
 from lib.runner import checkpoint, expected
 from lib.runner.contents import LAST
 from lib.runner.run_folder import RunFolder, differences
@@ -221,6 +222,28 @@ def trained_agent(path: Path, device: torch.device, domain: Domain | None = None
     transfer.load_heads(state)
     transfer.finish_schedules()
     return agent
+
+
+def held_out_episodes(source: str | Path, domain: Domain) -> Episodes | None:
+    """Returns the whole evaluation episodes that a run last held out; None where it has none.
+
+    Args:
+        source: its folder, or one of its checkpoints.
+        domain: its world. One that holds out single transitions has no episodes.
+
+    Raises:
+        UserError: the run's last checkpoint is damaged.
+    """
+    if not hasattr(domain, "held_out_episodes"):
+        return None
+    path = Path(source)
+    path = RunFolder(path).last_checkpoint if path.is_dir() else path.with_name(LAST)
+    if not path.is_file():
+        return None
+    found = domain.held_out_episodes(checkpoint.load_part(path, "held_out"))
+    if not len(found["length"]):
+        return None
+    return Episodes(found["obs"], found["action"], found["reward"], found["length"])
 
 
 class FirstActor:

@@ -8,6 +8,7 @@ What stays the same on every picture is drawn once, so that a step costs millise
 Letters: T pictures of a film.
 """
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,6 +25,8 @@ from lib.viewer.base import DPI, Dial, View, in_words, png
 
 LONGEST = 600  # pictures; more would take minutes to prepare and hundreds of MB
 WIDTH, PICTURE, PANEL = 7.2, 2.4, 0.85  # inches: of all, of the largest picture, of a panel
+LETTER = 0.085  # inches: about what a letter of a film's name takes
+BESIDE = 16  # letters of a film's name that fit beside a strip of its pictures
 
 
 class Scrubber(View):
@@ -109,7 +112,10 @@ class Scrubber(View):
         films, panels = axes[: len(self.films), 0], axes[len(self.films) :, 0]
         for ax, (name, film) in zip(films, self.films.items(), strict=True):
             filmstrip(film, np.arange(self.count), shown, xlabel="", ax=ax)
-            ax.set_ylabel(literal(name), fontsize=10)
+            if max(map(len, self.films)) <= BESIDE:
+                ax.set_ylabel(literal(name), fontsize=10)
+            else:
+                ax.set_title(literal(name), fontsize=9, loc="left")
         at = np.linspace(0, self.count - 1, shown).round()
         for ax, (name, row), color in zip(panels, self.series.items(), CYCLE * 9, strict=False):
             _panel(ax, row, color)
@@ -145,7 +151,9 @@ class _Stage:
         if films:
             height, width = (max(row.shape[i] for row in films.values()) for i in (1, 2))
             tall = min(PICTURE, WIDTH / len(films) * height / width)
-        head = 0.75 if film.title else 0.5
+        letters = int(WIDTH / max(1, len(films)) / LETTER)
+        names = [textwrap.fill(name, letters) for name in films]
+        head = (0.75 if film.title else 0.5) + 0.2 * max([n.count("\n") for n in names], default=0)
         size = (WIDTH, head + tall + PANEL * len(series) + (0.45 if series else 0.0))
         figure = Figure(figsize=size, dpi=DPI, layout="constrained")
         self.canvas = FigureCanvasAgg(figure)
@@ -156,7 +164,7 @@ class _Stage:
             figure.suptitle(literal(film.title), fontsize=11)
         self.moving: list[tuple[Axes, Artist]] = []
         self.images, self.dots = [], []
-        for column, (name, row) in enumerate(films.items()):
+        for column, (name, row) in enumerate(zip(names, films.values(), strict=True)):
             ax = figure.add_subplot(grid[0, column])
             ax.set_title(literal(name), fontsize=10)
             ax.set_xticks([])

@@ -3,11 +3,13 @@
     viewer.rollout("outputs/drago-grid-quick-s0", task="room-1", after="room-2")
 
 The model is told the actions but not what comes of them. After as many decisions as a plan or a
-dream has, it starts from the truth again.
+dream has, it starts from the truth again. A model that cannot draw what it imagines is shown by
+the nearest stored pictures of its run, which the figure says.
 
 Letters: T decisions, L numbers in an observation, A numbers in an action, Q numbers in a pose.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.algos.api import Agent
+from lib.algos.api import Agent, Imagination
 from lib.core.config import RunConfig
 from lib.core.errors import UserError
 from lib.core.seeding import generator
 from lib.envs import worlds
 from lib.envs.api import Domain, Scene
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, warm_start
+from lib.runner import checkpoint, records, warm_start
 from lib.runner.evaluate import play
+from lib.runner.run_folder import RunFolder
 from lib.viewer.base import in_words
 from lib.viewer.film import LONGEST, Scrubber
 
@@ -36,15 +39,23 @@ WRONG = {
     "vector": "mean squared error of the observation",
 }
 NO_PICTURES = "This agent draws no pictures of what it expects; shown is what really happened."
+NONE_STORED = (
+    "This agent draws no pictures of what it imagines, and its run holds no episodes to take them "
+    "from; shown are what really happened and the numbers it imagines."
+)
+DISAGREEMENT = "disagreement of an ensemble about what is imagined"
+SURPRISE = "surprise: KL of what is seen from what was imagined, in nats"
+REWARD_AHEAD = "imagined reward, as the world model predicts it"
+VALUE_AHEAD = "imagined value, as the critic expects there"
 
 
 class Imagined(NamedTuple):
     """Holds what an agent's world model makes of an episode."""
 
+    numbers: dict[str, np.ndarray]  # (T+1,) of what it expected, by name
+    name: str  # what its pictures are called
     poses: np.ndarray | None  # (T+1, Q) that it expected, the first one real
     pictures: np.ndarray | None  # (T+1, height, width, 3) where it expects these themselves
-    error: np.ndarray  # (T+1,) of what it expected
-    wrong: str  # what that error is
     ghost: bool  # drawn over the real one: a body is missed best where both are seen
 
 
@@ -57,6 +68,8 @@ class Player(NamedTuple):
     task: int  # which it plays
     after: str  # when its world model was kept
     every: int  # decisions that are imagined before the truth is looked at again
+    stored: Episodes | None = None  # of its run, for agents that show something by these
+    arrays: Mapping[str, np.ndarray] = {}  # of its audit
 
 
 def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) -> Player:
@@ -90,7 +103,14 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
         warm_start.transfer_of(agent).load_world_model(state["world_model"])
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
     every = every or agent.capabilities().look_ahead or 1
-    return Player(agent, cfg, domain, index, moment, every)
+    who = Player(agent, cfg, domain, index, moment, every)
+    if agent.capabilities().remember is None:
+        return who
+    stored, arrays = warm_start.held_out_episodes(folder, domain), {}
+    if (after or learnt) in names and Path(folder).is_dir():
+        path = RunFolder(Path(folder)).audit(names.index(after or learnt))
+        arrays = records.read_arrays(path) if path.is_file() else {}
+    return who._replace(stored=stored, arrays=arrays)
 
 
 # What was expected --------------------------------------------------------------------------
@@ -99,25 +119,61 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
 def _imagined(
     who: Player, obs: Tensor, action: Tensor, poses: np.ndarray, draws: torch.Generator
 ) -> Imagined | None:
-    """Returns what is expected of obs (T+1, *shape) and action (T, A); None without pictures."""
-    imagine = who.agent.capabilities().imagine
-    if imagine is None:
+    """Returns what is expected of obs (T+1, *shape) and action (T, A); None where it cannot be."""
+    can = who.agent.capabilities()
+    if can.imagine is None:
         return None
+    remembered = can.remember(who.stored, who.arrays, draws) if can.remember else None
     space = getattr(who.domain, "obs_space", None)
     kind = space.kind if space else "vector"
     real = space.draw(obs) if kind == "image" and space.draw else obs
-    seen, expected = [real[:1]], [poses[:1]]
+    seen, expected, pieces = [real[:1]], [poses[:1]], []
     for start in range(0, len(action), who.every):
         end = min(start + who.every, len(action))
-        segment = imagine(obs[: end + 1], action[:end], start + 1, draws)[start:]
+        piece = can.imagine(obs[: end + 1], action[:end], start + 1, draws, remembered)
+        pieces.append((start, piece))
+        if piece.obs is None:
+            continue
+        segment = piece.obs[start:]
         seen.append(segment[1:])
         if kind != "image":
             expected.append(who.domain.pose_of(segment, poses[start])[1:])
-    views = torch.cat(seen)
-    error = _error(kind, views, real).numpy()
+    ahead = _ahead(pieces)
+    if len(seen) == 1:
+        return Imagined(ahead, "", None, None, ghost=False)
+    views, origin = torch.cat(seen), pieces[0][1].origin
+    measured = f"distance of the {origin.partition(',')[0]}" if origin else "model error"
+    numbers = {f"{measured}: {WRONG[kind]}": _error(kind, views, real).numpy(), **ahead}
+    name = f"imagined: {origin}" if origin else "imagined"
     if kind == "image":
-        return Imagined(None, views.numpy(), error, WRONG[kind], ghost=False)
-    return Imagined(np.concatenate(expected), None, error, WRONG[kind], ghost=space is None)
+        return Imagined(numbers, name, None, views.numpy(), ghost=False)
+    ghost = space is None
+    name = f"{name} (blue)" if ghost else name
+    return Imagined(numbers, name, np.concatenate(expected), None, ghost)
+
+
+def _ahead(pieces: list[tuple[int, Imagination]]) -> dict[str, np.ndarray]:
+    """Returns the numbers of pieces imagined one after the other, those that they have.
+
+    Args:
+        pieces: the decision at which each begins, and what is imagined from there on.
+
+    Returns:
+        Names to (T+1,): the reward of every decision, NaN at the end, and what is told of every
+        record, NaN at the first.
+    """
+    found: dict[str, list[Tensor]] = {}
+    for start, piece in pieces:
+        told = {SURPRISE: piece.surprise, DISAGREEMENT: piece.disagreement}
+        told |= {REWARD_AHEAD: piece.reward, VALUE_AHEAD: piece.value}
+        for name, row in told.items():
+            if row is not None:
+                found.setdefault(name, []).append(row[start + (name != REWARD_AHEAD) :])
+    unknown = torch.full((1,), torch.nan)
+    return {
+        name: torch.cat([*parts, unknown] if name == REWARD_AHEAD else [unknown, *parts]).numpy()
+        for name, parts in found.items()
+    }
 
 
 def _error(kind: str, views: Tensor, real: Tensor) -> Tensor:
@@ -136,13 +192,13 @@ def _films(who: Player, poses: np.ndarray, found: Imagined | None) -> dict[str, 
     scene = who.domain.scene(who.task)
     try:
         films = {"real": _drawn(scene, poses, None)}
-        if found is None:
+        if found is None or not found.name:
             return films
         if found.pictures is not None:
-            return films | {"imagined": found.pictures}
+            return films | {found.name: found.pictures}
         if found.ghost:
-            return films | {"imagined (blue)": _drawn(scene, poses, found.poses)}
-        return films | {"imagined": _drawn(scene, found.poses, None)}
+            return films | {found.name: _drawn(scene, poses, found.poses)}
+        return films | {found.name: _drawn(scene, found.poses, None)}
     finally:
         scene.close()
 
@@ -193,10 +249,10 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
     if expected:
         value = expected(episode.obs[0], episode.action[0], rng).numpy()
         series["value: the return expected from here on"] = np.append(value, np.nan)
-    if found is None:
-        print(NO_PICTURES)
-    else:
-        series[f"model error: {found.wrong}"] = found.error
+    if found is None or not found.name:
+        print(NONE_STORED if found else NO_PICTURES)
+    if found:
+        series |= found.numbers
     try:
         films = _films(who, poses, found)
     except UserError as error:

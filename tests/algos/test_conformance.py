@@ -280,9 +280,13 @@ def test_capabilities_do_what_they_say(run):
         assert can.generate(7, generator(0, "dream")).shape == (7, obs.shape[1] + action.shape[1])
     if can.imagine:
         space, _ = spaces(run.domain, 0)
-        shown = can.imagine(obs, action[:4], 2, generator(0, "imagine"))
-        assert len(shown) == 5
-        assert space.kind == "image" or shown.shape == obs.shape
+        kept = can.remember(None, {}, generator(0, "remember")) if can.remember else None
+        told = can.imagine(obs, action[:4], 2, generator(0, "imagine"), kept)
+        assert told.obs is None or len(told.obs) == 5
+        assert told.obs is None or space.kind == "image" or told.obs.shape == obs.shape
+        assert told.reward is None or told.reward.shape == (4,)
+        told_of_records = (told.value, told.disagreement, told.surprise)
+        assert all(row is None or row.shape == (5,) for row in told_of_records)
     if can.value:
         assert can.value(obs, action[:4], generator(0, "value")).shape == (4,)
 

@@ -37,3 +37,14 @@ def test_rewards_may_be_left_out():
     record = held_out.empty(1, 3, SPACE, ACTIONS, torch.device("cpu"))
     held_out.keep(record, 0, *episodes(1, 3, 2)[:2])
     assert not record["reward"].any() and record["length"][0, 0] == 3
+
+
+def test_the_episodes_of_all_tasks_without_the_empty_ones():
+    record = held_out.empty(3, 7, SPACE, ACTIONS, torch.device("cpu"))
+    assert not len(held_out.rows(record)["length"])
+    held_out.keep(record, 2, *episodes(1, 7, 5))
+    held_out.keep(record, 0, *episodes(2, 3, 4), torch.tensor([3, 1]))
+    found = held_out.rows(record)
+    assert found["length"].tolist() == [3, 1, 7]
+    assert found["obs"].shape == (3, 8, 2, 2, 3) and found["reward"].shape == (3, 7)
+    assert found["action"][:, 0, 0].tolist() == [4.0, 4.0, 5.0]

@@ -360,3 +360,41 @@ def test_a_gpu_stores_and_draws_the_same_and_nobody_waits_for_it(draws):
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert all(torch.equal(a, b.cpu()) for a, b in zip(one, out, strict=True))
+
+
+# Whole episodes -----------------------------------------------------------------------------
+
+
+def test_whole_episodes_are_those_that_are_stored():
+    store, draws = new_store(), torch.Generator().manual_seed(0)
+    filled(store, draws)
+    found = store.whole(10_000, torch.Generator().manual_seed(1))
+    assert len(found.length) == store.episodes
+    names = [tuple(row) for row in found.obs[:, 0, :2].tolist()]
+    assert len(set(names)) == store.episodes  # each once
+    most = int(found.length.max())
+    for e, length in enumerate(found.length.tolist()):
+        steps = list(range(length + 1)) + [length] * (most - length)
+        assert found.obs[e, :, 2].tolist() == steps
+        assert found.action[e, :, 1].tolist() == steps[1:]
+        assert found.reward[e].tolist() == steps[1:]
+
+
+def test_as_many_whole_episodes_as_fit_padding_included():
+    store, draws = new_store(), torch.Generator().manual_seed(0)
+    filled(store, draws)
+    for records in (1, 20, 45):
+        found = store.whole(records, torch.Generator().manual_seed(2))
+        assert found.obs[..., 0].numel() <= records or len(found.length) == 1
+    with pytest.raises(UserError, match="the replay is empty"):
+        new_store().whole(10, draws)
+
+
+def test_looking_at_whole_episodes_changes_no_later_draw():
+    stores = [new_store(row_start="carry") for _ in range(2)]
+    for store in stores:
+        filled(store, torch.Generator().manual_seed(0))
+        store.sample(3, 4, torch.Generator().manual_seed(4))
+    stores[0].whole(20, torch.Generator().manual_seed(5))
+    one, other = (store.sample(3, 4, torch.Generator().manual_seed(6)) for store in stores)
+    assert all(map(torch.equal, one, other))

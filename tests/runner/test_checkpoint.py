@@ -1,4 +1,5 @@
 import errno
+import json
 import math
 import os
 import struct
@@ -10,7 +11,7 @@ import torch
 
 from lib.core.errors import UserError
 from lib.runner import checkpoint
-from lib.runner.checkpoint import check_layout, load, load_meta, pack, save
+from lib.runner.checkpoint import check_layout, load, load_meta, load_part, pack, save
 
 META = {"env_steps": 1200, "task": "room-1"}
 
@@ -51,6 +52,33 @@ def saved(tmp_path: Path) -> Path:
     (path.parents[1] / "config.yaml").touch()
     save(path, example_state(), META)
     return path
+
+
+def test_a_part_is_read_alone(saved):
+    state, _ = load(saved)
+    for key in state:
+        assert equal(load_part(saved, key), state[key])
+    with pytest.raises(UserError, match="holds no 'rewards'"):
+        load_part(saved, "rewards")
+
+
+def test_a_part_without_numbers_keeps_its_shape_and_type(tmp_path):
+    path = tmp_path / "run" / "empty.safetensors"
+    path.parent.mkdir()
+    save(path, {"part": {"none": torch.zeros(0, 3), "flags": torch.tensor([True, False])}})
+    assert equal(load_part(path, "part"), load(path)[0]["part"])
+
+
+def test_damage_is_told_of_the_part_that_is_read_alone(saved):
+    data = bytearray(saved.read_bytes())
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    data[len(data) - 1] ^= 1  # the last tensor's last byte
+    last = max((n for n in header if n[:2] != "__"), key=lambda n: header[n]["data_offsets"][1])
+    saved.write_bytes(data)
+    with pytest.raises(UserError, match="does not match its checksum"):
+        load_part(saved, last.partition("/")[0])
+    other = "network" if not last.startswith("network") else "buffer"
+    load_part(saved, other)
 
 
 def error_of(path: Path) -> str:

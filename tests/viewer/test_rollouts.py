@@ -10,7 +10,16 @@ from lib.core.seeding import generator
 from lib.runner.evaluate import play
 from lib.runner.training import train
 from lib.viewer.film import Scrubber
-from lib.viewer.rollouts import NO_PICTURES, of_player, player
+from lib.viewer.rollouts import (
+    DISAGREEMENT,
+    NO_PICTURES,
+    NONE_STORED,
+    REWARD_AHEAD,
+    SURPRISE,
+    VALUE_AHEAD,
+    of_player,
+    player,
+)
 from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.tiny import control, tiny
 
@@ -37,6 +46,11 @@ def dreamer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "dreamer"
     train(tiny_dreamer(), folder, tensorboard=False, progress=False)
     return folder
+
+
+def played(who, seed=0):
+    draws, world = generator(seed, "rollout"), who.domain.make(who.task)
+    return play(who.agent, world, 1, draws, explore=False, act_generator=draws)
 
 
 def series(view):
@@ -121,6 +135,54 @@ def test_pixels_are_compared_in_colours(tmp_path):
     view = viewer.rollout(tmp_path / "run")
     assert view.films["imagined"].shape[1:] == (64, 64, 3)
     assert "mean squared error of the colours" in list(view.series)[ERROR]
+
+
+@pytest.fixture(scope="module")
+def undrawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "undrawn"
+    cfg = tiny_dreamer(env__observation="pixels", objective__representation="redundancy")
+    train(cfg, folder, tensorboard=False, progress=False)
+    return folder
+
+
+def test_what_is_not_drawn_is_shown_by_the_runs_own_pictures(undrawn):
+    who = player(undrawn)
+    assert len(who.stored.obs) == 4  # two tasks, two evaluation episodes each
+    view = of_player(who)
+    _, imagined = view.films
+    assert imagined == "imagined: nearest stored picture, not drawn by the model"
+    stored = who.domain.obs_space.draw(who.stored.obs).flatten(0, 1).numpy()
+    film = view.films[imagined]
+    assert np.array_equal(film[0], who.domain.obs_space.draw(played(who).obs[0, 0]).numpy())
+    assert all((stored == picture).all((1, 2, 3)).any() for picture in film[1:])
+    names = list(view.series)[ERROR:]
+    assert names[0].startswith("distance of the nearest stored picture")
+    assert names[1:] == [SURPRISE, DISAGREEMENT, REWARD_AHEAD, VALUE_AHEAD]
+    surprise, doubt, reward, value = series(view)[ERROR + 1 :]
+    for row in (surprise, doubt):
+        assert np.isnan(row[0]) and (row[1:] >= 0).all()
+    assert np.isnan(reward[-1]) and np.isfinite(reward[:-1]).all()
+    assert np.isnan(value[0]) and np.isfinite(value[1:]).all()
+    assert view.picture(0) != view.picture(1) and len(view.static()) == 9
+
+
+def test_without_stored_pictures_reward_and_value_stand_alone(undrawn, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(undrawn, copy)
+    (copy / "checkpoints" / "last.safetensors").unlink()
+    view = viewer.rollout(copy)
+    assert capsys.readouterr().out == f"{NONE_STORED}\n"
+    names = [SURPRISE, DISAGREEMENT, REWARD_AHEAD, VALUE_AHEAD]
+    assert list(view.films) == ["real"] and list(view.series)[2:] == names
+
+
+def test_disagreement_stands_beside_the_error_where_an_audit_kept_its_ensemble(dreamer, tmp_path):
+    names = list(viewer.rollout(dreamer).series)
+    assert names[ERROR].startswith("model error") and names[ERROR + 1] == DISAGREEMENT
+    copy = tmp_path / "copy"
+    shutil.copytree(dreamer, copy)
+    shutil.rmtree(copy / "audits")
+    assert DISAGREEMENT not in viewer.rollout(copy).series
 
 
 def test_an_agent_that_draws_no_pictures_shows_what_happened(grid, capsys):

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.dreamer import audit, exploration, shown
+from lib.algos.dreamer import audit, exploration, shown, trust
 from lib.algos.dreamer.agent_networks import AgentNetworks
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.computation import Computation
@@ -213,8 +213,17 @@ class DreamerAgent(Batched):
     def audit(
         self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Returns what the world model makes of every task's held-out episodes."""
-        return self._audited(domain, self.task + 1, held_out, generator)
+        """Returns what the world model makes of every task's held-out episodes.
+
+        An ensemble fitted to replayed episodes says besides how far to trust it.
+        """
+        metrics, arrays = self._audited(domain, self.task + 1, held_out, generator)
+        if not self.replay.episodes:
+            return metrics, arrays
+        names = [task.name for task in domain.tasks[: self.task + 1]]
+        replayed = self.replay.whole(trust.REPLAYED, generator)
+        told, kept = trust.examine(self.module("model"), replayed, held_out, names, generator)
+        return {**metrics, **told}, {**arrays, **kept}
 
     def probe(
         self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
@@ -231,10 +240,10 @@ class DreamerAgent(Batched):
         return audit.audit(model, held_out, names, generator, (actor, critic))
 
     def capabilities(self) -> Capabilities:
-        """Imagines observations where its objective can; one policy acts in all tasks."""
-        draws = self.networks.modules["model"].objective.draws
+        """Imagines states and shows them as its objective can; one policy acts in all tasks."""
         return Capabilities(
-            imagine=functools.partial(shown.imagine, self) if draws else None,
+            imagine=functools.partial(shown.imagine, self),
+            remember=functools.partial(shown.remember, self),
             value=functools.partial(shown.values, self),
             look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),

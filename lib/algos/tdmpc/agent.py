@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.algos.api import Capabilities
+from lib.algos.api import Capabilities, Imagination
 from lib.algos.tdmpc import counts, precision, reviewer, shown
 from lib.algos.tdmpc.actor import Actor
 from lib.algos.tdmpc.averages import Averages
@@ -295,11 +295,16 @@ class ContinualAgent(Batched):
 
     @torch.no_grad()
     def _imagine(
-        self, obs: Tensor, action: Tensor, seen: int, generator: torch.Generator
-    ) -> Tensor:
+        self,
+        obs: Tensor,
+        action: Tensor,
+        seen: int,
+        generator: torch.Generator,
+        remembered: None = None,
+    ) -> Imagination:
         """Goes on from the last of the observations seen with the episode's actions, open loop."""
         imagined = self.evaluated_dynamics.unroll(obs[seen - 1], action[seen - 1 :])
-        return torch.cat((obs[:seen], imagined[1:]))
+        return Imagination(torch.cat((obs[:seen], imagined[1:])))
 
     def audit(
         self, domain: Domain, held_out: Any, generator: torch.Generator

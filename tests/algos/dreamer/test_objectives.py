@@ -17,7 +17,7 @@ from lib.runner import checkpoint
 from lib.runner.training import train
 from tests.algos.dreamer.models import SPACES, B, T, batch, noise_of, reached, settings, world
 from tests.algos.dreamer.test_equality import assert_alike, held, learn, started
-from tests.dreamer_tiny import PICKS, SYMBOLS, new_agent, ready, tiny
+from tests.dreamer_tiny import PICKS, SYMBOLS, new_agent, observations, ready, tiny
 from tests.oracle.dreamer import PlainDreamer
 
 CONTRAST = '''
@@ -169,7 +169,9 @@ def test_a_new_objective_is_one_new_file(contrast, tmp_path):
     assert "train/model/contrast" in keys and "train/model/reconstruction" not in keys
     measured = {key.rpartition("/")[2] for key in keys if key.startswith("audit/met-")}
     behaviour = {"critic_mse", "actor_agreement"}
-    assert measured == {"mistaken", "surprise", "reward_mse", "count"} | behaviour
+    trusted = {"disagreement", "trust_rank", "trust_rank_by_step"}
+    trusted |= {"error_trusted", "error_distrusted"}
+    assert measured == {"mistaken", "surprise", "reward_mse", "count"} | behaviour | trusted
     with np.load(tmp_path / "run/audits/task-1.npz") as held:
         assert "open_loop_error" in held
     state, _ = checkpoint.load(tmp_path / "run/checkpoints/last.safetensors")
@@ -179,10 +181,16 @@ def test_a_new_objective_is_one_new_file(contrast, tmp_path):
     assert not torch.equal(now["encoder.net.0.weight"], slow["encoder.net.0.weight"])
 
 
+def imagined(agent):
+    draws = torch.Generator().manual_seed(0)
+    obs = observations(agent.obs_space, 6, draws=draws)
+    return agent.capabilities().imagine(obs, agent.actions.random(5, draws), 2, draws, None)
+
+
 def test_an_agent_that_draws_nothing_says_so(contrast):
     agent = new_agent(tiny(objective__representation="telling_apart"))
-    assert agent.capabilities().imagine is None
-    assert new_agent(tiny()).capabilities().imagine is not None
+    assert imagined(agent).obs is None
+    assert imagined(new_agent(tiny())).obs is not None
 
 
 def test_the_averaged_copy_follows_the_model_at_its_rate(contrast):

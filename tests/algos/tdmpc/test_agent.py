@@ -775,7 +775,7 @@ def test_imagination_goes_on_from_the_last_record_with_the_episodes_actions(seen
     agent.update(1)
     episodes, draws = invented(agent, 1), torch.Generator()
     obs, action = episodes.obs[0], episodes.action[0]  # 8 records, 7 decisions
-    told = agent.capabilities().imagine(obs, action, seen, draws)
+    told = agent.capabilities().imagine(obs, action, seen, draws, None).obs
     slow = [*obs[:seen]]
     for step in range(seen - 1, 7):
         slow.append(agent.capabilities().predict(slow[-1], action[step]))
