@@ -13,6 +13,17 @@ Where we differ from the paper (Kessler et al. 2023) and its public code:
 - Several episodes may be under way at once (`budget.parallel_envs`); updates per env step stay.
 - Actions are detached inside the policy's log-probability.
 - Slow critics begin as copies of the critics, instead of with numbers of their own.
+- `rehearsal` and `cloning`, off unless asked for, read the numbers of tasks.
+
+And from DreamerPro's code (Deng, Jang and Ahn 2022), which has Dreamer and TPC of pictures too:
+
+- Losses are single precision, products bf16 where asked for; float16 throughout there, but for
+  natural backgrounds.
+- The best of 100 samples is each row's own; theirs is the first environment's for all.
+- Seeds are read, and optimisers go on after a restart.
+- The averaged encoder begins as a copy, not as another random network.
+- One layer gives the actor's mean and spread, two of half the size there.
+- Backgrounds are generated unless the user has films.
 
 Shapes: E episodes, T steps, A action, P parameters.
 """
