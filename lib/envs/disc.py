@@ -23,7 +23,7 @@ from lib.envs.pixels.splits import check_split
 SIDE, STEPS, CLIPS = 32, 100, 12
 RADIUS = 3.1  # [pixels]; 30 of 1,024 pixels
 REACH = 1 - 2 * RADIUS / SIDE  # farthest position of the centre; the picture ends at 1
-COLOUR = np.array([0.95, 0.85, 0.3], np.float32)  # brightness 0 to 1
+COLOUR = np.array([1.0, 1.0, 1.0], np.float32)  # brightness 0 to 1
 GROUND = np.array([0.2, 0.2, 0.25], np.float32)
 BACKGROUNDS = ("plain", "moving")
 
@@ -34,7 +34,7 @@ DRAG, PUSH = 0.8, 0.02  # share of a velocity that stays; what an action of 1 ad
 # What the clips are made of.
 TEXTURE = 64  # side of a texture [pixels]; it goes on at the opposite edge
 SLOPE = 1.25  # of amplitude over frequency, as in `lib.envs.pixels.natural`
-CONTRAST = 0.2  # standard deviation of a clip's colours
+MEAN, CONTRAST = (0.25, 0.5), 0.15  # range of a clip's mean colours; their standard deviation
 SPEED = (0.5, 1.5)  # [pixels a step]
 
 SPACE = ObsSpace("image", (SIDE, SIDE, 3), torch.uint8)
@@ -48,6 +48,7 @@ class DiscEpisodes(NamedTuple):
     action: Tensor  # (E, T, 2) in [-1, 1], to the right and down
     reward: Tensor  # (E, T) 1 - distance to the centre [half pictures]
     position: Tensor  # (E, T+1, 2) of the disc's centre in [-1, 1], to the right and down
+    clip: Tensor  # (E,) int64, which of the split's clips is shown; -1 on a plain ground
 
 
 def episodes(count: int, background: str, split: str, seed: int) -> DiscEpisodes:
@@ -72,14 +73,14 @@ def episodes(count: int, background: str, split: str, seed: int) -> DiscEpisodes
         raise UserError(f"count {count}: draw at least 1 episode of the disc")
     action, position = pushes(count, _chance(seed, f"pushes-{split}"))
     shape = (count, STEPS + 1, SIDE, SIDE, 3)
-    behind = np.broadcast_to(GROUND, shape)
+    behind, clip = np.broadcast_to(GROUND, shape), np.full(count, -1)
     if background == "moving":
-        behind = clips(count, _chance(seed, f"clips-{split}"))
+        behind, clip = clips(count, _chance(seed, f"clips-{split}"))
     cover = coverage(position).astype(np.float32)[..., None]
     obs = to_bytes(behind + cover * (COLOUR - behind))
     reward = 1 - np.linalg.norm(position[:, 1:], axis=-1)
     made = (torch.from_numpy(part.astype(np.float32)) for part in (action, reward, position))
-    return DiscEpisodes(torch.from_numpy(obs), *made)
+    return DiscEpisodes(torch.from_numpy(obs), *made, torch.from_numpy(clip))
 
 
 def _chance(seed: int, name: str) -> np.random.Generator:
@@ -104,8 +105,8 @@ def pushes(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     return action, position
 
 
-def clips(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns what moves behind each of E episodes, (E, T+1, S, S, 3) float32.
+def clips(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what moves behind E episodes, (E, T+1, S, S, 3) float32, and which clips, (E,).
 
     A clip is a texture and its velocity; episodes share `CLIPS` of them, but not where they begin.
     """
@@ -117,12 +118,12 @@ def clips(count: int, rng: np.random.Generator) -> np.ndarray:
     seen = np.empty((count, STEPS + 1, SIDE, SIDE, 3), np.float32)
     for t in range(STEPS + 1):
         seen[:, t] = _views(textures, which, start + t * velocity[which])
-    return seen
+    return seen, which
 
 
 def _texture(rng: np.random.Generator) -> np.ndarray:
     """(TEXTURE, TEXTURE, 3) float32 colours."""
-    mean = rng.uniform(0.35, 0.65, 3).astype(np.float32)
+    mean = rng.uniform(*MEAN, 3).astype(np.float32)
     return mean + np.float32(CONTRAST) * field(rng, TEXTURE, 3, SLOPE)
 
 

@@ -22,7 +22,7 @@ def test_episodes_fit_what_a_replay_takes(moving):
     assert moving.obs.shape == (E, T + 1, S, S, 3) and moving.obs.dtype == torch.uint8
     assert moving.action.shape == (E, T, 2) and moving.reward.shape == (E, T)
     assert moving.position.shape == (E, T + 1, 2)
-    assert all(part.dtype == torch.float32 for part in moving[1:])
+    assert all(part.dtype == torch.float32 for part in moving[1:4])
     assert moving.obs.shape[2:] == disc.SPACE.shape and moving.obs.dtype == disc.SPACE.dtype
 
 
@@ -34,15 +34,22 @@ def test_the_same_seed_gives_the_same_episodes_and_another_one_others(moving):
 
 
 def test_the_disc_moves_alike_on_both_backgrounds(moving, plain):
-    assert all(torch.equal(a, b) for a, b in zip(moving[1:], plain[1:], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(moving[1:4], plain[1:4], strict=True))
     assert not torch.equal(moving.obs, plain.obs)
+
+
+def test_episodes_say_which_clip_they_show(moving, plain):
+    assert (plain.clip == -1).all()
+    many = disc.clips(200, disc._chance(0, "clips"))[1]
+    assert set(many.tolist()) == set(range(disc.CLIPS))
+    assert moving.clip.shape == (E,)
 
 
 def test_test_episodes_share_neither_pushes_nor_clips(moving):
     test = disc.episodes(E, "moving", "test", 0)
     assert not torch.equal(moving.action, test.action)
     train_clips, test_clips = (
-        disc.clips(40, disc._chance(0, f"clips-{split}"))[:, 0].mean((1, 2))
+        disc.clips(40, disc._chance(0, f"clips-{split}"))[0][:, 0].mean((1, 2))
         for split in ("train", "test")
     )
     gap = np.abs(train_clips[:, None] - test_clips).max(-1)

@@ -16,6 +16,7 @@ from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core import metrics
 from lib.core.config import from_dict, layered
+from lib.core.errors import unknown
 from lib.core.seeding import Streams, generator
 from lib.envs import disc
 from lib.replay.buffer import Episodes
@@ -56,8 +57,13 @@ def configured(objective: str, reward_scale: float, seed: int) -> DreamerRun:
         reward_scale: weight of the reward's loss; the published runs take 1 on plain and 1,000 on
             moving backgrounds.
         seed: of networks and batches.
+
+    Raises:
+        UserError: no such objective.
     """
-    # The published prototypes' lengths are left alone on plain backgrounds.
+    if objective not in OBJECTIVES:
+        raise unknown("objective of the disc", objective, OBJECTIVES)
+    # Published runs hold projections at length 1 where rho is 1,000, and nowhere else.
     norm = {"representation": {"prototypes": {"norm": float(reward_scale > 1)}}}
     own = {"objective": {"representation": objective, "reward_scale": reward_scale}, "seed": seed}
     cfg = from_dict(DreamerRun, layered(SMALL, norm, OBJECTIVES[objective], own))

@@ -11,6 +11,11 @@ What we expected, written before the first run:
 It would be wrong if an objective stayed above 0.6 on moving clips at rho 1, or if rho 1000 raised
 none of the three by 0.2. Which objective is best is not asked: minutes on a toy cannot tell.
 
+A first version of the toy, a yellow disc before brighter clips of more contrast, was given up after
+seed 0: at rho 1000 the R^2 of x / y was 0.18 / -0.02 (reconstruction) and 0.29 / 0.15 (prototypes),
+no more than untrained, 0.23 / 0.09. A white disc before darker clips is easier to find. The version
+was chosen on seed 0, which is therefore not among the seeds below; expectations are unchanged.
+
 PYTHONPATH=. OMP_NUM_THREADS=1 python outputs/published/disc/disc_table.py
 
 The results are in disc.json beside this file; what it holds already is not run again.
@@ -38,7 +43,7 @@ from lib.envs import disc
 from lib.plotting import charts
 
 TARGET = Path(__file__).with_name("disc.json")
-SEEDS, TRAIN, TEST = (0, 1, 2), 52, 16  # seeds of data and networks; episodes
+SEEDS, TRAIN, TEST = (1, 2, 3), 52, 16  # seeds of data and networks; episodes
 CONDITIONS = {  # background, rho, whether it is trained
     "untrained, moving": ("moving", 1.0, False),
     "plain, rho 1": ("plain", 1.0, True),
@@ -46,7 +51,7 @@ CONDITIONS = {  # background, rho, whether it is trained
     "moving, rho 1000": ("moving", 1000.0, True),
 }
 # Contrast draws twice the rows, so that all see as many records.
-UPDATES = {"reconstruction": 400, "prototypes": 400, "contrast": 200}
+UPDATES = {"reconstruction": 300, "prototypes": 300, "contrast": 150}
 
 
 def measured(objective: str, condition: str, seed: int) -> dict:
