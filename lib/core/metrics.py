@@ -299,3 +299,45 @@ def interval_curve(
             out[1:, whole] = _bootstrap(scores, interquartile_mean, confidence, reps, seed)
     out = np.exp(out) if log else out
     return out[0], out[1], out[2]
+
+
+def linear_probe(
+    train: ArrayLike,
+    train_target: ArrayLike,
+    test: ArrayLike,
+    test_target: ArrayLike,
+    ridge: float = 1e-3,
+) -> Array:
+    """Measures how well a linear function of features gives targets: R^2 on test samples.
+
+    Features are scaled to mean 0 and standard deviation 1 on the training samples; constant ones
+    are left out. With X scaled features and Y centred targets of n training samples, the weights
+    are (X'X / n + ridge I)^-1 X'Y / n.
+
+    Args:
+        train, test: (n, F) and (m, F) features. train_target, test_target: (n, C) and (m, C).
+        ridge: penalty on squared weights, in units of a feature's variance.
+
+    Returns:
+        (C,) 1 - squared error / squared distance from the test mean, of each coordinate. 1 is
+        perfect, 0 as good as that mean, and features that mislead go below. NaN for a coordinate
+        that is constant.
+
+    Raises:
+        ValueError: shapes disagree.
+    """
+    x, y, asked, wanted = (
+        np.asarray(part, float) for part in (train, train_target, test, test_target)
+    )
+    rows = len(x) == len(y) and len(asked) == len(wanted)
+    if not rows or x.shape[1:] != asked.shape[1:] or y.shape[1:] != wanted.shape[1:]:
+        shapes = [part.shape for part in (x, y, asked, wanted)]
+        raise ValueError(f"features and targets of training and test disagree: {shapes}")
+    mean, deviation, middle = x.mean(0), x.std(0), y.mean(0)
+    used = deviation > 0
+    x, asked = ((part - mean)[:, used] / deviation[used] for part in (x, asked))
+    penalty = ridge * np.eye(x.shape[1])
+    weights = np.linalg.solve(x.T @ x / len(x) + penalty, x.T @ (y - middle) / len(x))  # (F, C)
+    error = np.square(wanted - middle - asked @ weights).sum(0)
+    spread = np.square(wanted - wanted.mean(0)).sum(0)
+    return 1 - np.divide(error, spread, out=np.full(len(spread), np.nan), where=spread > 0)

@@ -241,3 +241,48 @@ def test_interval_curves_of_two_seeds_have_points_only():
     point, low, high = metrics.interval_curve([[0.0, 1.0], [1.0, 1.0]])
     assert point.tolist() == [0.5, 1.0]
     assert np.isnan(low).all() and np.isnan(high).all()
+
+
+def test_a_probe_worked_out_on_paper():
+    # Two samples, one feature: x = 1, 3 becomes -1, 1; y = 0, 4 becomes -2, 2. X'X / n = 1 and
+    # X'Y / n = 2, so the weight is 2 / (1 + ridge) = 1 at ridge 1, which predicts 1 and 3.
+    # Errors 1 + 1 against a spread of 4 + 4: R^2 = 1 - 2/8.
+    x, y = [[1.0], [3.0]], [[0.0], [4.0]]
+    assert metrics.linear_probe(x, y, x, y, ridge=1.0) == pytest.approx([0.75])
+    # Asked about x = 2, which stands for 0 and so for y = 2, and x = 3 for 3: targets 2 and 4
+    # have a spread of 1 + 1 and leave errors 0 + 1.
+    assert metrics.linear_probe(x, y, [[2.0], [3.0]], [[2.0], [4.0]], ridge=1.0) == pytest.approx(
+        [0.5]
+    )
+
+
+def test_a_probe_finds_what_is_linear_and_nothing_else():
+    rng = np.random.default_rng(0)
+    x, asked = rng.standard_normal((400, 5)), rng.standard_normal((300, 5))
+    mix = rng.standard_normal((5, 2))
+
+    def both(z):
+        return np.column_stack((z @ mix + 3, z[:, 0] ** 2))
+
+    r2 = metrics.linear_probe(x, both(x), asked, both(asked))
+    assert r2.shape == (3,) and (r2[:2] > 0.999).all() and r2[2] < 0.05
+
+
+def test_a_probe_does_not_mind_units_or_constant_features():
+    rng = np.random.default_rng(1)
+    x, asked = rng.standard_normal((100, 3)), rng.standard_normal((50, 3))
+    y, wanted = x[:, :1] + 0.3 * x[:, 1:2] ** 2, asked[:, :1]
+    plain = metrics.linear_probe(x, y, asked, wanted)
+    scaled, wider = (
+        np.column_stack((1e3 * z[:, :1], z[:, 1:], 7 + 0 * z[:, 0])) for z in (x, asked)
+    )
+    np.testing.assert_allclose(metrics.linear_probe(scaled, y, wider, wanted), plain)
+
+
+def test_a_probe_of_a_constant_has_no_number_and_shapes_must_agree():
+    x = np.arange(6.0).reshape(3, 2)
+    assert np.isnan(metrics.linear_probe(x, x[:, :1], x, np.ones((3, 1)))).all()
+    with pytest.raises(ValueError, match="disagree"):
+        metrics.linear_probe(x, x[:2], x, x)
+    with pytest.raises(ValueError, match="disagree"):
+        metrics.linear_probe(x, x, x[:, :1], x)

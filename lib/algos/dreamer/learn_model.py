@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.core.errors import NonFiniteError
 from lib.core.noise import draw_noise
 from lib.core.spaces import ActionSpace
+from lib.engine.seeds import FlatLayout
 
 
 class RandomPlayer:
@@ -34,6 +35,9 @@ class RandomPlayer:
 def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
     """Trains an agent's world model alone, in place, on what its replay holds.
 
+    An averaged copy, where the objective asks for one, follows the model after every update, and
+    parameters that the objective freezes keep a gradient of zero for as long as it says.
+
     Args:
         updates: how many.
 
@@ -46,19 +50,26 @@ def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
     """
     update, streams = agent.cfg.update, agent.streams
     adam, flat = agent.trained["model"], agent.networks.flats["model"]
-    model = agent.module("model").requires_grad_(True)
+    networks, average = agent.networks, None
+    model = _on_row(agent.module("model"), flat, adam.row).requires_grad_(True)
+    if networks.average is not None:
+        average = _on_row(agent.module("model"), flat, agent.slow["model"])
     parameters = dict(model.named_parameters())
-    for name, tensor in flat.views(adam.row).items():
-        parameters[name].data = tensor  # what the optimiser writes to
     logged: dict[str, list[float]] = {}
     for number in range(1, updates + 1):
         batch = agent.replay.sample(update.batch, update.length, streams.replay)
         noise = draw_noise(model.loss_noise(update.length, update.batch), streams.update)
-        loss, kept = model.loss(*batch, noise)
+        loss, kept = model.loss(*batch, noise, average=average)
         found = torch.autograd.grad(loss, list(parameters.values()))
-        adam.apply(flat.row(dict(zip(parameters, found, strict=True))))
+        gradient = flat.row(dict(zip(parameters, found, strict=True)))
+        # The agent does not count these updates as its own; the optimiser does.
+        for name in networks.frozen(max(agent.total_updates, int(adam.step))):
+            networks.objective_tensors(gradient)[name].zero_()
+        adam.apply(gradient)
         if model.objective.after_update:
-            model.objective.after_update(agent.networks.objective_tensors(adam.row))
+            model.objective.after_update(networks.objective_tensors(adam.row))
+        if average is not None:
+            agent.slow["model"].lerp_(adam.row, networks.average)
         for name, value in kept.parts.items():
             logged.setdefault(name, []).append(float(value))
         if not np.isfinite(logged["total"][-1]):
@@ -67,3 +78,10 @@ def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
                 "new agent and a lower update.model_lr"
             )
     return {name: np.array(values) for name, values in logged.items()}
+
+
+def _on_row(module: nn.Module, flat: FlatLayout, row: Tensor) -> nn.Module:
+    """Returns a network whose parameters are views of a row (P,), and follow what is written."""
+    for name, tensor in flat.views(row).items():
+        module.get_parameter(name).data = tensor
+    return module

@@ -8,13 +8,22 @@ from typing import Any
 
 from lib.core.errors import unknown
 from lib.workbook.exercise import Exercise
-from lib.workbook.exercises import dreamer, generative, model, planning, replay, review, streams
+from lib.workbook.exercises import (
+    dreamer,
+    generative,
+    model,
+    planning,
+    replay,
+    representation,
+    review,
+    streams,
+)
 from lib.workbook.exercises.replay import leaving, recent_position
 from lib.workbook.exercises.review import planned_reward
 
 __all__ = ["EXERCISES", "exercise_for", "leaving", "planned_reward", "recent_position"]
 
-SUBJECTS = (model, streams, dreamer, planning, replay, generative, review)
+SUBJECTS = (model, streams, dreamer, planning, replay, generative, review, representation)
 EXERCISES: tuple[Exercise, ...] = sum((subject.EXERCISES for subject in SUBJECTS), ())
 
 
