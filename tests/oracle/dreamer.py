@@ -68,6 +68,8 @@ class PlainDreamer(DreamerAgent):
         samples = self.cfg.behaviour.samples
         if likeliest := greedy and samples > 1 and not self.actions.discrete:
             layout["best"] = self._action_draw(samples, episodes)
+        if spread := 0.0 if greedy or self.actions.discrete else self.cfg.explore.noise:
+            layout["added"] = self._action_draw(episodes)
         noise, kept = draw_noise(layout, generator), []
         for e in range(episodes):
             if memory is None:
@@ -85,6 +87,8 @@ class PlainDreamer(DreamerAgent):
                 action = formulas.likeliest(actor, read, noise["best"][:, e : e + 1])
             else:
                 action = formulas.best(actor, read) if greedy else formulas.act(actor, read, own)
+            if spread:
+                action = (action + spread * noise["added"][e : e + 1]).clip(-1, 1)
             kept.append(Memory(z, h, action))
         memory = Memory(*(torch.cat(each) for each in zip(*kept, strict=True)))
         return memory.action, memory

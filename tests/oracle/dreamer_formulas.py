@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from lib.algos.dreamer.behaviour import Actor
 from lib.algos.dreamer.exploration.plan2explore import Ensemble
+from lib.algos.dreamer.fast.gru import GruCell
 from lib.algos.dreamer.networks import NORM_EPS, ImageEncoder, SymbolEncoder
 from lib.algos.dreamer.rssm import Rssm, State
 from lib.algos.dreamer.settings import LatentConfig
@@ -34,6 +35,8 @@ def one_hot_sample(logits: Tensor, uniform: Tensor) -> Tensor:
 def moments(stats: Tensor, cfg: LatentConfig) -> tuple[Tensor, Tensor]:
     """(..., 2 V) to mean and standard deviation of a gaussian latent."""
     mean, raw = stats.float().split(cfg.variables, -1)
+    if cfg.std == "softplus":
+        return mean, torch.log1p(torch.exp(raw)) + cfg.min_std
     return mean, 2 * torch.sigmoid(raw / 2) + cfg.min_std
 
 
@@ -113,6 +116,9 @@ def unlikely(decoder: nn.Module, features: Tensor, obs: Tensor, space: ObsSpace)
 def advance(rssm: Rssm, state: State, action: Tensor) -> Tensor:
     """The recurrent cell: the next h, (B, D)."""
     x = F.elu(rssm.input_norm(rssm.input(torch.cat((state.z, action), -1))))
+    if isinstance(rssm.cell, GruCell):
+        new, old = rssm.cell.of_input, rssm.cell.of_state
+        return torch.gru_cell(x, state.h, new.weight, old.weight, new.bias, old.bias)
     gates = rssm.cell_norm(rssm.cell(torch.cat((x, state.h), -1)).float())
     reset, candidate, update = gates.split(rssm.deter, -1)
     update = torch.sigmoid(update - 1)

@@ -131,6 +131,9 @@ class Acting:
             action = actor.mode(stats, noise.get("best"))
         else:
             action = actor.sample(stats, noise["action"])
+            if "added" in noise:
+                spread = self.first.cfg.explore.noise
+                action = (action + spread * noise["added"]).clamp(-1, 1)
         return Memory(*state, action)
 
     def _best(self, *args: Any) -> Memory:
@@ -146,8 +149,11 @@ class Acting:
                 "state": modules["model"].rssm.latent.noise(episodes),
                 "action": actor.noise(episodes),
             }
-            if key[1] and samples > 1 and not actor.actions.discrete:
-                layout["best"] = actor.noise(samples, episodes)
+            if not actor.actions.discrete:
+                if key[1] and samples > 1:
+                    layout["best"] = actor.noise(samples, episodes)
+                if not key[1] and self.first.cfg.explore.noise:
+                    layout["added"] = actor.noise(episodes)
             self.draws[key] = NoiseBuffers(layout, len(self.agents), self.first.device)
         return self.draws[key].refill(generators)
 

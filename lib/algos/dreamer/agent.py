@@ -163,8 +163,11 @@ class DreamerAgent(Batched):
 
     @property
     def pending(self) -> int:
-        """Updates that are due."""
-        return int(self.updates_due) if self.replay.episodes else 0
+        """Updates that are due, in whole bursts; the first ones of all come as they are."""
+        if not self.replay.episodes:
+            return 0
+        due, burst = int(self.updates_due), self.cfg.update.burst
+        return due if self.total_updates < self.cfg.update.pretrain else due // burst * burst
 
     def store(self, role: str, episodes: Episodes) -> None:
         """Takes finished episodes."""

@@ -30,7 +30,6 @@ from lib.core.noise import NoiseSpec
 from lib.core.spaces import ActionSpace
 
 MEAN_LIMIT = 5.0  # continuous actions: the mean before tanh stays within this
-MIN_STD = 0.1  # and the standard deviation above this
 EDGE = 1 - 1e-6  # where an action at the bound is read back
 
 
@@ -39,7 +38,8 @@ class Actor(nn.Module):
 
     `forward` gives raw statistics (..., A or 2 A), from which everything else is computed.
 
-    Source: DreamerV2; mean 5 tanh(m / 5) and std softplus(s) + 0.1 for continuous actions.
+    Source: DreamerV2; mean 5 tanh(m / 5) and std softplus(s + shift) + floor for continuous
+    actions, with a shift of 0 and a floor of 0.1.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Actor(nn.Module):
     ):
         super().__init__()
         self.actions = actions
+        self.shift, self.min_std = network.actor_shift, network.actor_min_std
         outputs = actions.size if actions.discrete else 2 * actions.size
         self.net = dense(
             features, network.head_width, network.head_layers, outputs, norm, generator
@@ -70,7 +71,9 @@ class Actor(nn.Module):
     def moments(self, stats: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation before tanh, each (..., A). Continuous actions only."""
         mean, raw = stats.chunk(2, -1)
-        return MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), F.softplus(raw) + MIN_STD
+        return MEAN_LIMIT * torch.tanh(mean / MEAN_LIMIT), F.softplus(
+            raw + self.shift
+        ) + self.min_std
 
     def sample(self, stats: Tensor, noise: Tensor) -> Tensor:
         """(..., A); gradients flow, straight through where actions are discrete."""
@@ -122,6 +125,9 @@ class Actor(nn.Module):
 
 class Critic(Scalar):
     """The value of a state: (..., F) to (...)."""
+
+    def __init__(self, features: int, network: NetworkConfig, norm: str, gen: torch.Generator):
+        super().__init__(features, network, norm, gen, network.critic_layers)
 
 
 # Rollouts -----------------------------------------------------------------------------------
@@ -197,7 +203,7 @@ def judged(cfg: BehaviourConfig) -> int:
     Where it is the return of the next state that counts, the last action only leads to the last
     value, and is left out.
     """
-    return cfg.horizon - (cfg.credit == "next")
+    return cfg.horizon - (cfg.credit != "current")
 
 
 def entropy_noise(actor: Actor, rows: int, cfg: BehaviourConfig) -> dict[str, NoiseSpec]:
@@ -327,8 +333,9 @@ def behaviour_loss(
         log_prob = actor.log_prob(stats, imagined.action[:count])
         objective = losses.reinforce_objective(log_prob, returns, value[:-1])
     of_actor = losses.actor_loss(objective, entropy, weight[:count], cfg.entropy)
-    predicted = critic(still[:-1])
-    of_critic = losses.critic_loss(predicted, returns, weight)
+    first = 1 if cfg.credit == "reached" else 0
+    predicted = critic(still[first:-1])
+    of_critic = losses.critic_loss(predicted, returns[first:], weight[: len(predicted)])
     parts = {
         "actor": of_actor,
         "critic": of_critic,

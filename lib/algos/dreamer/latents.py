@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from lib.algos.dreamer.settings import LatentConfig
 from lib.core.distributions import (
@@ -80,13 +81,14 @@ class Categorical:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """V independent normal variables, std = 2 sigmoid(raw / 2) + min_std.
+    """V independent normal variables, std = 2 sigmoid(raw / 2) or softplus(raw), + min_std.
 
-    Source: DreamerV1 with the bounded standard deviation of DreamerV2's code.
+    Source: DreamerV2's code, whose standard deviation is bounded, and DreamerV1 (softplus).
     """
 
     variables: int  # V
     min_std: float
+    std: str = "sigmoid"
 
     @property
     def size(self) -> int:
@@ -105,7 +107,8 @@ class Gaussian:
     def moments(self, stats: Tensor) -> tuple[Tensor, Tensor]:
         """Returns mean and standard deviation, each (..., V)."""
         mean, raw = stats.float().chunk(2, -1)
-        return mean, 2 * torch.sigmoid(raw / 2) + self.min_std
+        spread = F.softplus(raw) if self.std == "softplus" else 2 * torch.sigmoid(raw / 2)
+        return mean, spread + self.min_std
 
     def with_mean(self, mean: Tensor, stats: Tensor) -> Tensor:
         """Returns statistics (..., P) of that mean (..., V) with the spread of others, detached."""
@@ -118,7 +121,10 @@ class Gaussian:
 
     def slope(self, stats: Tensor, noise: Tensor) -> Tensor:
         """Returns what `pull` needs to know of samples: (..., V)."""
-        half = torch.sigmoid(stats.float().chunk(2, -1)[1] / 2)
+        raw = stats.float().chunk(2, -1)[1]
+        if self.std == "softplus":
+            return noise * torch.sigmoid(raw)
+        half = torch.sigmoid(raw / 2)
         return noise * half * (1 - half)
 
     def pull(self, slope: Tensor, grad: Tensor) -> Tensor:
@@ -145,4 +151,4 @@ def build_latent(cfg: LatentConfig) -> Latent:
     """Returns the kind that the settings name."""
     if cfg.kind == "categorical":
         return Categorical(cfg.variables, cfg.classes)
-    return Gaussian(cfg.variables, cfg.min_std)
+    return Gaussian(cfg.variables, cfg.min_std, cfg.std)

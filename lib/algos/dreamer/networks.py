@@ -19,6 +19,7 @@ from lib.core.errors import UserError
 from lib.core.losses import half_squared_error
 from lib.core.spaces import ObsSpace
 
+ACTIVATIONS = {"elu": nn.ELU, "relu": nn.ReLU}
 NORM_EPS = 1e-3  # Keras's; PyTorch's 1e-5 is another network
 # By side of the picture: kernels of the encoder's convolutions, and of the decoder's transposed
 # ones, all with stride 2 and no padding. 32 pixels are ours.
@@ -71,9 +72,17 @@ def count(module: nn.Module) -> int:
 class Scalar(nn.Module):
     """A head that gives one number: (..., F) to (...)."""
 
-    def __init__(self, features: int, network: NetworkConfig, norm: str, gen: torch.Generator):
+    def __init__(
+        self,
+        features: int,
+        network: NetworkConfig,
+        norm: str,
+        gen: torch.Generator,
+        layers: int = 0,
+    ):
         super().__init__()
-        self.net = dense(features, network.head_width, network.head_layers, 1, norm, gen)
+        layers = layers or network.head_layers
+        self.net = dense(features, network.head_width, layers, 1, norm, gen)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.net(features).squeeze(-1).float()
@@ -143,7 +152,7 @@ class ImageEncoder(nn.Module):
         for i, kernel in enumerate(self.picture.kernels):
             width = network.depth * 2**i
             parts += [nn.Conv2d(channels, width, kernel, stride=2)]
-            parts += [*_conv_norm(norm, width), nn.ELU()]
+            parts += [*_conv_norm(norm, width), ACTIVATIONS[network.convolution]()]
             channels = width
         self.net = glorot_(nn.Sequential(*parts), gen)
         self.size = channels * 2 * 2
@@ -176,7 +185,7 @@ class ImageDecoder(nn.Module):
             width = 3 if last else network.depth * 2 ** (len(transposed) - 2 - i)
             parts += [nn.ConvTranspose2d(channels, width, kernel, stride=2)]
             if not last:
-                parts += [*_conv_norm(norm, width), nn.ELU()]
+                parts += [*_conv_norm(norm, width), ACTIVATIONS[network.convolution]()]
             channels = width
         self.net = glorot_(nn.Sequential(*parts), gen)
 

@@ -10,11 +10,40 @@ In the code of the papers
 - the actor is judged by the return of the state it acts in (`behaviour.credit current`);
 - entropies, and the best action, are those of 100 samples (`behaviour.samples`);
 - sequences begin anywhere in an episode with equal chances (`replay.slack 0`).
+
+Not as in TPC's own code, in `tpc-original`: its 2,000 first updates train the world model alone and
+raise the consistency's weight from 0.05 to 0.1, and its imagination begins in all states of 50 of
+the sequences.
 """
 
 from typing import Any
 
 from lib.core.config import layered
+
+# What Dreamer 1 does otherwise, sizes apart: a plain GRU, deviations by softplus, rectified
+# convolutions, a KL that is not balanced (twice half of both sides) and free up to 3 nats, actors
+# that begin wide and are not paid for entropy, critics without an older copy, noise on actions
+# while collecting, and updates in bursts of 100.
+V1: dict[str, Any] = {
+    "latent": {"kind": "gaussian", "std": "softplus", "cell": "gru"},
+    "network": {
+        "convolution": "relu",
+        "reward_layers": 2,
+        "critic_layers": 3,
+        "actor_shift": 4.993240,  # ln(e^5 - 1)
+        "actor_min_std": 1e-4,
+    },
+    "objective": {
+        "kl_scale": 2.0,
+        "kl_balance": 0.5,
+        "free_nats": 3.0,
+        "discount_head": False,
+        "reward": "identity",
+    },
+    "behaviour": {"entropy": 0.0, "slow_every": 1, "credit": "reached"},
+    "explore": {"noise": 0.3},
+    "update": {"burst": 100, "decay": 0.0},
+}
 
 METHODS: dict[str, dict[str, Any]] = {
     # Every row is what the method changes.
@@ -24,12 +53,23 @@ METHODS: dict[str, dict[str, Any]] = {
         "latent": {"kind": "gaussian", "posterior": "embedding"},
     },
     "dreamer-redundancy": {"objective": {"representation": "redundancy"}},
+    "dreamer-v1": V1,
+    "tpc-original": layered(
+        V1,
+        {
+            "objective": {"representation": "contrast", "kl_scale": 0.0},
+            "latent": {"posterior": "embedding", "min_std": 0.0},
+            "representation": {"contrast": {"warm_up": 5, "centring": 0.01}},
+        },
+    ),
 }
 
 ABOUT = {
     "dreamer-pro": "DreamerPro: prototypes instead of a decoder",
     "tpc": "TPC: contrast between predicted and seen latents instead of a decoder",
     "dreamer-redundancy": "states and embeddings that agree number by number, no decoder",
+    "dreamer-v1": "Dreamer 1, its losses, cell and schedule",
+    "tpc-original": "TPC's own code, on Dreamer 1, as far as it differs from the later one",
 }
 
 PLAIN: dict[str, Any] = {
@@ -136,12 +176,26 @@ PRESETS: dict[str, dict[str, Any]] = {
     "dmc-debug": layered(PLAIN, QUICK, DEBUG),
 }
 
-_PUBLISHED = {"dreamer-pro": {"update": {"length": 51}}, "tpc": {"update": {"batch": 150}}}
+_OF_V1: dict[str, Any] = {
+    "latent": {"variables": 30},
+    "network": {"depth": 32},
+    "behaviour": {"horizon": 15},
+    "update": {"model_lr": 6e-4, "epsilon": 1e-7},
+}
+_PUBLISHED = {
+    "dreamer-pro": {"update": {"length": 51}},
+    "tpc": {"update": {"batch": 150}},
+    "dreamer-v1": _OF_V1,
+    # Of 250 sequences; imagination begins in as many states as 50 have.
+    "tpc-original": layered(
+        _OF_V1, {"update": {"batch": 250, "pretrain": 2_000}, "behaviour": {"starts": 2_500}}
+    ),
+}
 _EQUAL = {  # 2.8 and 3.6 TFLOP at the published batches
     "dreamer-pro": {"update": {"batch": 36, "length": 51}},
     "tpc": {"update": {"batch": 83}},
 }
-_SMALL = {"tpc": {"update": {"batch": 32}}}
+_SMALL = {"tpc": {"update": {"batch": 32}}, "tpc-original": {"update": {"batch": 32}}}
 # What a method's sizes are in a preset, where they differ from those of other methods.
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("dmc-full", "nat-full", "walker-pixels-full", "grounds-full"), _PUBLISHED),

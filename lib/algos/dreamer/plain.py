@@ -150,7 +150,7 @@ def behaviour_loss(
     With v the slow critic, V_H = v(s_H), V_k = r_k + g_k ((1 - lam) v(s_{k+1}) + lam V_{k+1})
     (eq. 4), g_k the discounts, and w_k the product of g_0 .. g_{k-1}:
 
-    critic: mean of w_k (v_psi(s_k) - sg(V_k))^2 / 2;
+    critic: mean of w_k (v_psi(s_k) - sg(V_k))^2 / 2, of s_{k+1} and V_{k+1} with `credit reached`;
     actor: mean of -w_k [ln pi(a_k | s_k) sg(V_{k+1} - v(s_k)) + eta H(pi(s_k))] for reinforce,
     of -w_k [V_{k+1} + eta H(pi(s_k))] where gradients go through the dynamics, or of
     -w_k [V_k + eta H(pi(s_k))] with `credit current`.
@@ -172,12 +172,13 @@ def behaviour_loss(
     for k in range(horizon - 1):
         weight.append(weight[-1] * discount[k].detach())
 
-    predicted = [critic(still[k]) for k in range(horizon)]
+    first = 1 if cfg.credit == "reached" else 0
+    predicted = [critic(still[k]) for k in range(first, horizon)]
     critic_loss, actor_loss, entropies = 0, 0, []
-    for k in range(horizon):
-        error = predicted[k] - returns[k].detach()
-        critic_loss = critic_loss + (weight[k] * 0.5 * error**2).mean() / horizon
-    later = 1 if cfg.credit == "next" else 0
+    for k, value_of in enumerate(predicted):
+        error = value_of - returns[first + k].detach()
+        critic_loss = critic_loss + (weight[k] * 0.5 * error**2).mean() / len(predicted)
+    later = 0 if cfg.credit == "current" else 1
     actions = horizon - later  # the last action only leads to the last value
     for k in range(actions):
         stats = actor(still[k])

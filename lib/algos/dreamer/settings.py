@@ -16,10 +16,14 @@ class LatentConfig:
     kind: str = one_of("categorical", "gaussian")
     variables: int = at_least(1, 32)  # categorical: variables; gaussian: dimensions
     classes: int = at_least(2, 32)  # categorical only: values of each variable
-    min_std: float = at_least(0, 0.1)  # gaussian only: floor of the standard deviation
+    # gaussian only: standard deviation from a layer's output x, 2 sigmoid(x / 2) or softplus(x),
+    # on top of a floor.
+    std: str = one_of("sigmoid", "softplus")
+    min_std: float = at_least(0, 0.1)
     deter: int = at_least(1, 1024)  # D, width of h
     hidden: int = at_least(1, 1024)  # width of the layers around the recurrent cell
-    norm: str = one_of("none", "layer")  # of hidden layers; the cell is always normalised
+    norm: str = one_of("none", "layer")  # of hidden layers
+    cell: str = one_of("normalised", "gru")  # normalised: DreamerV2's GRU; gru: DreamerV1's
     posterior: str = one_of("joint", "embedding")  # what it reads; embedding: TPC's, gaussian only
 
 
@@ -28,10 +32,16 @@ class NetworkConfig:
     """Encoder, decoder and heads."""
 
     depth: int = at_least(1, 48)  # images: channels of the first convolution
+    convolution: str = one_of("elu", "relu")  # images: what follows a convolution
     code_width: int = at_least(1, 400)  # vectors and symbols: width of encoder and decoder
     code_layers: int = at_least(1, 4)  # their hidden layers
     head_width: int = at_least(1, 400)  # reward, discount, actor, critic
-    head_layers: int = at_least(1, 4)
+    head_layers: int = at_least(1, 4)  # of those whose number is not given
+    reward_layers: int = at_least(0, 0)  # 0: head_layers
+    critic_layers: int = at_least(0, 0)  # 0: head_layers
+    # Continuous actions: the actor's standard deviation before tanh is softplus(x + shift) + floor.
+    actor_shift: float = 0.0  # DreamerV1: ln(e^5 - 1), so that it begins at 5
+    actor_min_std: float = at_least(0, 0.1)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,8 @@ class BehaviourConfig:
     entropy: float = at_least(0, 3e-3)  # η, weight of the policy's entropy
     # Whose return judges an action: of the state that it leads to, or of the one it is taken in,
     # as in the code for pixels. The latter has one more action and needs gradients of the dynamics.
-    credit: str = one_of("next", "current")
+    # reached: as next, and the critic leaves out the state that imagination begins in, too.
+    credit: str = one_of("next", "current", "reached")
     # Continuous actions: how many samples estimate the entropy, and of how many the likeliest is
     # the best action. 1: the sample that acts, and the tanh of the mean. Published for pixels: 100.
     samples: int = at_least(1, 1)
@@ -96,6 +107,7 @@ class ExploreConfig:
     extrinsic: float = at_least(0, 0.9)  # and of the predicted reward
     lr: float = at_least(0, 3e-4)  # of the ensemble
     every: int = at_least(0, 0)  # n > 0: explore one step in n, else the task actor acts; 0: always
+    noise: float = at_least(0, 0.0)  # continuous actions: deviation of noise added while collecting
     evaluate: str = one_of("task", "acting")  # task: the task actor's best; acting: as collected
 
 
@@ -106,6 +118,7 @@ class UpdateConfig:
     batch: int = at_least(1, 16)  # B, sequences
     length: int = at_least(2, 50)  # T, records of a sequence
     env_steps_per_update: int = at_least(1, 10)
+    burst: int = at_least(1, 1)  # updates are made so many at a time, once they are due
     prefill: int = at_least(0, 10_000)  # random env steps, once, out of the first task's budget
     pretrain: int = at_least(0, 1)  # updates right after them
     model_lr: float = at_least(0, 1e-4)

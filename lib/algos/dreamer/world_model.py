@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib.algos.dreamer import objectives
 from lib.algos.dreamer.fast.embedded import EmbeddedRssm
+from lib.algos.dreamer.fast.gru import EmbeddedGruRssm, GruRssm
 from lib.algos.dreamer.fast.rssm import FastRssm
 from lib.algos.dreamer.networks import Scalar, build_encoder
 from lib.algos.dreamer.objectives.api import Context, Evidence
@@ -19,7 +20,12 @@ from lib.core import losses
 from lib.core.noise import NoiseSpec
 from lib.core.spaces import ObsSpace
 
-RSSMS = {"joint": FastRssm, "embedding": EmbeddedRssm}  # by `latent.posterior`
+RSSMS = {  # by `latent.posterior` and `latent.cell`
+    ("joint", "normalised"): FastRssm,
+    ("embedding", "normalised"): EmbeddedRssm,
+    ("joint", "gru"): GruRssm,
+    ("embedding", "gru"): EmbeddedGruRssm,
+}
 
 
 class Kept(NamedTuple):
@@ -49,13 +55,12 @@ class WorldModel(nn.Module):
         norm, network, aim = cfg.latent.norm, cfg.network, cfg.objective
         self.aim, self.discount = aim, cfg.behaviour.discount
         self.encoder = build_encoder(space, network, norm, generator)
-        self.rssm = RSSMS[cfg.latent.posterior](
-            action_size, self.encoder.size, cfg.latent, generator
-        )
+        rssm = RSSMS[cfg.latent.posterior, cfg.latent.cell]
+        self.rssm = rssm(action_size, self.encoder.size, cfg.latent, generator)
         features = self.rssm.features_size
         context = Context(space, features, self.encoder.size, cfg, generator)
         self.objective = objectives.KNOWN[aim.representation](context)
-        self.reward_head = Scalar(features, network, norm, generator)
+        self.reward_head = Scalar(features, network, norm, generator, network.reward_layers)
         # Where rewards may not shape the latent neither may ends: the authors drop the head then.
         ends = aim.discount_head and aim.reward_shapes
         self.discount_head = Scalar(features, network, norm, generator) if ends else None

@@ -144,15 +144,21 @@ def test_a_visit_pays_its_bonus_in_the_replay_and_not_in_the_log():
         reward=torch.zeros_like(episodes.reward),
         cell=torch.tensor([[8, 4, 4] + [9] * 9, [8, 4, 5, 4] + [9] * 8]),
     )
+
+    def paid():  # of both episodes stored last, of 2 and 3 steps
+        reward = agent.replay.state_dict()["records"]["reward"][-7:]
+        return [reward[:3].sum().item(), reward[3:].sum().item()]
+
     agent.store("learner", episodes)
     # cell 4 is entered for the 1st and 2nd time; then for the 3rd and 4th, and cell 5 between them
     wanted = [1 + 1 / math.sqrt(2), 1 / math.sqrt(3) + 1 + 1 / 2]
-    assert agent.replay.returns.tolist() == pytest.approx(wanted)
+    assert paid() == pytest.approx(wanted)
+    assert agent.replay.returns.tolist() == [0, 0]  # what the world paid
     assert agent.running_means.means()["learner/return"] == 0.0
     agent.begin_task(1)
     assert agent.exploration.counts is None  # counted anew in every task
     agent.store("learner", episodes)
-    assert agent.replay.returns[2:].tolist() == pytest.approx(wanted)
+    assert paid() == pytest.approx(wanted)
 
 
 def test_what_the_ensemble_disagrees_about_is_worth_more_draws():
@@ -282,3 +288,18 @@ def test_continuous_actions_and_vectors_are_learnt_too():
     action, _ = agent.act(invented(agent).obs[:, 0], None)
     assert action.shape == (4, 2) and action.abs().max() <= 1
     agent.check_finite()
+
+
+def test_updates_are_made_in_whole_bursts():
+    agent = new_agent(tiny(update__burst=3, update__pretrain=2))
+    agent.store("learner", invented(agent))
+    agent.count_steps(agent.cfg.update.prefill)  # 2 at once, and the env steps' own
+    due = 2 + agent.cfg.update.prefill // agent.steps_per_update
+    assert agent.pending == due
+    agent.update(agent.pending)
+    found = []
+    for _ in range(7):
+        agent.count_steps(agent.steps_per_update)
+        found.append(agent.pending)
+        agent.update(agent.pending)
+    assert found == [0, 0, 3, 0, 0, 3, 0]

@@ -39,6 +39,11 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "gaussian": ({"latent__kind": "gaussian"}, SYMBOLS, PICKS),
     "gradients through the model": ({}, SYMBOLS, BOX),
     "many samples of an action": ({"behaviour__samples": 3}, SYMBOLS, BOX),
+    "reached states alone": (
+        {"behaviour__credit": "reached", "behaviour__slow_every": 1},
+        SYMBOLS,
+        BOX,
+    ),
     "judged where it acts": (
         {"behaviour__samples": 3, "behaviour__credit": "current"},
         SYMBOLS,
@@ -100,6 +105,21 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
         SYMBOLS,
         BOX,
     ),
+    "a plain GRU": ({"latent__cell": "gru"}, SYMBOLS, PICKS),
+    "a plain GRU, softplus, gaussian": (
+        {"latent__cell": "gru", "latent__kind": "gaussian", "latent__std": "softplus"},
+        SYMBOLS,
+        BOX,
+    ),
+    "softplus, gaussian": ({"latent__kind": "gaussian", "latent__std": "softplus"}, SYMBOLS, BOX),
+    "contrast with a plain GRU": ({**TPC, "latent__cell": "gru"}, SYMBOLS, BOX),
+    "rectified convolutions": ({"network__convolution": "relu", **SMALL}, IMAGES, PICKS),
+    "heads of their own depth": (
+        {"network__reward_layers": 2, "network__critic_layers": 3},
+        SYMBOLS,
+        PICKS,
+    ),
+    "noise while collecting": ({"explore__noise": 0.3}, SYMBOLS, BOX),
     "cloning": ({"method": "continual-dreamer-cloning"}, SYMBOLS, PICKS),
     "cloning two views in a box": (
         {"method": "continual-dreamer-cloning", "objective__representation": "prototypes"},

@@ -76,6 +76,25 @@ def test_prototypes_and_contrast_are_as_published():
     assert run.objective.kl_scale == 0 and run.latent.posterior == "embedding"
 
 
+def test_dreamer_1_is_as_published():
+    # Source: sections 1 and 7 of the specification of multi-source transfer.
+    run = resolve("dmc-full", "dreamer-v1")
+    assert (run.latent.variables, run.latent.deter, run.latent.hidden) == (30, 200, 200)
+    assert (run.latent.cell, run.latent.std, run.latent.min_std) == ("gru", "softplus", 0.1)
+    assert (run.network.depth, run.network.convolution) == (32, "relu")
+    layers = run.network.reward_layers, run.network.critic_layers, run.network.head_layers
+    assert layers == (2, 3, 4) and run.network.actor_min_std == 1e-4
+    assert (run.update.batch, run.update.length, run.behaviour.horizon) == (50, 50, 15)
+    assert (run.update.model_lr, run.update.actor_lr, run.update.critic_lr) == (6e-4, 8e-5, 8e-5)
+    assert (run.update.epsilon, run.update.decay, run.update.clip) == (1e-7, 0.0, 100.0)
+    assert (run.behaviour.discount, run.behaviour.lam, run.behaviour.entropy) == (0.99, 0.95, 0.0)
+    assert run.explore.noise == 0.3 and run.objective.free_nats == 3.0
+    assert (run.update.burst, run.update.env_steps_per_update) == (100, 10)  # 100 per 1,000
+    # Twice half of either side's gradient is the whole KL's.
+    assert run.objective.kl_scale * run.objective.kl_balance == 1.0
+    assert run.objective.kl_scale * (1 - run.objective.kl_balance) == 1.0
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", [*METHODS, "dreamer", "continual-dreamer"])
 def test_every_agent_fits_every_stream(preset, method):

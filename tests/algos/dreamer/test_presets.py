@@ -43,9 +43,8 @@ def test_every_method_fits_every_preset_and_can_be_written_down(preset, method):
     assert (run.preset, run.method_name, run.name) == (preset, method, f"{method}-{preset}")
     assert run.family == "dreamer" and registry.of(run) is registry.family("dreamer")
     assert registry.from_dict(config.to_dict(run)) == run
-    for section, values in METHODS[method].items():
-        for key, value in values.items():
-            assert getattr(getattr(run, section), key) == value
+    sizes = pixel_presets.SIZES.get(preset, {}).get(method, {})
+    assert config.merge(config.merge(run, METHODS[method]), sizes) == run
 
 
 @pytest.mark.parametrize("method", METHODS)

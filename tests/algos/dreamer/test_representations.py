@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from lib.algos.dreamer.behaviour import Actor, Critic
 from lib.algos.dreamer.networks import count
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core import config
 from lib.core.noise import draw_noise
-from lib.core.spaces import ObsSpace
+from lib.core.spaces import ActionSpace, ObsSpace
 from lib.experiments import run_config
 from tests.algos.dreamer.models import generator
 
@@ -68,6 +69,22 @@ def test_parameters_are_as_many_as_published():
     assert all(
         count(model.reward_head) == pytest.approx(5.75e5, rel=2e-3) for model in models.values()
     )
+
+
+def test_dreamer_1_has_as_many_parameters_as_published():
+    # Source: section 9 of the specification of multi-source transfer, 6 actions.
+    full = run_config.plain("dmc-full", "dreamer-v1")
+    model = WorldModel(IMAGES, ACTIONS, full, generator())
+    assert count(model.encoder) == 690_144 and count(model.objective.decoder) == 3_795_555
+    assert count(model.rssm) == 557_920 and count(model.reward_head) == 253_201
+    assert count(model) == 5_296_820
+    forces = ActionSpace(ACTIONS, discrete=False)
+    rest = model.rssm.features_size, full.network, full.latent.norm, generator()
+    assert count(Critic(*rest)) == 413_601
+    actor = Actor(rest[0], forces, *rest[1:])
+    assert count(actor) == 578_412
+    _, std = actor.moments(torch.zeros(2 * ACTIONS))
+    torch.testing.assert_close(std, torch.full((ACTIONS,), 5.0001))  # as wide as it begins
 
 
 def test_contrast_begins_at_the_logarithm_of_the_batch():

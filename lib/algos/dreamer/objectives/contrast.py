@@ -35,6 +35,7 @@ class Settings:
     temporal: float = at_least(0, 1.0)  # weights
     static: float = at_least(0, 1.0)
     consistency: float = at_least(0, 0.1)
+    centring: float = at_least(0, 0.0)  # of the squared mean over a batch; the original TPC's 0.01
     warm_up: int = at_least(0, 1)  # first records, of which nothing is predicted
 
 
@@ -67,7 +68,7 @@ class Contrast(Objective):
         return {"contrast": NoiseSpec("normal", (records, rows, self.latent.size))}
 
     def losses(self, evidence: Evidence) -> Losses:
-        """Returns the three terms with their weights; without them in the log."""
+        """Returns the four terms with their weights; without them in the log."""
         own, warm_up = self.settings, self.settings.warm_up
         mean, _ = self.latent.moments(evidence.observed.posterior)  # (T, B, V)
         prior = self.latent.moments(evidence.observed.prior)
@@ -78,9 +79,9 @@ class Contrast(Objective):
             "temporal": losses.info_nce(query[warm_up:], *expected).mean(),
             "static": losses.info_nce(query, mean, static).mean(),
             "consistency": -normal_log_prob(mean[warm_up:], *expected).sum(-1).mean(),
+            "centring": mean.mean((0, 1)).square().sum(),
         }
-        weights = {"temporal": own.temporal, "static": own.static, "consistency": own.consistency}
-        added = {name: weights[name] * value for name, value in terms.items()}
+        added = {name: getattr(own, name) * value for name, value in terms.items()}
         return Losses(added, {f"{name}_term": value.detach() for name, value in terms.items()})
 
 
