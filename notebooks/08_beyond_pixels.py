@@ -145,7 +145,7 @@ data = {
     for ground in disc.BACKGROUNDS
     for split, count in (("train", episodes), ("test", test_episodes))
 }
-times = range(0, disc.STEPS, 16)
+times = range(0, disc.STEPS, 20)
 films = {
     "plain": data["plain", "train"].obs[0, times],
     "moving": data["moving", "train"].obs[0, times],
@@ -404,7 +404,7 @@ print(f"Contrast that tells nothing apart costs ln {batch} = {guess:.2f}; it beg
 
 
 # %%
-EVERY, NEAREST, ROWS = 4, 7, 3  # records; pictures of a prototype; prototypes shown
+EVERY, NEAREST, ROWS = 4, 6, 3  # records; pictures of a prototype; prototypes shown
 source = data["moving", "train"]
 pictures = source.obs[:, ::EVERY].flatten(0, 1)
 places = source.position[:, ::EVERY].flatten(0, 1)

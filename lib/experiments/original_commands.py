@@ -293,7 +293,12 @@ MULTI_SOURCE = Repository(
             "",
             TO_COME,
         ),
-        Original("python3 dreamer.py --logdir LOG --task dmc_walker_walk", "", TO_COME),
+        Original(
+            "python3 dreamer.py --logdir LOG --task dmc_walker_walk",
+            f"{RUN}dreamer-v1-dmc -p tasks=[walker_walk] -p env_steps_per_task=5000000",
+            "single precision, float16 there; prefill and pretraining are DreamerV2's; one update "
+            "of three networks where the original updates each from the same older ones",
+        ),
         Original(
             "python3 plotting.py --indir LOG --outdir PLOTS --xaxis step --yaxis test/return "
             "--bins 3e4",
