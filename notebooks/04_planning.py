@@ -499,8 +499,8 @@ maps.plans_map(held["cells"], shown, arrays["phantom"], title, ax=axes[1])
 # %% [markdown]
 # A phantom is undone as soon as the agent walks into it: the next updates see what it paid. So the
 # quick four rooms learn after every two episodes, and evaluations plan with an average of the last
-# five hundred updates, in which what some of them made attractive has little weight. Rounding alone
-# did not steady whole runs: most phantoms are errors of the reward where the agent hardly ever was.
+# hundred updates, in which what a single one made attractive has little weight. Rounding alone did
+# not steady whole runs: most phantoms are errors of the reward where the agent hardly ever was.
 
 # %% [markdown]
 # ## What we saw

@@ -1,8 +1,8 @@
 """Evaluations can plan with an average of the networks that learn, over their last updates.
 
 At a constant learning rate the newest weights jump about a good place; a plan that one burst of
-updates made attractive by chance is rarely so in the mean of the last few hundred (Polyak and
-Juditsky 1992). What learns and collects stays as it is: the average follows and is never trained.
+updates made attractive by chance is rarely so in the mean of the last hundred (Polyak and Juditsky
+1992). What learns and collects stays as it is: the average follows and is never trained.
 
 Differs from the published code, which evaluates the newest weights: `learning.average` is 1 there.
 """

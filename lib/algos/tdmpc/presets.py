@@ -58,8 +58,9 @@ FOUR_ROOMS = ["room-1", "room-2", "room-3", "room-4"]
 #   faster, the values outrun the policy and returns collapse now and then;
 # - learning rates fall by half over a task, so that it rarely ends in one of Adam's spikes; falling
 #   to a tenth they leave the learners of later tasks too slow;
-# - evaluations plan with the mean of about the last five hundred updates: some make a plan
-#   attractive by chance, which later ones take back;
+# - evaluations plan with the mean of about the last hundred updates: single updates make a plan
+#   attractive by chance, which the next ones take back; five hundred are steadier still, but too
+#   slow where a task is learnt late;
 # - the generator learns from twice as many dreams as new pairs (256 and 512; published: 1,024 and
 #   512), as only the batch is smaller; `protections.rehearsal.pairs=128` has the published shares;
 # - of the transitions that the agent met, a generator trained at the published beta of 1 dreams a
@@ -79,7 +80,7 @@ SMALL_GRID: dict[str, dict[str, Any]] = {
         "lr_end": 0.5,
         "ema_every": 8,
         "seed_steps": 2_400,
-        "average": 0.002,
+        "average": 0.01,
     },
     "vae": {"beta": 0.1},
 }
