@@ -566,9 +566,10 @@ if told:
 #
 # **What to try.** Another `seed`. The tasks exchanged. In whole agents, one change each:
 # `continual-dreamer-recent` (50:50), `dreamer-coverage`, `dreamer-random-evict`, and exploration
-# that is paid for surprise, `continual-dreamer-p2e`. Against baselines that *are* told where a
-# task ends: `-p boundary.reset_optimizers=true` gives a Dreamer that hint, and `scratch` starts
-# afresh with every task. For example:
+# that is paid for surprise, `continual-dreamer-p2e`. Agents that *are* told where a task ends:
+# `continual-dreamer-cloning` repeats what its stored episodes once did well, and so keeps the first
+# task at every evaluation; `-p boundary.reset_optimizers=true` gives a Dreamer that hint, and
+# `scratch` starts afresh with every task. For example:
 #
 #     python -m lib run continual-dreamer-recent-minigrid3-quick -p seed=1
 #     python -m lib compare
