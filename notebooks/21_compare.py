@@ -241,8 +241,8 @@ for title, figures, members in each_world():
     display(
         Markdown(
             f"**{escape(title)}**\n\n{table}\n\nPublished: mean ± standard deviation over 3 to 5 "
-            f"runs, from {where}{behind}. A value with ~ lies on a straight line between two "
-            "milestones of `outputs/published/milestones.csv`; learners climb faster at first."
+            f"runs, from {where}{escape(behind)}. A value with ~ lies on a straight line between "
+            "two milestones of `outputs/published/milestones.csv`; learners climb faster at first."
         )
     )
 

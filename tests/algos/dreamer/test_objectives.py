@@ -247,6 +247,14 @@ def test_imagination_starts_in_the_states_of_all_views(views):
             {
                 "objective__representation": "contrast",
                 "latent__kind": "gaussian",
+                "representation__contrast__warm_up": 5,
+            },
+            "warm_up 5 leaves nothing of sequences of 5 records",
+        ),
+        (
+            {
+                "objective__representation": "contrast",
+                "latent__kind": "gaussian",
                 "update__batch": 1,
             },
             "update.batch is 1; take at least 2",

@@ -57,6 +57,12 @@ class Contrast(Objective):
                 f"objective.representation 'contrast' compares means, which latent.kind "
                 f"'{run.latent.kind}' has not; use latent.kind 'gaussian'"
             )
+        warm_up = run.representation.contrast.warm_up
+        if warm_up >= run.update.length:
+            raise UserError(
+                f"representation.contrast.warm_up {warm_up} leaves nothing of sequences of "
+                f"{run.update.length} records (update.length) to be predicted; take less"
+            )
         if run.update.batch < 2:
             raise UserError(
                 "objective.representation 'contrast' tells the sequences of a batch apart, and "
