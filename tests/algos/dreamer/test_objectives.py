@@ -266,3 +266,14 @@ def test_imagination_starts_in_the_states_of_all_views(views):
 def test_settings_that_do_not_fit_an_objective_are_refused(changes, told):
     with pytest.raises(UserError, match=told):
         tiny(**changes)
+
+
+def test_prototypes_are_as_many_as_samples_unless_their_number_is_given():
+    # 3 sequences of 5 records, the first of which is left out
+    aim = {"objective__representation": "prototypes", "representation__prototypes__count": 0}
+    agent = new_agent(tiny(**aim))
+    assert agent.module("model").objective.prototypes.shape == (12, 3)
+    agent.store("learner", invented(agent))
+    agent.count_steps(agent.cfg.update.prefill)
+    agent.update(3)
+    assert 0 < agent.report()["train/model/prototypes_used"] <= 1

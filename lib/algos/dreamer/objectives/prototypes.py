@@ -126,7 +126,7 @@ class Prototypes(Objective):
             "norm": own.norm * penalty,
         }
         both = torch.cat(target, 1)  # (K, 2 N)
-        used = one_hot(both.argmax(0), own.count).amax(0).mean()
+        used = one_hot(both.argmax(0), len(self.prototypes)).amax(0).mean()
         told = {
             "norm_penalty": penalty.detach(),
             "assignment_entropy": torch.special.entr(both).sum(0).mean(),
