@@ -147,10 +147,9 @@ figure, axes = plt.subplots(
 for ax, task, best in zip(axes[0], run.tasks, run.optimum, strict=True):
     mine = {run.method: group.curve(task)}
     look = {"legend": "", "optimum_name": yardstick.name}
-    charts.learning_curves(mine, best, title=task, ax=ax, **look)
+    title = task if run.background == "plain" else f"{task}\nbefore {run.background}"
+    charts.learning_curves(mine, best, title=title, ax=ax, **look)
 charts.legend_apart(axes[0, 0], "figure")
-if run.background != "plain":
-    figure.suptitle(f"before {run.background}", fontsize=9)
 charts.save(axes[0, 0], figures / "learning_curves.png")
 
 # %%

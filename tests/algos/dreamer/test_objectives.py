@@ -17,7 +17,7 @@ from lib.runner import checkpoint
 from lib.runner.training import train
 from tests.algos.dreamer.models import SPACES, B, T, batch, noise_of, reached, settings, world
 from tests.algos.dreamer.test_equality import assert_alike, held, learn, started
-from tests.dreamer_tiny import PICKS, SYMBOLS, new_agent, observations, ready, tiny
+from tests.dreamer_tiny import PICKS, SYMBOLS, invented, new_agent, observations, ready, tiny
 from tests.oracle.dreamer import PlainDreamer
 
 CONTRAST = '''
