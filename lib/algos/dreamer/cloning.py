@@ -14,7 +14,6 @@ Shapes: T records, B rows, F features, A action size.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lib.algos.dreamer.behaviour import Actor
@@ -52,8 +51,3 @@ def cloning_loss(
     log_prob = actor.log_prob(actor(features[:-1]), action[1:])
     loss = -(chosen * log_prob).sum() / chosen.sum().clamp_min(1.0)
     return cfg.weight * loss, {"imitation": loss.detach(), "cloned": cloned.float().mean()}
-
-
-def tiled(cloned: Tensor, views: int) -> Tensor:
-    """Repeats a batch's (T, B) for all its views: (T, V B)."""
-    return torch.cat([cloned] * views, 1)

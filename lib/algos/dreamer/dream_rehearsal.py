@@ -7,7 +7,7 @@ replay still tells of, without experience. Policy gradients move an actor by how
 gains, which is little where a skill is rarely dreamt of; imitation moves it by as much everywhere.
 In a task that is still being learnt it would make a habit of what an untrained critic praises by
 chance, so states of the current task are left alone (`rehearsal.of`); that takes the numbers of
-tasks, which nothing else here does.
+tasks, which cloning alone reads besides.
 
 Differs from Nijjer (2026, arXiv 2607.19749), the idea's source: one dream of each start is imitated
 instead of the best of a pool.

@@ -175,7 +175,8 @@ class Learning:
         Args:
             practised: (T, B) bool each, which records it may rehearse from, and whose it clones.
         """
-        eligible, cloned = practised
+        views = modules["model"].objective.views
+        eligible, cloned = (torch.cat([part] * views, 1) for part in practised)  # (T, V B)
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
         starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)
@@ -196,17 +197,14 @@ class Learning:
             logged[each.logged] = parts
         if (rehearsal := self.cfg.rehearsal).weight:
             actor, slow = modules[TASK.actor], modules[f"slow_{TASK.critic}"]
-            eligible = torch.cat([eligible] * model.objective.views, 1).flatten()
-            dreams = dream_rehearsal.dream(
-                model, actor, kept.states, kept.terminal, eligible, noise, rehearsal
-            )
+            replayed = kept.states, kept.terminal, eligible.flatten()
+            dreams = dream_rehearsal.dream(model, actor, *replayed, noise, rehearsal)
             loss, logged["rehearsal"] = dream_rehearsal.rehearsal_loss(
                 model, actor, slow, *dreams, cfg, rehearsal
             )
             losses.append(loss)
         if self.cfg.cloning.weight:
             features = model.rssm.features(kept.observed.state)
-            cloned = cloning.tiled(cloned, model.objective.views)
             loss, logged["cloning"] = cloning.cloning_loss(
                 modules[TASK.actor], features, kept.action, cloned, self.cfg.cloning
             )
