@@ -109,7 +109,7 @@ def test_the_original_tpc_is_as_published():
     assert (
         (behaviour.slow_every, behaviour.slow_when) == (update.burst, "before") == (100, "before")
     )
-    assert update.pretrain % update.burst == 0
+    assert update.burst == 100 and update.pretrain % 100 == 0
     assert (run.latent.variables, run.latent.posterior, run.latent.min_std) == (30, "embedding", 0)
     assert (run.latent.std, run.latent.cell, run.objective.kl_scale) == ("softplus", "gru", 0)
     assert (run.network.depth, run.network.convolution) == (32, "relu")
