@@ -438,7 +438,9 @@ for without, reviewing in (("tdmpc", "drago-no-rehearsal"), ("drago-no-review", 
 # 1: what it does not come across by chance it cannot learn to look for. It can only lead to what
 # the old model was *right* about, it takes half of the steps, and in a room of nine cells dreams
 # reach everything anyway. DRAGO's case for it are larger worlds and more tasks, where dreams of
-# dreams fade; nothing here speaks for that or against it.
+# dreams fade; nothing here speaks for that or against it. And its reward adds up the errors of an
+# observation's numbers: in a picture most of them would be about what does not matter
+# ([chapter 08](08_beyond_pixels.ipynb)).
 #
 # **What to try.** `SMALLER` with `"reviewer.count_bonus": "none"`: does it stand still?
 # `"reviewer.shape": "paper"` takes threshold and slope away. Start the second task at (7, 1) and

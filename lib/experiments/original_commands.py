@@ -226,7 +226,8 @@ NATURAL_DIFFERS = (
 DREAMER_PRO = Repository(
     "DreamerPro and TPC",
     "arXiv 2110.14565",
-    "Commands run in the folders DreamerPro, TPC and Dreamer. Another task: -p tasks=[cup_catch].",
+    "Commands run in the folders DreamerPro, TPC and Dreamer. Another task: -p tasks=[cup_catch]. "
+    "The layer `atari`, which their README calls untested, and its games are not reproduced.",
     (
         Original(
             "cd DreamerPro; " + PIXELS + "dmc_walker_run --configs defaults dmc norm_off",
@@ -352,6 +353,13 @@ DECISION_TRANSFORMERS = Repository(
     ),
 )
 
+# What nothing here reproduces: patterns of a command's words, and what is said instead.
+BEYOND = {
+    r"(.*[=,])?atari(_\w+)?": "DreamerPro's layer 'atari' and its games are not reproduced: their "
+    "README calls it untested, and no result was published; run the layer 'dmc' instead, on "
+    f"dm_control, such as '{RUN}dreamer-pro-dmc' (tpc-dmc, dreamer-dmc)",
+}
+
 REPOSITORIES = (DRAGO, CONTINUAL_DREAMER, DREAMER_PRO, MULTI_SOURCE, DECISION_TRANSFORMERS)
 
 
@@ -366,7 +374,7 @@ def find(question: str) -> list[tuple[Repository, Original]]:
             seeds and projects do not count.
 
     Raises:
-        UserError: no command is like it, or nothing was asked.
+        UserError: no command is like it, nothing here reproduces it, or nothing was asked.
     """
     asked = _words(question)
     if not asked:
@@ -374,6 +382,9 @@ def find(question: str) -> list[tuple[Repository, Original]]:
             "a published command or a part of it is needed, such as "
             "'train_minigrid.py --cl --plan2explore'"
         )
+    for pattern, instead in BEYOND.items():
+        if any(re.fullmatch(pattern, word) for word in asked):
+            raise UserError(instead)
     scored = []
     for repository in REPOSITORIES:
         for original in repository.commands:

@@ -84,6 +84,31 @@ def test_what_is_like_nothing_is_told_what_there_is():
         original_commands.find("python --seed=3")
 
 
+ATARI = [
+    "python dreamerv2/train.py --logdir LOG --task atari_pong --configs defaults atari",
+    "python dreamerv2/train.py --logdir LOG --configs defaults atari debug --task=atari_pong",
+    "train.py --configs=defaults,atari",
+    "train.py --task atari_pong",
+    "cd TPC; python dreamerv2/train.py --configs atari",
+]
+
+
+@pytest.mark.parametrize("question", ATARI)
+def test_the_layer_of_atari_is_refused_in_one_line_that_says_what_to_run(question, capsys):
+    with pytest.raises(UserError, match="'atari' and its games are not reproduced") as said:
+        original_commands.find(question)
+    assert "\n" not in str(said.value)
+    assert main(["find", question]) != 0
+    told = capsys.readouterr()
+    assert not told.out and "python -m lib run dreamer-pro-dmc" in told.err
+    assert catalogue.has_file("dreamer-pro-dmc", PARAMS)
+
+
+def test_folders_that_are_called_so_are_no_games():
+    command = "python dreamerv2/train.py --logdir logs/atari --task dmc_walker_run --configs dmc"
+    assert words(original_commands.find(command))
+
+
 def test_the_command_line_takes_a_command_with_or_without_quotes(capsys):
     assert main(["find", "train_minigrid.py --cl --plan2explore"]) == 0
     quoted = capsys.readouterr().out

@@ -104,6 +104,10 @@ class AgentNetworks:
         until = self.objective.frozen
         return tuple(name for name, limit in until.items() if updates < limit)
 
+    def model_alone(self, updates: int) -> bool:
+        """Returns whether actors and critics wait for the model after so many updates."""
+        return self.cfg.update.pretrains == "model" and updates < self.cfg.update.pretrain
+
     def objective_tensors(self, row: Tensor) -> dict[str, Tensor]:
         """Returns the objective's parameters, or their gradients, in a model's row (..., P)."""
         return unprefixed(self.flats["model"].views(row), "objective")
@@ -111,11 +115,13 @@ class AgentNetworks:
     def noise(self) -> NoiseLayout:
         """Declares all random numbers of an update of one seed."""
         cfg, model, actor = self.cfg, self.modules["model"], self.modules[TASK.actor]
-        states = cfg.update.length * cfg.update.batch * self.objective.views
-        rows = (cfg.behaviour.starts or states) * len(self.behaviours)
+        sequences = cfg.update.batch * self.objective.views
+        states = cfg.update.length * sequences
+        begun = cfg.update.length * (cfg.behaviour.sequences or sequences)
+        rows = (cfg.behaviour.starts or begun) * len(self.behaviours)
         return {
             **model.loss_noise(cfg.update.length, cfg.update.batch),
-            **starts_noise(states, cfg.behaviour.starts),
+            **starts_noise(begun, cfg.behaviour.starts),
             **imagine_noise(model.rssm, actor, cfg.behaviour.horizon, rows),
             **entropy_noise(actor, rows, cfg.behaviour),
             **dream_rehearsal.noise(

@@ -160,6 +160,25 @@ class Imagined(NamedTuple):
         )
 
 
+def of_sequences(
+    state: State, terminal: Tensor, records: int, sequences: int
+) -> tuple[State, Tensor]:
+    """Returns the states of a batch's first sequences, and whether the episode ended there.
+
+    Args:
+        state: (T*B, ·). terminal: (T*B,) bool.
+        records: T.
+        sequences: how many; 0: all of them.
+    """
+    if not sequences:
+        return state, terminal
+
+    def first(part: Tensor) -> Tensor:
+        return part.unflatten(0, (records, -1))[:, :sequences].flatten(0, 1)
+
+    return State(*map(first, state)), first(terminal)
+
+
 def starts_noise(states: int, starts: int) -> dict[str, NoiseSpec]:
     """Declares the random numbers of `choose_starts`: none where all states are taken."""
     return {"starts": NoiseSpec("uniform", (states,))} if 0 < starts < states else {}
@@ -292,6 +311,15 @@ TASK = Behaviour("actor", "critic", "behaviour", predicted_reward)
 
 
 # Learning -----------------------------------------------------------------------------------
+
+
+def copied_after(update: int, cfg: BehaviourConfig) -> bool:
+    """Returns whether critics are copied to their slow selves between an update and the next one.
+
+    Args:
+        update: its number, counted from 0.
+    """
+    return (update + (cfg.slow_when == "before")) % cfg.slow_every == 0
 
 
 def behaviour_loss(

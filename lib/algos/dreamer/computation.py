@@ -50,8 +50,9 @@ class Computation:
         """Returns the next update with its data and random numbers drawn."""
         learning = self.learning
         noise = learning.prepare()
-        frozen = learning.networks.frozen(self.agents[0].total_updates)
-        return ("update", frozen), lambda: learning.update(noise, frozen)
+        networks, made = learning.networks, self.agents[0].total_updates
+        waiting = networks.frozen(made), networks.model_alone(made)
+        return ("update", *waiting), lambda: learning.update(noise, *waiting)
 
     def after_update(self) -> None:
         """Copies critics to their slow selves where it is time to."""

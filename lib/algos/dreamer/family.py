@@ -70,10 +70,16 @@ def check(run: DreamerRun, inherits: bool) -> None:
             f"latent.posterior 'embedding' borrows the spread of the prior, which latent.kind "
             f"'{run.latent.kind}' has not; use latent.kind 'gaussian', or latent.posterior 'joint'"
         )
-    if run.behaviour.starts > run.update.batch * run.update.length:
+    sequences = run.behaviour.sequences or run.update.batch
+    if sequences > run.update.batch:
+        raise UserError(
+            f"behaviour.sequences {sequences} is more than those of a batch (update.batch "
+            f"{run.update.batch}); take at most that, or 0 for all"
+        )
+    if run.behaviour.starts > sequences * run.update.length:
         raise UserError(
             f"behaviour.starts {run.behaviour.starts} is more than the states of a batch "
-            f"({run.update.batch} x {run.update.length}); take at most that, or 0 for all"
+            f"({sequences} x {run.update.length}); take at most that, or 0 for all"
         )
     if run.explore.bonus not in exploration.KNOWN:
         raise unknown("explore.bonus", run.explore.bonus, exploration.KNOWN)

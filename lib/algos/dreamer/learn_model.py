@@ -59,11 +59,13 @@ def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
     for number in range(1, updates + 1):
         batch = agent.replay.sample(update.batch, update.length, streams.replay)
         noise = draw_noise(model.loss_noise(update.length, update.batch), streams.update)
-        loss, kept = model.loss(*batch, noise, average=average)
+        # The agent does not count these updates as its own; the optimiser does.
+        made = max(agent.total_updates, int(adam.step))
+        scheduled = model.objective.scheduled(made)
+        loss, kept = model.loss(*batch, noise, average=average, scheduled=scheduled)
         found = torch.autograd.grad(loss, list(parameters.values()))
         gradient = flat.row(dict(zip(parameters, found, strict=True)))
-        # The agent does not count these updates as its own; the optimiser does.
-        for name in networks.frozen(max(agent.total_updates, int(adam.step))):
+        for name in networks.frozen(made):
             networks.objective_tensors(gradient)[name].zero_()
         adam.apply(gradient)
         if model.objective.after_update:

@@ -50,6 +50,10 @@ class Learning:
         self.carried: State = stack_as_views([agent.carried for agent in agents])
         self.sums: dict[str, Tensor] = {}
         self.batch = self._empty_batch()
+        self.scheduled = {
+            name: torch.zeros(self.seeds, device=self.device)
+            for name in self.networks.objective.scheduled(0)
+        }
         # (S, T, B) which records may be rehearsed from, and whose actions are cloned.
         self.eligible = torch.zeros_like(self.batch.first)
         self.cloned = torch.zeros_like(self.batch.first)
@@ -82,7 +86,9 @@ class Learning:
 
     def prepare(self) -> dict[str, Tensor]:
         """Draws sequences and random numbers of the next update, each seed from its own."""
-        update = self.cfg.update
+        update, made = self.cfg.update, self.agents[0].total_updates
+        for name, weight in self.networks.objective.scheduled(made).items():
+            self.scheduled[name].fill_(weight)
         for seed, agent in enumerate(self.agents):
             rows = agent.replay.draw(update.batch, update.length, agent.streams.replay)
             agent.replay.gather(rows, out=leaf_map(lambda part, i=seed: part[i], self.batch))
@@ -97,8 +103,8 @@ class Learning:
         return self.draws.refill([agent.streams.update for agent in self.agents])
 
     def follow(self) -> None:
-        """Copies critics to their slow selves after updates 0, `slow_every`, and so on."""
-        if self.agents[0].total_updates % self.cfg.behaviour.slow_every == 0:
+        """Copies critics to their slow selves where an update was the last before that."""
+        if behaviour.copied_after(self.agents[0].total_updates, self.cfg.behaviour):
             for name in self.networks.critics:
                 self.slow[name].copy_(self.adams[name].row)
 
@@ -108,16 +114,19 @@ class Learning:
 
     # --- one update --------------------------------------------------------------------------
 
-    def update(self, noise: dict[str, Tensor], frozen: Sequence[str] = ()) -> None:
+    def update(
+        self, noise: dict[str, Tensor], frozen: Sequence[str] = (), alone: bool = False
+    ) -> None:
         """Makes one update of every agent, in place, on what `prepare` has laid out.
 
         Args:
-            noise: from `prepare`. frozen: see `AgentNetworks.frozen`.
+            noise: from `prepare`.
+            frozen, alone: see `AgentNetworks.frozen` and `AgentNetworks.model_alone`.
         """
         rows = {name: adam.row for name, adam in self.adams.items()}
         slow = {f"slow_{name}": row for name, row in self.slow.items()}
         found, _, kept = self.model_step(
-            {"model": rows["model"]}, slow, self.batch, self.carried, noise
+            {"model": rows["model"]}, slow, self.batch, self.carried, noise, self.scheduled
         )
         objective, tensors = self.networks.objective, self.networks.objective_tensors
         for name in frozen:
@@ -136,6 +145,10 @@ class Learning:
             self._log(own, {**parts, "grad_norm": self.adams[own].apply(found[own])})
 
         together = self.trained_together
+        if alone:  # a step along nothing, which Adam counts
+            for name in together:
+                self.adams[name].apply(torch.zeros_like(rows[name]))
+            return
         found, _, logged = self.behaviour_step(
             {name: rows[name] for name in together},
             {**rows, **slow},
@@ -153,9 +166,15 @@ class Learning:
     # --- losses of one seed ------------------------------------------------------------------
 
     def _model_loss(
-        self, modules: Modules, batch: Batch, carried: State, noise: dict[str, Tensor]
+        self,
+        modules: Modules,
+        batch: Batch,
+        carried: State,
+        noise: dict[str, Tensor],
+        scheduled: dict[str, Tensor],
     ) -> tuple[Tensor, Kept]:
-        return modules["model"].loss(*batch, noise, carried, modules.get("slow_model"))
+        average = modules.get("slow_model")
+        return modules["model"].loss(*batch, noise, carried, average, scheduled)
 
     def _exploration_loss(self, modules: Modules, kept: Kept) -> tuple[Tensor, dict[str, Tensor]]:
         way = self.networks.exploration
@@ -179,7 +198,9 @@ class Learning:
         eligible, cloned = (torch.cat([part] * views, 1) for part in practised)  # (T, V B)
         model, behaviours = modules["model"], self.networks.behaviours
         cfg, count = self.networks.behaviour_cfg, len(behaviours)
-        starts = behaviour.choose_starts(kept.states, kept.terminal, noise, cfg.starts, count)
+        records = self.cfg.update.length
+        begin = behaviour.of_sequences(kept.states, kept.terminal, records, cfg.sequences)
+        starts = behaviour.choose_starts(*begin, noise, cfg.starts, count)
         actors = [modules[each.actor] for each in behaviours]
         rollouts = behaviour.imagine(model.rssm, actors, starts, noise, cfg.gradient)
         samples = noise["entropy"].chunk(count, 2) if "entropy" in noise else [None] * count

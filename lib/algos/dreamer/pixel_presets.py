@@ -10,10 +10,6 @@ In the code of the papers
 - the actor is judged by the return of the state it acts in (`behaviour.credit current`);
 - entropies, and the best action, are those of 100 samples (`behaviour.samples`);
 - sequences begin anywhere in an episode with equal chances (`replay.slack 0`).
-
-Not as in TPC's own code, in `tpc-original`: its 2,000 first updates train the world model alone and
-raise the consistency's weight from 0.05 to 0.1, and its imagination begins in all states of 50 of
-the sequences.
 """
 
 from typing import Any
@@ -59,7 +55,11 @@ METHODS: dict[str, dict[str, Any]] = {
         {
             "objective": {"representation": "contrast", "kl_scale": 0.0},
             "latent": {"posterior": "embedding", "min_std": 0.0},
-            "representation": {"contrast": {"warm_up": 5, "centring": 0.01}},
+            # The consistency's weight is 0.06 at first and 0.1 from the last fifth of pretraining
+            # on, which trains the model alone; critics are copied as each burst begins.
+            "representation": {"contrast": {"warm_up": 5, "centring": 0.01, "rises": 5}},
+            "behaviour": {"slow_every": 100, "slow_when": "before"},
+            "update": {"pretrains": "model"},
         },
     ),
 }
@@ -190,16 +190,20 @@ _PUBLISHED = {
     "dreamer-pro": {"update": {"length": 51}},
     "tpc": {"update": {"batch": 150}},
     "dreamer-v1": _OF_V1,
-    # Of 250 sequences; imagination begins in as many states as 50 have.
+    # Imagination begins in all states of 50 of the 250 sequences.
     "tpc-original": layered(
-        _OF_V1, {"update": {"batch": 250, "pretrain": 2_000}, "behaviour": {"starts": 2_500}}
+        _OF_V1, {"update": {"batch": 250, "pretrain": 2_000}, "behaviour": {"sequences": 50}}
     ),
 }
 _EQUAL = {  # 2.8 and 3.6 TFLOP at the published batches
     "dreamer-pro": {"update": {"batch": 36, "length": 51}},
     "tpc": {"update": {"batch": 83}},
 }
-_SMALL = {"tpc": {"update": {"batch": 32}}, "tpc-original": {"update": {"batch": 32}}}
+_SMALL = {
+    "tpc": {"update": {"batch": 32}},
+    # As many states as the others begin in: all of a quarter of the sequences.
+    "tpc-original": {"update": {"batch": 32}, "behaviour": {"starts": 0, "sequences": 8}},
+}
 # What a method's sizes are in a preset, where they differ from those of other methods.
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     **dict.fromkeys(("dmc-full", "nat-full", "walker-pixels-full", "grounds-full"), _PUBLISHED),

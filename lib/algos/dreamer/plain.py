@@ -25,6 +25,7 @@ from lib.algos.dreamer.settings import BehaviourConfig, CloningConfig, Rehearsal
 from lib.algos.dreamer.world_model import WorldModel
 from lib.core.noise import draw_noise
 from lib.engine.optim import FlatAdam
+from lib.replay.sampling import Rows
 from lib.replay.store import Batch
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def model_loss(
     batch: Batch,
     state: State,
     noise: dict[str, Tensor],
+    updates: int,
     average: WorldModel | None = None,
 ) -> tuple[Tensor, Observed, dict[str, Tensor]]:
     """Returns the world model's loss, eq. 2 with the KL balanced as in algorithm 2.
@@ -74,6 +76,7 @@ def model_loss(
 
     Args:
         state: (B, ·) before the first record. noise: see `WorldModel.loss_noise`.
+        updates: made before this one.
         average: an averaged copy of the model, for objectives that ask for one.
 
     Returns:
@@ -86,7 +89,8 @@ def model_loss(
     batch = batch._replace(obs=model.objective.augment(batch.obs, noise))
     embed, seen = observe(model, batch, state, noise["posterior"])
     features = torch.cat(seen.state, -1)
-    given = Evidence(batch.obs, batch.action, embed, seen, features, noise, average)
+    scheduled = model.objective.scheduled(updates)
+    given = Evidence(batch.obs, batch.action, embed, seen, features, noise, average, scheduled)
     parts, told = model.objective.losses(given)
     read = features if aim.reward_shapes else features.detach()
     target = torch.tanh(batch.reward) if aim.reward == "tanh" else batch.reward
@@ -329,43 +333,27 @@ def descend(loss: Tensor, trained: Trained, frozen: tuple[str, ...] = ()) -> Ten
     return norm
 
 
-def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained]) -> None:
-    """Makes one update of an agent.
-
-    1. The world model learns from a batch of sequences.
-    2. The network of exploration, if it has one, learns from the states that were found.
-    3. Every behaviour imagines from those states, and its actor and critic learn from that; the
-       task's actor also practises earlier tasks, where it is asked to.
-    4. Slow critics are copied from today's, after updates 0, `slow_every`, 2 `slow_every`, ...
-    """
-    cfg, behaviours = agent.cfg, agent.networks.behaviours
-    rows = agent.replay.draw(cfg.update.batch, cfg.update.length, agent.streams.replay)
-    batch = agent.replay.gather(rows)
-    noise = draw_noise(agent.networks.noise(), agent.streams.update)
-
-    model = modules["model"]
-    loss, seen, parts = model_loss(model, batch, agent.carried, noise, modules.get("slow_model"))
-    frozen = agent.networks.frozen(agent.total_updates)
-    norm = descend(loss, trained["model"], tuple(f"objective.{name}" for name in frozen))
-    if model.objective.after_update:
-        own = model.objective.named_parameters()
-        model.objective.after_update({name: parameter.data for name, parameter in own})
-    agent.running_means.add("model", parts | {"grad_norm": norm})
-    if agent.networks.average is not None:
-        agent.slow["model"].lerp_(agent.trained["model"].row, agent.networks.average)
-    for mine, last in zip(agent.carried, seen.state, strict=True):
-        mine.copy_(last[-1, : len(mine)])
-
-    views = model.objective.views
+def practise(
+    agent: "DreamerAgent",
+    modules: Modules,
+    trained: dict[str, Trained],
+    rows: Rows,
+    batch: Batch,
+    seen: Observed,
+    noise: dict[str, Tensor],
+) -> None:
+    """Lets every behaviour learn from what it imagines: step 3 of `update`."""
+    cfg, behaviours, model = agent.cfg, agent.networks.behaviours, modules["model"]
+    views, sequences = model.objective.views, cfg.behaviour.sequences
     action, terminal = (torch.cat([x] * views, 1) for x in (batch.action, batch.terminal))
-    if own := agent.exploration.network:
-        loss, parts = agent.exploration.loss(modules[own], model, seen, action)
-        agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
-
-    state, terminal = State(*(part.flatten(0, 1) for part in seen.state)), terminal.flatten()
+    state, over = State(*(part.flatten(0, 1) for part in seen.state)), terminal.flatten()
     tasks = agent.replay.tasks_of(rows)
     eligible = dream_rehearsal.eligible(tasks, agent.task, cfg.rehearsal)
-    replayed = state, terminal, torch.cat([torch.from_numpy(eligible)] * views, 1).flatten()
+    replayed = state, over, torch.cat([torch.from_numpy(eligible)] * views, 1).flatten()
+    if sequences:  # a few of them alone
+        state = State(*(part[:, :sequences].flatten(0, 1) for part in seen.state))
+        terminal = terminal[:, :sequences]
+    terminal = terminal.flatten()
     if "starts" in noise:  # a few states, drawn without replacement
         chosen = noise["starts"].argsort(descending=True)[: cfg.behaviour.starts]
         state, terminal = State(*(part[chosen] for part in state)), terminal[chosen]
@@ -401,6 +389,58 @@ def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained])
         parts["actor_grad_norm"] = descend(actor_loss, trained[each.actor])
         parts["critic_grad_norm"] = descend(critic_loss, trained[each.critic])
         agent.running_means.add(each.logged, parts)
-    if agent.total_updates % cfg.behaviour.slow_every == 0:
-        for name in agent.networks.critics:
-            agent.slow[name].copy_(agent.trained[name].row)
+
+
+def follow(agent: "DreamerAgent") -> None:
+    """Copies critics to their slow selves."""
+    for name in agent.networks.critics:
+        agent.slow[name].copy_(agent.trained[name].row)
+
+
+def update(agent: "DreamerAgent", modules: Modules, trained: dict[str, Trained]) -> None:
+    """Makes one update of an agent.
+
+    1. The world model learns from a batch of sequences.
+    2. The network of exploration, if it has one, learns from the states that were found.
+    3. Every behaviour imagines from those states, and its actor and critic learn from that; the
+       task's actor also practises earlier tasks, where it is asked to. While pretraining trains
+       the model alone, their steps are along gradients of zero.
+    4. Slow critics are copied from today's, after updates 0, `slow_every`, 2 `slow_every`, ...,
+       or before these.
+    """
+    cfg, made = agent.cfg, agent.total_updates
+    copies = made % cfg.behaviour.slow_every == 0
+    if copies and cfg.behaviour.slow_when == "before":
+        follow(agent)
+    rows = agent.replay.draw(cfg.update.batch, cfg.update.length, agent.streams.replay)
+    batch = agent.replay.gather(rows)
+    noise = draw_noise(agent.networks.noise(), agent.streams.update)
+
+    model = modules["model"]
+    average = modules.get("slow_model")
+    loss, seen, parts = model_loss(model, batch, agent.carried, noise, made, average)
+    frozen = agent.networks.frozen(made)
+    norm = descend(loss, trained["model"], tuple(f"objective.{name}" for name in frozen))
+    if model.objective.after_update:
+        own = model.objective.named_parameters()
+        model.objective.after_update({name: parameter.data for name, parameter in own})
+    agent.running_means.add("model", parts | {"grad_norm": norm})
+    if agent.networks.average is not None:
+        agent.slow["model"].lerp_(agent.trained["model"].row, agent.networks.average)
+    for mine, last in zip(agent.carried, seen.state, strict=True):
+        mine.copy_(last[-1, : len(mine)])
+
+    action = torch.cat([batch.action] * model.objective.views, 1)
+    if own := agent.exploration.network:
+        loss, parts = agent.exploration.loss(modules[own], model, seen, action)
+        agent.running_means.add(own, parts | {"grad_norm": descend(loss, trained[own])})
+
+    if cfg.update.pretrains == "model" and made < cfg.update.pretrain:
+        for each in agent.networks.behaviours:
+            for name in (each.actor, each.critic):
+                parameters = trained[name].network.parameters()
+                descend(0 * torch.stack([p.sum() for p in parameters]).sum(), trained[name])
+    else:
+        practise(agent, modules, trained, rows, batch, seen, noise)
+    if copies and cfg.behaviour.slow_when == "after":
+        follow(agent)

@@ -67,6 +67,7 @@ class BehaviourConfig:
     lam: float = share(0.95)  # λ of the returns
     horizon: int = at_least(1, 15)  # H, imagined steps
     starts: int = at_least(0, 0)  # imagination begins in so many states of a batch; 0: in all
+    sequences: int = at_least(0, 0)  # of these alone, the first ones of a batch; 0: of all
     entropy: float = at_least(0, 3e-3)  # η, weight of the policy's entropy
     # Whose return judges an action: of the state that it leads to, or of the one it is taken in,
     # as in the code for pixels. The latter has one more action and needs gradients of the dynamics.
@@ -76,6 +77,7 @@ class BehaviourConfig:
     # the best action. 1: the sample that acts, and the tanh of the mean. Published for pixels: 100.
     samples: int = at_least(1, 1)
     slow_every: int = at_least(1, 100)  # updates between two copies to the slow critic
+    slow_when: str = one_of("after", "before")  # the first of so many updates; before: TPC's
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class UpdateConfig:
     burst: int = at_least(1, 1)  # updates are made so many at a time, once they are due
     prefill: int = at_least(0, 10_000)  # random env steps, once, out of the first task's budget
     pretrain: int = at_least(0, 1)  # updates right after them
+    pretrains: str = one_of("all", "model")  # what these train; model: actors and critics wait
     model_lr: float = at_least(0, 1e-4)
     actor_lr: float = at_least(0, 8e-5)
     critic_lr: float = at_least(0, 2e-4)

@@ -21,8 +21,9 @@ def least_bytes(run: DreamerRun) -> int:
     networks = cell + 4 * head  # reward, discount, actor, critic
     if run.explore.bonus == "plan2explore":
         networks += run.explore.members * (head + net.head_width * z)
-    records, rollouts = update.batch * update.length, imagine.starts
-    states = records + (rollouts or records) * imagine.horizon
+    records = update.batch * update.length
+    rollouts = imagine.starts or (imagine.sequences or update.batch) * update.length
+    states = records + rollouts * imagine.horizon
     state = features + 3 * latent.deter + latent.hidden + 4 * net.head_layers * net.head_width
     picture = RECORD
     per_record = 2 * net.code_layers * net.code_width  # encoder and decoder

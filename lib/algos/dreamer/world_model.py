@@ -3,6 +3,7 @@
 Letters: T records, B sequences, V views of them, F features, A action size.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -99,6 +100,7 @@ class WorldModel(nn.Module):
         noise: dict[str, Tensor],
         initial: State | None = None,
         average: "WorldModel | None" = None,
+        scheduled: Mapping[str, Tensor | float] | None = None,
     ) -> tuple[Tensor, Kept]:
         """Returns KL, objective, reward and discount of a batch of sequences, weighted and added.
 
@@ -108,6 +110,7 @@ class WorldModel(nn.Module):
             noise: see `loss_noise`.
             initial: (B, ·) state before the first record; zeros if not given.
             average: the copy of this model that its objective asks for, if it does.
+            scheduled: see `Objective.scheduled`.
 
         Returns:
             The scalar loss and what remains.
@@ -129,7 +132,8 @@ class WorldModel(nn.Module):
         loss, kl = losses.balanced_kl(
             latent.kl, observed.posterior, observed.prior, aim.kl_balance, aim.free_nats
         )
-        given = Evidence(obs, action, embed, observed, features, noise, average)
+        known = obs, action, embed, observed, features, noise, average
+        given = Evidence(*known, scheduled or {})
         parts, told = self.objective.losses(given)
         read = features if aim.reward_shapes else features.detach()
         target = self.reward_target(reward)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from lib.core.errors import UserError, short, unknown
 from lib.envs.pixels import backgrounds
 
+ATARI = "atari_"  # what games are called where DreamerPro's code takes them
 SPARSE = 0.25  # rewards of an env step below this count as 0 in tasks that end in `_sparse`
 
 
@@ -118,6 +119,11 @@ def _record(entry: Entry) -> SuiteTask:
     plain = entry.replace("-", "_")
     for domain, instead in SHORT.items():
         plain = plain.replace(f"{domain}_", f"{instead}_")
+    if plain.lower().startswith(ATARI):
+        raise UserError(
+            f"task {short(entry)} is a game of Atari; dmc has the tasks of dm_control's suite "
+            "alone, such as walker_run, and DreamerPro's layer 'atari' is not reproduced"
+        )
     by_spelling = {name.lower(): task for name, task in TASKS.items()}
     if plain.lower() not in by_spelling:
         raise unknown("dmc task", entry, TASKS, "names are DOMAIN_TASK of dm_control's suite")

@@ -16,8 +16,10 @@ from lib.algos.dreamer.behaviour import (
     Starts,
     behaviour_loss,
     choose_starts,
+    copied_after,
     imagine,
     imagine_noise,
+    of_sequences,
     rollout_discounts,
     starts_noise,
 )
@@ -179,6 +181,17 @@ def test_imagination_may_begin_in_all_states(wanted):
     assert starts_noise(13, wanted) == {}
     found = choose_starts(state, torch.zeros(13, dtype=torch.bool), {}, wanted)
     assert torch.equal(found.state.z, state.z)
+
+
+def test_imagination_may_begin_in_the_first_sequences_alone():
+    # 5 records of 3 sequences, record by record: state 3 t + b is record t of sequence b
+    state = State(torch.arange(15.0).unsqueeze(1), -torch.arange(15.0).unsqueeze(1))
+    terminal = torch.arange(15) % 3 == 1  # of sequence 1
+    found, ended = of_sequences(state, terminal, 5, 2)
+    assert found.z.flatten().tolist() == [0, 1, 3, 4, 6, 7, 9, 10, 12, 13]
+    assert torch.equal(found.h, -found.z)
+    assert ended.tolist() == [False, True] * 5
+    assert of_sequences(state, terminal, 5, 0) == (state, terminal)
 
 
 def test_every_policy_begins_in_the_same_states():
@@ -436,3 +449,14 @@ def test_an_actor_learns_the_action_that_pays():
         loss.backward()
         optimiser.step()
     assert kept["reward"].item() > 0.6  # of at most 0.75: nothing is paid in the replayed state
+
+
+# The slow critic --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("when", "updates"), [("after", [0, 3, 6, 9]), ("before", [2, 5, 8])], ids=["after", "before"]
+)
+def test_critics_are_copied_after_every_third_update_or_before_it(when, updates):
+    cfg = BehaviourConfig(slow_every=3, slow_when=when)
+    assert [update for update in range(10) if copied_after(update, cfg)] == updates

@@ -93,6 +93,35 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     ),
     "contrast": ({**TPC}, SYMBOLS, BOX),
     "contrast of one-hot actions": ({**TPC}, SYMBOLS, PICKS),
+    # as the authors of TPC have it, the fourth update being the first after pretraining
+    "contrast that comes up, the model alone": (
+        {
+            **TPC,
+            "representation__contrast__rises": 2,
+            "update__pretrain": 3,
+            "update__pretrains": "model",
+            "update__decay": 0.01,
+            "behaviour__sequences": 2,
+            "behaviour__starts": 0,
+            "behaviour__slow_when": "before",
+        },
+        SYMBOLS,
+        BOX,
+    ),
+    "few states of few sequences": (
+        {
+            "behaviour__sequences": 1,
+            "behaviour__starts": 3,
+            "objective__representation": "prototypes",
+        },
+        SYMBOLS,
+        PICKS,
+    ),
+    "the model alone, exploring": (
+        {"method": "dreamer-p2e", "update__pretrain": 2, "update__pretrains": "model"},
+        SYMBOLS,
+        PICKS,
+    ),
     "redundancy": ({"objective__representation": "redundancy"}, SYMBOLS, PICKS),
     "rehearsing": ({"method": "continual-dreamer-rehearsal", **EASY}, SYMBOLS, PICKS),
     "rehearsing and exploring": (

@@ -159,6 +159,84 @@ def test_the_slow_critic_goes_on_counting_in_the_next_task():
     assert torch.equal(agent.slow["critic"], rows(agent)["critic"])
 
 
+def test_critics_that_are_copied_before_a_burst_stay_behind_within_it():
+    # Bursts of 3 after 3 updates of pretraining, as 100 after 2,000 of TPC's own code.
+    cfg = tiny(
+        update__pretrain=3,
+        update__burst=3,
+        update__env_steps_per_update=1,
+        behaviour__slow_when="before",
+    )
+    agent = ready(cfg)  # 24 env steps are counted besides
+    assert agent.pending == 3 + 24
+    agent.update(3)
+    for _ in range(2):
+        assert torch.equal(agent.slow["critic"], rows(agent)["critic"])
+        begun = agent.slow["critic"].clone()
+        for _ in range(2):
+            agent.update(1)
+            assert torch.equal(agent.slow["critic"], begun)
+            assert not torch.equal(begun, rows(agent)["critic"])
+        agent.update(1)
+
+
+# The model alone ---------------------------------------------------------------------------------
+
+ALONE = {"update__pretrains": "model", "update__pretrain": 2, "update__decay": 0.0}
+
+
+def test_actors_and_critics_wait_while_pretraining_trains_the_model():
+    agent = ready(tiny("dreamer-p2e", **ALONE))
+    before = rows(agent)
+    agent.update(2)
+    assert moved(agent, before) == {"model", "ensemble"}
+    assert {adam.step.item() for adam in agent.trained.values()} == {2.0}
+    told = agent.running_means.means()
+    assert not any(name.startswith(("behaviour/", "exploration/")) for name in told)
+    agent.update(1)
+    assert moved(agent, before) == set(agent.trained)
+    assert "behaviour/actor" in agent.running_means.means()
+
+
+def test_the_first_step_after_waiting_is_as_much_larger_as_adam_makes_it():
+    # Where epsilon does not count, a first step is lr sqrt(1 - b2^t) / (1 - b1^t) times
+    # (1 - b1) / sqrt(1 - b2), which is lr for t = 1; after two steps along nothing, t is 3:
+    # sqrt(0.002997 / 0.001) 0.1 / 0.271 = 0.6388.
+    steps = []
+    for pretrains in ("all", "model"):
+        agent = ready(tiny(**{**ALONE, "update__pretrains": pretrains}, update__epsilon=1e-30))
+        agent.update(0 if pretrains == "all" else 2)
+        before = rows(agent)["critic"]
+        agent.update(1)
+        steps.append((rows(agent)["critic"] - before).abs().max().item())
+    lr = agent.cfg.update.critic_lr
+    assert steps == pytest.approx([lr, 0.6388 * lr], rel=1e-3)
+
+
+def test_the_model_learns_the_same_alone():
+    models = []
+    for pretrains in ("all", "model"):
+        agent = ready(tiny(**{**ALONE, "update__pretrains": pretrains}))
+        agent.update(2)
+        models.append(rows(agent)["model"])
+    assert torch.equal(*models)
+
+
+def test_an_agent_restored_within_pretraining_waits_as_long_as_it_would_have():
+    cfg = tiny("tpc-original", update__pretrain=3)
+    agent, twin = ready(cfg), new_agent(cfg)
+    agent.update(2)
+    twin.load_state_dict(snapshot(agent))
+    twin.streams.load_state_dict(agent.streams.state_dict())
+    before = rows(agent)
+    for one in (agent, twin):
+        one.update(1)
+        assert moved(one, before) == {"model"}
+        one.update(3)
+        assert moved(one, before) == {"model", "actor", "critic"}
+    assert same(snapshot(agent), snapshot(twin)) == []
+
+
 # Latents that are carried over -------------------------------------------------------------------
 
 

@@ -12,7 +12,10 @@ import torch
 from lib.algos.dreamer import objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.objectives.api import Context, Evidence, Objective
+from lib.algos.dreamer.world_model import WorldModel
+from lib.core import config
 from lib.core.errors import UserError
+from lib.experiments import run_config
 from lib.runner import checkpoint
 from lib.runner.training import train
 from tests.algos.dreamer.models import SPACES, B, T, batch, noise_of, reached, settings, world
@@ -259,6 +262,19 @@ def test_imagination_starts_in_the_states_of_all_views(views):
             },
             "update.batch is 1; take at least 2",
         ),
+        (
+            {
+                "objective__representation": "contrast",
+                "latent__kind": "gaussian",
+                "representation__contrast__rises": 12,
+            },
+            r"rises 12 times 0.01 \(rise\) would begin below 0, the weight being 0.1",
+        ),
+        ({"behaviour__sequences": 4}, "sequences 4 is more than those of a batch .*batch 3"),
+        (
+            {"behaviour__sequences": 1},
+            r"starts 8 is more than the states of a batch \(1 x 5\)",
+        ),
         ({"latent__posterior": "embedding"}, "'embedding' borrows the spread.*'categorical'"),
         ({"latent__posterior": "both"}, "unknown value for 'latent.posterior' 'both'"),
     ],
@@ -266,6 +282,45 @@ def test_imagination_starts_in_the_states_of_all_views(views):
 def test_settings_that_do_not_fit_an_objective_are_refused(changes, told):
     with pytest.raises(UserError, match=told):
         tiny(**changes)
+
+
+def test_the_weight_of_consistency_comes_up_over_pretraining_as_the_original_tpcs():
+    # 0.05, to which 0.01 comes with updates 0, 400, 800, 1,200 and 1,600 of 2,000
+    full = run_config.plain("dmc-full", "tpc-original")
+    model = WorldModel(SPACES["image"], 6, full, torch.Generator())
+    wanted = {0: 0.06, 399: 0.06, 400: 0.07, 799: 0.07, 800: 0.08, 1_200: 0.09, 1_599: 0.09}
+    wanted |= {1_600: 0.1, 1_999: 0.1, 2_000: 0.1, 99_999: 0.1}
+    for updates, weight in wanted.items():
+        assert model.objective.scheduled(updates) == {"consistency": pytest.approx(weight)}
+    later = WorldModel(SPACES["image"], 6, run_config.plain("dmc-full", "tpc"), torch.Generator())
+    assert later.objective.scheduled(0) == {}
+
+
+def test_the_scheduled_weight_is_the_one_that_counts():
+    cfg = config.merge(
+        settings("gaussian", representation="contrast"),
+        {"representation": {"contrast": {"rises": 5, "consistency": 0.1}}},
+    )
+    model, given = world(cfg), batch(SPACES["vector"])
+    loss = {}
+    for name, scheduled in {"end": None, "begin": {"consistency": 0.06}, "none": {}}.items():
+        loss[name], kept = model.loss(*given, noise_of(model), scheduled=scheduled)
+    assert loss["none"] == loss["end"]
+    term = kept.parts["consistency_term"]
+    torch.testing.assert_close(loss["end"] - loss["begin"], 0.04 * term, rtol=1e-3, atol=1e-5)
+
+
+def test_updates_count_for_what_is_scheduled():
+    # Pretraining of 4 updates and two steps: the weights are 0.09, 0.09, 0.1, 0.1 and then 0.1.
+    changes = {"representation__contrast__rises": 2, "update__pretrain": 4}
+    agent = ready(tiny("tpc-original", **changes))
+    found = []
+    for _ in range(6):
+        agent.update(1)
+        told = agent.running_means.means()
+        found.append(told["model/consistency"] / told["model/consistency_term"])
+        agent.running_means.clear()
+    assert found == pytest.approx([0.09, 0.09, 0.1, 0.1, 0.1, 0.1], rel=1e-5)
 
 
 def test_prototypes_are_as_many_as_samples_unless_their_number_is_given():

@@ -95,6 +95,34 @@ def test_dreamer_1_is_as_published():
     assert run.objective.kl_scale * (1 - run.objective.kl_balance) == 1.0
 
 
+def test_the_original_tpc_is_as_published():
+    # Source: section 3 of the specification, and part A of its supplement.
+    run = resolve("dmc-full", "tpc-original")
+    update, behaviour, own = run.update, run.behaviour, run.representation.contrast
+    assert (update.batch, update.length, update.model_lr) == (250, 50, 6e-4)
+    assert (update.pretrain, update.pretrains) == (2_000, "model")
+    assert (own.consistency, own.rises, own.rise) == (0.1, 5, 0.01)
+    assert (own.warm_up, own.noise, own.centring) == (5, 0.2, 0.01)
+    # all states of 50 of the 250 sequences
+    assert (behaviour.sequences, behaviour.starts, behaviour.credit) == (50, 0, "reached")
+    # a copy as each burst of 100 begins: pretraining is a multiple of it
+    assert (
+        (behaviour.slow_every, behaviour.slow_when) == (update.burst, "before") == (100, "before")
+    )
+    assert update.burst == 100 and update.pretrain % 100 == 0
+    assert (run.latent.variables, run.latent.posterior, run.latent.min_std) == (30, "embedding", 0)
+    assert (run.latent.std, run.latent.cell, run.objective.kl_scale) == ("softplus", "gru", 0)
+    assert (run.network.depth, run.network.convolution) == (32, "relu")
+
+
+def test_what_only_the_original_tpc_does_is_off_everywhere_else():
+    for method in (*METHODS, "dreamer"):
+        if method != "tpc-original":
+            run = resolve("dmc-full", method)
+            assert (run.update.pretrains, run.behaviour.slow_when) == ("all", "after")
+            assert run.behaviour.sequences == run.representation.contrast.rises == 0
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", [*METHODS, "dreamer", "continual-dreamer"])
 def test_every_agent_fits_every_stream(preset, method):

@@ -60,6 +60,8 @@ def test_a_task_may_have_a_name_and_a_background_of_its_own():
         ([{"background": "plain"}], "has no `task`"),
         (["walker_rum"], "unknown dmc task 'walker_rum'.*did you mean 'walker_run'.*DOMAIN_TASK"),
         (["cup"], "unknown dmc task 'cup'"),
+        (["atari_pong"], "'atari_pong' is a game of Atari; dmc has .* such as walker_run"),
+        ([{"name": "mine", "task": "Atari-Pong"}], "'Atari-Pong' is a game of Atari"),
         ([], "no tasks given; name at least one, for example walker_run"),
         (["walker_run", "walker-run"], "'walker_run' is listed twice"),
         (["walker_run", "cup_catch"], "'walker_run' takes 6 numbers and 'cup_catch' 2"),

@@ -11,6 +11,7 @@ views, B counts the rows of all of them.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -45,6 +46,7 @@ class Evidence(NamedTuple):
     features: Tensor  # (T, B, F) of the posterior states
     noise: dict[str, Tensor]  # what `Objective.noise` declares
     average: Any = None  # the averaged copy of the world model, where `Objective.average` asks
+    scheduled: Mapping[str, Tensor | float] = MappingProxyType({})  # see `Objective.scheduled`
 
 
 class Losses(NamedTuple):
@@ -97,6 +99,13 @@ class Objective(nn.Module):
             noise: see `noise`.
         """
         return obs
+
+    def scheduled(self, updates: int) -> dict[str, float]:
+        """Returns the weights that change with the number of updates made before; none by default.
+
+        `losses` reads them in its evidence; without any there, what the settings say counts.
+        """
+        return {}
 
     def losses(self, evidence: Evidence) -> Losses:
         """Returns named scalars, averaged over records and sequences."""

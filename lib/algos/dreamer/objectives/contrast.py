@@ -5,7 +5,8 @@ apart from the other latents of its time (static), against all being mapped to o
 also be likely under its prediction (consistency). Nothing is drawn and there is no KL.
 
 Source: TPC (Nguyen et al., ICML 2021, arXiv 2106.07156), weights and noise of DreamerPro's
-re-implementation. `latent.posterior embedding` is theirs.
+re-implementation. `latent.posterior embedding` is theirs; what only the authors' own code has is
+off by default.
 
 Letters: T records, B sequences, V variables.
 """
@@ -35,6 +36,10 @@ class Settings:
     temporal: float = at_least(0, 1.0)  # weights
     static: float = at_least(0, 1.0)
     consistency: float = at_least(0, 0.1)
+    # The consistency's weight comes up to that in steps, the first of them with the first update
+    # and the others evenly over pretraining (update.pretrain). The original TPC's: 5 times 0.01.
+    rises: int = at_least(0, 0)
+    rise: float = at_least(0, 0.01)
     centring: float = at_least(0, 0.0)  # of the squared mean over a batch; the original TPC's 0.01
     warm_up: int = at_least(0, 1)  # first records, of which nothing is predicted
 
@@ -47,6 +52,7 @@ class Contrast(Objective):
     def __init__(self, context: Context):
         super().__init__(context)
         self.settings: Settings = context.cfg.representation.contrast
+        self.pretrain = context.cfg.update.pretrain
         self.latent = build_latent(context.cfg.latent)
 
     @classmethod
@@ -68,10 +74,27 @@ class Contrast(Objective):
                 "objective.representation 'contrast' tells the sequences of a batch apart, and "
                 f"update.batch is {run.update.batch}; take at least 2"
             )
+        own = run.representation.contrast
+        if (own.rises - 1) * own.rise > own.consistency:
+            raise UserError(
+                f"representation.contrast.rises {own.rises} times {own.rise} (rise) would begin "
+                f"below 0, the weight being {own.consistency} in the end (consistency); take fewer "
+                "or smaller steps"
+            )
 
     def noise(self, records: int, rows: int) -> NoiseLayout:
         """Declares what is added to means."""
         return {"contrast": NoiseSpec("normal", (records, rows, self.latent.size))}
+
+    def scheduled(self, updates: int) -> dict[str, float]:
+        """Returns the consistency's weight, unless it is always the same."""
+        own = self.settings
+        if not own.rises:
+            return {}
+        done = own.rises
+        if updates < self.pretrain:
+            done = 1 + updates * own.rises // self.pretrain
+        return {"consistency": own.consistency - (own.rises - done) * own.rise}
 
     def losses(self, evidence: Evidence) -> Losses:
         """Returns the four terms with their weights; without them in the log."""
@@ -87,7 +110,8 @@ class Contrast(Objective):
             "consistency": -normal_log_prob(mean[warm_up:], *expected).sum(-1).mean(),
             "centring": mean.mean((0, 1)).square().sum(),
         }
-        added = {name: getattr(own, name) * value for name, value in terms.items()}
+        weights = {name: getattr(own, name) for name in terms} | evidence.scheduled
+        added = {name: weights[name] * value for name, value in terms.items()}
         return Losses(added, {f"{name}_term": value.detach() for name, value in terms.items()})
 
 
