@@ -23,7 +23,7 @@ from lib.core.storage import StorageError, how_to_go_on
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv, evaluation_env
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, expected, expected_state, open_loop, warm_start
+from lib.runner import checkpoint, expected, expected_state, open_loop, parts, warm_start
 from lib.runner.evaluate import unbroken
 from lib.runner.report import Report
 from lib.runner.rotation import Rotation
@@ -93,12 +93,18 @@ class Run:
 
     def begin(self) -> None:
         """Opens the first task, with another run's world model or agent where asked."""
-        loaded = warm_start.load_for(self.agent, self.start) if self.start.load_mode else {}
-        if loaded:
+        mode = self.start.load_mode
+        loaded = warm_start.load_for(self.agent, self.start) if mode else {}
+        if mode in ("world-model", "agent"):
             transfer_of(self.agent).load_world_model(loaded["world_model"])
         self._begin_task()
-        if self.start.load_mode == "agent":
+        if mode == "agent":
             transfer_of(self.agent).load_heads(loaded)
+        moved = transfer_of(self.agent).load_parts(loaded) if mode == "parts" else []
+        for foreign in registry.of(self.cfg).foreign(self.cfg):
+            moved += transfer_of(self.agent).take(foreign, parts.read(foreign, self.cfg))
+        if moved:
+            parts.write_table(self.folder.parts, moved)
 
     def _begin_task(self) -> None:
         self.agent.begin_task(self.state.task)

@@ -29,7 +29,7 @@ Shapes: E episodes, T steps, A action, P parameters.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,9 +93,11 @@ class DreamerAgent(Batched):
         self.prefilled = False  # whether the prefill is over
         self.trained: dict[str, FlatAdam] = {}
         self.slow: dict[str, Tensor] = {}
+        self.fixed: dict[str, Tensor] = {}  # what never learns, at most one row
         for name, module in self.networks.fresh(self.streams.init).items():
-            row = self.networks.flats[name].row(dict(module.named_parameters())).to(self.device)
-            update = cfg.update
+            rows = self.networks.rows(name, dict(module.named_parameters()))
+            row, update = rows.pop(name).to(self.device), cfg.update
+            self.fixed |= {of: held.to(self.device) for of, held in rows.items()}
             self.trained[name] = FlatAdam.over(
                 row, self.networks.rates[name], update.epsilon, update.decay, update.clip
             )
@@ -267,17 +269,17 @@ class DreamerAgent(Batched):
     def module(self, name: str) -> nn.Module:
         """Returns a copy of one of its networks as it is now: model, actor, critic, ..."""
         module = self.networks.empty(name, self.device)
-        module.load_state_dict(self.networks.flats[name].views(self.trained[name].row))
+        module.load_state_dict(self._named(name))
         return module.requires_grad_(False)
 
     # --- saving --------------------------------------------------------------------------
 
-    def _named(self, name: str, row: Tensor) -> dict[str, Tensor]:
-        return self.networks.flats[name].views(row)
+    def _named(self, name: str) -> dict[str, Tensor]:
+        return self.networks.tensors(name, {name: self.trained[name].row, **self.fixed})
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
         """Returns everything; without replay, what acting and transfer need."""
-        named = {name: self._named(name, adam.row) for name, adam in self.trained.items()}
+        named = {name: self._named(name) for name in self.trained}
         state: dict[str, Any] = {"world_model": {"model": named.pop("model")}, "learner": named}
         if with_replay:
             state |= {
@@ -289,7 +291,9 @@ class DreamerAgent(Batched):
                 "updates_due": self.updates_due,
                 "prefilled": self.prefilled,
                 "optimizers": {name: adam.state_dict() for name, adam in self.trained.items()},
-                "slow": {name: self._named(name, row) for name, row in self.slow.items()},
+                "slow": {
+                    name: self.networks.flats[name].views(row) for name, row in self.slow.items()
+                },
                 "carried": self.carried,
                 "exploration": self.exploration.state_dict(),
                 "replay": self.replay.state_dict(),
@@ -324,7 +328,8 @@ class DreamerAgent(Batched):
 
     def _load_rows(self, named: dict[str, dict[str, Tensor]]) -> None:
         for name, tensors in named.items():
-            self.trained[name].row.copy_(self.networks.flats[name].row(tensors))
+            for of, row in self.networks.rows(name, tensors).items():
+                (self.fixed[of] if of in self.fixed else self.trained[of].row).copy_(row)
 
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes another run's world model; everything else stays fresh."""
@@ -337,3 +342,17 @@ class DreamerAgent(Batched):
         self._load_rows(named)
         for name in self.networks.critics:
             self.slow[name].copy_(self.trained[name].row)
+
+    def load_tensors(self, found: Mapping[str, Tensor]) -> None:
+        """Takes some tensors, as `network.tensor`; older copies of what they are in start anew."""
+        for name, adam in self.trained.items():
+            own = {
+                key.removeprefix(f"{name}."): t
+                for key, t in found.items()
+                if key.startswith(f"{name}.")
+            }
+            if not own:
+                continue
+            self._load_rows({name: self._named(name) | own})
+            if name in self.slow:
+                self.slow[name].copy_(adam.row)

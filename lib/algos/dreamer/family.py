@@ -3,7 +3,7 @@
 import torch
 
 from lib.algos.api import Family
-from lib.algos.dreamer import exploration, objectives
+from lib.algos.dreamer import exploration, meta, objectives, parts
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.networks import check_side
 from lib.algos.dreamer.pixel_presets import SIZES
@@ -84,6 +84,7 @@ def check(run: DreamerRun, inherits: bool) -> None:
             "replay.sampling 'uncertainty' asks the ensemble of plan2explore how much it "
             f"disagrees, but explore.bonus is '{run.explore.bonus}'; set it to plan2explore"
         )
+    meta.check(run)
 
 
 def cut(run: DreamerRun, index: int) -> DreamerRun:
@@ -115,4 +116,6 @@ FAMILY = Family(
     build=build,
     for_acting=for_acting,
     least_bytes=least_bytes,
+    parts=parts.parts,
+    foreign=meta.foreign,
 )

@@ -51,10 +51,10 @@ def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
     update, streams = agent.cfg.update, agent.streams
     adam, flat = agent.trained["model"], agent.networks.flats["model"]
     networks, average = agent.networks, None
-    model = _on_row(agent.module("model"), flat, adam.row).requires_grad_(True)
+    model = _on_row(agent.module("model"), flat, adam.row)
     if networks.average is not None:
         average = _on_row(agent.module("model"), flat, agent.slow["model"])
-    parameters = dict(model.named_parameters())
+    parameters = {name: model.get_parameter(name).requires_grad_(True) for name in flat.shapes}
     logged: dict[str, list[float]] = {}
     for number in range(1, updates + 1):
         batch = agent.replay.sample(update.batch, update.length, streams.replay)

@@ -151,3 +151,32 @@ class BoundaryConfig:
 
     carry: str = one_of("everything", "nothing")  # nothing: a new agent for every task
     reset_optimizers: bool = False  # forget the moments of every optimiser
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """What `load_mode parts` takes of another run's agent, see `parameter_transfer`."""
+
+    # scratch: nothing; ftl: a share of the last layers of reward and critic, all else but what
+    # belongs to actions; modular: the same with a share of 0; full: everything.
+    case: str = one_of("ftl", "modular", "full", "scratch")
+    omega: float = share(0.2)  # ω of ftl, the share of the source that is added; the authors' value
+    scope: str = one_of(
+        "last_layer", "whole_head"
+    )  # what is shared of a head; the code, the figure
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """Parts of other runs that stay as they are while this one learns, see `meta`.
+
+    A path is a file that `python -m lib export` wrote, a run folder or a checkpoint; `{seed}` in it
+    is the run's own seed.
+    """
+
+    autoencoder: str = ""  # whose encoder is fixed, and whose decoder is begun with; "": none
+    rewards: tuple[str, ...] = ()  # whose reward heads the run's own reads; none: it is a plain one
+    use_sources: bool = True  # False: what they predict counts as 0, the control
+    freeze_decoder: bool = False  # the released code trains it on
+    init_rssm: str = ""  # whose recurrent model is begun with, but for its actions; "": a fresh one
+    layers: int = at_least(1, 1)  # hidden layers of the head that reads others
