@@ -41,7 +41,8 @@ def export(source: str, part: str, out: Path | None = None) -> tuple[Path, dict[
     Args:
         source: a run folder, whose newest finished task is taken, or a checkpoint.
         part: its name, as the agent's family calls it.
-        out: the file; None: `parts/PART.safetensors` in the run's folder.
+        out: the file; None: `parts/PART.safetensors` in the run's folder, or beside a checkpoint
+            that is in none.
 
     Returns:
         Where it is, and its tensors by name.
@@ -52,7 +53,8 @@ def export(source: str, part: str, out: Path | None = None) -> tuple[Path, dict[
     path = warm_start.checkpoint_of(source)
     meta = checkpoint.load_meta(path)
     tensors = _of_agent(path, meta, part)
-    out = out or path.parent.parent / contents.EXPORTED / f"{part}{SUFFIX}"
+    home = path.parent.parent if path.parent.name == contents.CHECKPOINTS else path.parent
+    out = out or home / contents.EXPORTED / f"{part}{SUFFIX}"
     if out.suffix != SUFFIX:
         raise UserError(f"'{out}' is to be a file of tensors; let its name end in {SUFFIX}")
     about = {"config": meta["config"], "finished": str(meta.get("finished") or ""), "part": part}

@@ -6,8 +6,7 @@ from lib.algos.api import Family
 from lib.algos.dreamer import exploration, meta, objectives, parts
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.networks import check_side
-from lib.algos.dreamer.pixel_presets import SIZES
-from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
+from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS, SIZES
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.sizes import least_bytes
 from lib.core import config
