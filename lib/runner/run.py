@@ -148,8 +148,19 @@ class Run:
             return
         if every := self.cfg.budget.report_every:
             state.next_report = (self.progress // every + 1) * every
-        self.report.train(self.header(), self.agent.report(), self.seconds)
+        values = self.agent.report() | self._played()
+        self.report.train(self.header(), values, self.seconds)
         state.reported = True
+
+    def _played(self) -> dict[str, float]:
+        """How much of each task that takes turns has been played, and of all of them."""
+        env = getattr(self.unfinished, "env", None)
+        if not hasattr(env, "played"):
+            return {}
+        found = env.played()
+        episodes = sum(count for name, count in found.items() if name.endswith("/episodes"))
+        each = {f"train/turns/{name}": float(count) for name, count in found.items()}
+        return each | {"train/turns/episodes": float(episodes)}
 
     def tested(self, task: int, episodes: Episodes, env: VectorEnv) -> Episodes:
         """The evaluation episodes of a task that count.
@@ -199,6 +210,7 @@ class Run:
         )
         state.updates += self.agent.updates
         state.task += 1
+        self.unfinished = None
         if not self.is_done:
             self._begin_task()
 

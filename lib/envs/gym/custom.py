@@ -14,7 +14,8 @@ from torch import Tensor
 
 from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ObsSpace
-from lib.envs.api import World
+from lib.envs import padding
+from lib.envs.api import Domain, World
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.domain import GymDomain, check_lengths
@@ -128,7 +129,7 @@ def custom_domain(
     episode_length: int | None = None,
     observation: str = "state",
     device: torch.device | str = "cpu",
-) -> GymDomain:
+) -> Domain:
     """A stream of environments that are handed over.
 
     Args:
@@ -154,13 +155,14 @@ def custom_domain(
         tasks.append(GymTask(name, world if isinstance(world, str) else ""))
         limits.append(limit or EPISODE)
     distinct(tasks, "CartPole-v1")
-    return GymDomain(
+    domain = GymDomain(
         tuple(tasks),
         tuple(recipes),
         episode_length or max(limits),
         device,
         picture=picture(recipes[0].obs_space, device),
     )
+    return padding.padded(domain)
 
 
 def picture(space: ObsSpace, device: torch.device | str) -> Callable[[Tensor], Tensor] | None:
@@ -293,6 +295,7 @@ REGISTERED = World(
     build=build,
     observations=OBSERVATIONS,
     ends_early=True,
+    pads=True,
 )
 HANDED_OVER = World(
     resolve=_names,

@@ -103,4 +103,6 @@ WORLD = World(
     observations=("state", "pixels"),
     ends_early=True,
     repeats=True,
+    sized=True,
+    pads=True,
 )
