@@ -199,6 +199,9 @@ class Capabilities:
     heads: Heads | None = None
     transfer: Transfer | None = None
 
+    fit: Callable[[int], Any] | None = None
+    """Makes so many updates of the world model alone, on what the agent has stored."""
+
     probe: Callable[[Domain, Any, torch.Generator], dict[str, float]] | None = None
     """What each part of the agent still knows of the tasks before the current one: the domain, what
     was held out of them and a random generator, to flat metrics `probe/<task>/<metric>`."""

@@ -23,13 +23,13 @@ from lib.core.storage import StorageError, how_to_go_on
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv, evaluation_env
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, expected, expected_state, open_loop, parts, warm_start
+from lib.runner import beginning, checkpoint, expected, expected_state, open_loop, parts, warm_start
 from lib.runner.evaluate import unbroken
 from lib.runner.report import Report
 from lib.runner.rotation import Rotation
 from lib.runner.run_folder import DIFFERENCES, RunFolder, differences
 from lib.runner.state import Position, RunState
-from lib.runner.warm_start import FirstActor, Start, transfer_of
+from lib.runner.warm_start import FirstActor, Start
 
 WRONG_KIND = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 """What reading a state of another layout raises, wherever it is copied."""
@@ -92,17 +92,9 @@ class Run:
         self.report.open(total, show=show, resume_at=resume_at, config=record, **recording)
 
     def begin(self) -> None:
-        """Opens the first task, with another run's world model or agent where asked."""
-        mode = self.start.load_mode
-        loaded = warm_start.load_for(self.agent, self.start) if mode else {}
-        if mode in ("world-model", "agent"):
-            transfer_of(self.agent).load_world_model(loaded["world_model"])
-        self._begin_task()
-        if mode == "agent":
-            transfer_of(self.agent).load_heads(loaded)
-        moved = transfer_of(self.agent).load_parts(loaded) if mode == "parts" else []
-        for foreign in registry.of(self.cfg).foreign(self.cfg):
-            moved += transfer_of(self.agent).take(foreign, parts.read(foreign, self.cfg))
+        """Opens the first task, with what the run takes of others, and writes down what that was."""
+        moved = beginning.begin(self.agent, self.start)
+        self.state.open_task(self.cfg.budget)
         if moved:
             parts.write_table(self.folder.parts, moved)
 

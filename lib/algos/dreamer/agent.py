@@ -41,6 +41,7 @@ from lib.algos.dreamer import audit, exploration, shown, trust
 from lib.algos.dreamer.agent_networks import AgentNetworks
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.computation import Computation
+from lib.algos.dreamer.learn_model import learn_model
 from lib.algos.dreamer.learning import uncertainty
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.transfer import WarmStart
@@ -263,6 +264,7 @@ class DreamerAgent(Batched):
             value=functools.partial(shown.values, self),
             look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),
+            fit=functools.partial(learn_model, self),
             probe=self.probe,
         )
 
