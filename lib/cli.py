@@ -398,6 +398,8 @@ def find(given: argparse.Namespace) -> None:
 
     found = original_commands.find(" ".join(given.words))
     print("\n\n".join(original_commands.told(*each) for each in found))
+    for note in dict.fromkeys(repository.note for repository, _ in found if repository.note):
+        print(f"\n{note}")
 
 
 def compare(given: argparse.Namespace) -> None:

@@ -92,7 +92,7 @@ class Run:
         self.report.open(total, show=show, resume_at=resume_at, config=record, **recording)
 
     def begin(self) -> None:
-        """Opens the first task, with what the run takes of others, and writes down what that was."""
+        """Opens the first task, with what the run takes of others; writes down what that was."""
         moved = beginning.begin(self.agent, self.start)
         self.state.open_task(self.cfg.budget)
         if moved:
