@@ -59,6 +59,9 @@ class EnvConfig:
     background: str = "plain"  # or procedural:KIND, folder:PATH; see lib.envs.pixels.backgrounds
     background_grey: bool = False  # moving backgrounds without colours
     workers: int = at_least(0, 0)  # processes that simulate and draw; 0: by copies and cores
+    # bullet only, PyBullet's bodies. Episodes and pictures as of dmc.
+    look_at: str = one_of("link", "torso")  # link: the paper's camera, the body's first link
+    ignore_termination: bool = False  # episodes go on when the task has ended
     # Tasks that differ in how many numbers they take or show, see lib.envs.padding.
     min_actions: int = at_least(0, 0)  # numbers in an action; 0: of the task with the most
     min_numbers: int = at_least(0, 0)  # numbers of a vector that is observed; 0: likewise

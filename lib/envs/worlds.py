@@ -24,6 +24,7 @@ WORLDS: dict[str, str | World] = {
     "walker": "lib.envs.control.domain:WORLD",
     "dmc": "lib.envs.pixels.domain:WORLD",  # dm_control's suite from pixels
     "pendulum": "lib.envs.pendulum.domain:WORLD",
+    "bullet": "lib.envs.bullet.domain:WORLD",  # PyBullet's bodies
     "minigrid": "lib.envs.gym.minigrid:WORLD",
     "minihack": "lib.envs.gym.minihack:WORLD",
     "gymnasium": "lib.envs.gym.custom:REGISTERED",  # whatever is registered there

@@ -53,6 +53,7 @@ from lib.engine.running_means import RunningMeans
 from lib.engine.seed_batch import Batched
 from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
+from lib.replay.padding import padded
 from lib.replay.store import EpisodeStore
 
 
@@ -187,6 +188,8 @@ class DreamerAgent(Batched):
         priority = None
         if self.cfg.replay.sampling == "uncertainty":
             priority = uncertainty(self, episodes)
+        if self.cfg.replay.pad:
+            episodes = padded(episodes, self.cfg.update.length)
         self.replay.add(episodes, self.task, self.streams.replay, priority, returned)
 
     # --- learning ------------------------------------------------------------------------

@@ -47,6 +47,16 @@ def check(run: DreamerRun, inherits: bool) -> None:
             f"replay.min_length {run.replay.min_length} is longer than any episode "
             f"({env.decisions} decisions, env.episode_length), so nothing would be kept"
         )
+    if run.replay.pad and run.objective.discount_head:
+        raise UserError(
+            "replay.pad lets episodes go on that have ended, but objective.discount_head learns "
+            "where they end; set one of them to false"
+        )
+    if run.replay.pad and run.update.length > env.decisions:
+        raise UserError(
+            f"replay.pad makes episodes {run.update.length} decisions long (update.length), but "
+            f"none has more than {env.decisions} (env.episode_length); take shorter sequences"
+        )
     together = budget.parallel_envs * env.action_repeat
     if budget.env_steps_per_task % together:
         low = budget.env_steps_per_task // together * together

@@ -139,6 +139,9 @@ class ReplayConfig:
     sampling: str = one_of("uniform", "recent", "reward", "uncertainty")
     recent_share: float = share(0.5)  # recent: share of draws that favour the newest episodes
     min_length: int = at_least(1, 5)  # decisions; shorter episodes are discarded
+    # Episodes that end within `update.length` decisions are stored with their last observation
+    # repeated, see lib.replay.padding. For worlds that end early and models without discount head.
+    pad: bool = False
     # Parts of episodes are shortened by less than this, and favour an episode's end by as much.
     # The published code uses one number, `minlen`, for this and for the shortest episode kept.
     slack: int = at_least(0, 5)

@@ -32,12 +32,12 @@ class GymDomain(HoldsOutEpisodes):
         device: of observations, rewards and what is held out.
         best: the return that counts as 100 %; None if unknown.
         picture: stored observations to (..., 64, 64, 3) uint8, where they can be drawn.
+        action_repeat: env steps that a decision lasts, which is up to the environments.
 
     Raises:
         UserError: two tasks differ in more than in how many numbers are observed or done.
     """
 
-    action_repeat = 1
     grid_size = None
     exact_optimum = False
 
@@ -49,12 +49,13 @@ class GymDomain(HoldsOutEpisodes):
         device: torch.device | str = "cpu",
         best: float | None = None,
         picture: Callable[[Tensor], Tensor] | None = None,
+        action_repeat: int = 1,
     ):
         found = [(recipe.obs_space, recipe.actions) for recipe in recipes]
         padding.check_kinds([recipe.name for recipe in recipes], found)
         self.tasks = tasks
         self.recipes = recipes
-        self.episode_length = episode_length
+        self.episode_length, self.action_repeat = episode_length, action_repeat
         self.device = torch.device(device)
         self.obs_space: ObsSpace = recipes[0].obs_space
         self.obs_dim = int(np.prod(self.obs_space.shape))
