@@ -25,6 +25,11 @@ And from DreamerPro's code (Deng, Jang and Ahn 2022), which has Dreamer and TPC 
 - One layer gives the actor's mean and spread, two of half the size there.
 - Backgrounds are generated unless the user has films.
 
+And from the code of transfer from several sources (Sasso, Sabatelli and Wiering 2023):
+
+- Parts are taken before any update, tensors alone; counters and running means too there.
+- A meta head reads what the sources' heads say; theirs computes it and leaves it out.
+
 Shapes: E episodes, T steps, A action, P parameters.
 """
 
