@@ -33,7 +33,7 @@ def check_installed() -> None:
     here = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
     note = (
         "wheels are for x86-64 Linux and CPython up to 3.11; gymnasium's own bodies such as "
-        "Hopper-v5 (env.domain gymnasium) run elsewhere"
+        "Hopper-v5 (env.domain gymnasium) run elsewhere, with returns of their own"
     )
     if missing:
         raise UserError(

@@ -1,7 +1,8 @@
 """PyBullet's bodies by name, known without importing PyBullet.
 
 A name is the body's, or the id that `pybullet_envs_gymnasium` registers: `Hopper` or
-`HopperBulletEnv-v0`.
+`HopperBulletEnv-v0`. Bodies of the same names that gymnasium simulates with MuJoCo (Hopper-v5) pay
+otherwise, end otherwise and last as many steps of other lengths: their returns are not comparable.
 """
 
 from collections.abc import Iterable, Mapping
