@@ -20,7 +20,7 @@ from lib.runner import checkpoint, contents, expected, records, warm_start
 from lib.runner.expected import TEXT, WHOLE, each
 
 SUFFIX = ".safetensors"
-STATE = expected.record({"tensors": expected.mapping(expected.ANYTHING)})
+STATE = expected.record({"tensors": expected.mapping(expected.TENSOR)})
 TABLE = expected.record(
     {
         "tensors": each(

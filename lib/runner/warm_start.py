@@ -196,7 +196,7 @@ def _load_loosely(agent: Agent, path: Path) -> dict[str, Any]:
     check_same_view(agent.cfg, theirs, path)
     transfer.check(theirs, path)
     state = agent_in(state, meta, path)
-    nested = expected.mapping(expected.mapping(expected.ANYTHING))
+    nested = expected.mapping(expected.mapping(expected.TENSOR))
     expected.check(
         state, expected.record({"world_model": nested, "learner": nested}), "agent", path
     )

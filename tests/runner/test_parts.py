@@ -15,7 +15,7 @@ from lib.algos.api import Foreign, Moved
 from lib.core import config
 from lib.core.errors import UserError
 from lib.envs.pendulum.batch import PendulumBatch
-from lib.runner import checkpoint, parts, training, warm_start
+from lib.runner import checkpoint, contents, parts, training, warm_start
 from lib.runner.run_folder import RunFolder
 from tests import dreamer_killing, killing, tiny
 from tests.dreamer_tiny import tiny as small
@@ -92,6 +92,13 @@ def test_a_part_lies_in_its_run_unless_it_is_told_where_and_is_replaced_whole(so
     loose = tmp_path / "loose.safetensors"
     shutil.copy(RunFolder(copy).task_checkpoint(0), loose)
     assert parts.export(str(loose), "actor")[0] == tmp_path / "parts" / "actor.safetensors"
+
+
+def test_what_is_written_into_a_run_is_known_as_its_own():
+    known = contents.RUN.written
+    for name in ("parts.json", "parts/reward.safetensors", "figures/parts.png"):
+        assert known.fullmatch(name)
+    assert not known.fullmatch("parts/mine.txt")
 
 
 def test_a_file_and_its_run_give_the_same(source, tmp_path):

@@ -56,6 +56,7 @@ from lib.core.spaces import ActionSpace, ObsSpace
 from lib.engine.optim import FlatAdam
 from lib.engine.running_means import RunningMeans
 from lib.engine.seed_batch import Batched
+from lib.engine.seeds import unprefixed
 from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
 from lib.replay.padding import padded
@@ -356,13 +357,7 @@ class DreamerAgent(Batched):
     def load_tensors(self, found: Mapping[str, Tensor]) -> None:
         """Takes some tensors, as `network.tensor`; older copies of what they are in start anew."""
         for name, adam in self.trained.items():
-            own = {
-                key.removeprefix(f"{name}."): t
-                for key, t in found.items()
-                if key.startswith(f"{name}.")
-            }
-            if not own:
-                continue
-            self._load_rows({name: self._named(name) | own})
-            if name in self.slow:
-                self.slow[name].copy_(adam.row)
+            if own := unprefixed(found, name):
+                self._load_rows({name: self._named(name) | own})
+                if name in self.slow:
+                    self.slow[name].copy_(adam.row)

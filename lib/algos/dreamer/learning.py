@@ -117,9 +117,9 @@ class Learning:
             noise: from `prepare`. frozen: see `AgentNetworks.frozen`.
         """
         rows = {name: adam.row for name, adam in self.adams.items()}
-        slow = {f"slow_{name}": row for name, row in self.slow.items()} | self.fixed
+        still = {f"slow_{name}": row for name, row in self.slow.items()} | self.fixed
         found, _, kept = self.model_step(
-            {"model": rows["model"]}, slow, self.batch, self.carried, noise
+            {"model": rows["model"]}, still, self.batch, self.carried, noise
         )
         objective, tensors = self.networks.objective, self.networks.objective_tensors
         for name in frozen:
@@ -134,13 +134,13 @@ class Learning:
             mine.copy_(last)
 
         if own := self.networks.exploration.network:
-            found, _, parts = self.exploration_step({own: rows[own]}, {**rows, **slow}, kept)
+            found, _, parts = self.exploration_step({own: rows[own]}, {**rows, **still}, kept)
             self._log(own, {**parts, "grad_norm": self.adams[own].apply(found[own])})
 
         together = self.trained_together
         found, _, logged = self.behaviour_step(
             {name: rows[name] for name in together},
-            {**rows, **slow},
+            {**rows, **still},
             kept,
             (self.eligible, self.cloned),
             noise,

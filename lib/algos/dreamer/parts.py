@@ -32,9 +32,8 @@ def part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
 def parts(state: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
     """Returns every part of a saved agent that it has whole: see `lib.algos.api.Family.parts`."""
     tensors = named(state)
-    whole = {
+    return {
         name: part(tensors, name)
         for name, begins in PARTS.items()
         if all(any(key.startswith(begin) for key in tensors) for begin in begins)
     }
-    return whole
