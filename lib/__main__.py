@@ -1,4 +1,4 @@
-"""`python -m lib`: run, list, resume, compare, transfer and clean."""
+"""`python -m lib`: run, list, resume, compare, transfer, export and clean."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line: run, list, find, resume, compare, transfer, clean."""
+"""The command line: run, list, find, resume, compare, transfer, export, clean."""
 
 import argparse
 import hashlib
@@ -33,6 +33,7 @@ examples:
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
   python -m lib transfer --preset grid-transfer-quick
   python -m lib transfer --tasks jump2run,jump-and-run --seeds 0,1,2 --out outputs/jumps
+  python -m lib export outputs/dreamer-v1-sources-quick-s0 --part autoencoder
   python -m lib clean outputs/try
 """
 STOPPING = """
@@ -50,6 +51,10 @@ notebooks/10_transfer.py shows what came of it. Sources are runs of the same dom
 default outputs/{tdmpc,drago}-DOMAIN-quick-sSEED for a quick preset. Tasks such as jump2run begin
 where another agent leaves off, by default that of the first source that learnt to jump. The same
 command again goes on where it stopped, and adds what is asked for on top.
+"""
+EXPORTING = """
+The file holds the part's tensors by name, and says which run, task and configuration they are of.
+Settings such as meta.autoencoder and meta.rewards take such files, and run folders as well.
 """
 LISTED = """\
 'python -m lib run NAME' starts one of these; NAME is a file, a preset (-p method=METHOD takes
@@ -229,6 +234,17 @@ def _parser() -> argparse.ArgumentParser:
         help="execute a notebook of your own with the parameters of notebooks/10_transfer.py",
     )
 
+    sub = command(export, "export", "write a part of a trained agent to a file", EXPORTING)
+    sub.add_argument("run", metavar="RUN", help="a run folder, or a checkpoint of one")
+    sub.add_argument(
+        "--part",
+        required=True,
+        help="of a Dreamer: autoencoder, encoder, decoder, reward, actor, critic or rssm",
+    )
+    sub.add_argument(
+        "--out", metavar="FILE", help="where to (default: parts/PART.safetensors in the run)"
+    )
+
     sub = command(clean, "clean", "remove run folders for good")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
     sub.add_argument("--yes", action="store_true", help="do not ask")
@@ -382,6 +398,8 @@ def find(given: argparse.Namespace) -> None:
 
     found = original_commands.find(" ".join(given.words))
     print("\n\n".join(original_commands.told(*each) for each in found))
+    for note in dict.fromkeys(repository.note for repository, _ in found if repository.note):
+        print(f"\n{note}")
 
 
 def compare(given: argparse.Namespace) -> None:
@@ -469,6 +487,19 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         partial(comparison.progress, study),
     )
     print(f"notebook: {out / contents.TRANSFERRED}")
+
+
+def export(given: argparse.Namespace) -> None:
+    """Writes a part of a trained agent to a file for other runs to take."""
+    from lib.experiments import folders
+    from lib.runner import parts
+
+    place = Path(given.run)
+    place = place if place.is_file() else folders.find_run(given.run, OUTPUTS)
+    out, tensors = parts.export(str(place), given.part, Path(given.out) if given.out else None)
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    print(f"{given.part}: {len(tensors)} tensors, {numbers:,} numbers")
+    print(f"file: {shown(out)}")
 
 
 def clean(given: argparse.Namespace) -> None:

@@ -37,7 +37,7 @@ device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", 
 tasks: list = []  # names, or in a grid mappings with name, start, goal; empty for the preset's
 start_at: str = ""  # name of the task of the sequence to begin with; empty for the first
 env_steps_per_task: int = 0  # environment steps, learner and reviewer together; 0 for the preset's
-load_mode: str = ""  # "" starts fresh, "world-model" or "agent" starts from another run
+load_mode: str = ""  # "" starts fresh, "world-model", "agent" or "parts" starts from another run
 load_from: str = ""  # that run's folder or checkpoint; {seed} in it stands for the seed
 pre_rollout: str = ""  # folder or checkpoint of the agent that acts first in jump2run and its like
 overrides: dict = {}  # any other setting by its dotted name, for example planner.samples
@@ -66,7 +66,7 @@ import torch
 from IPython.display import Markdown, display
 
 from lib.algos import registry
-from lib.analysis import probes, results
+from lib.analysis import moved, probes, results
 from lib.core import metrics
 from lib.core.plain import escape
 from lib.engine import machine
@@ -116,6 +116,27 @@ Markdown(results.markdown_table(["run", config.name], card.items(), numbers=Fals
 
 # %%
 summary_paths = runs.train(spec)
+
+# %% [markdown]
+# ## What came from other runs?
+#
+# A run may begin with parts of other runs: `load_mode parts` takes parameters by rules on their
+# names (settings `transfer`), and settings such as `meta.autoencoder` take parts that then stay as
+# they are. What became of every tensor: *copied*, left *random*, a *fraction* of the other run's
+# added to random numbers, or some *columns* copied. Of several seeds, the first.
+
+# %%
+taken = moved.of_run(spec.folders[0])
+if taken:
+    components, by_way = moved.shares(taken)
+    ax = charts.share_bars(components, by_way, "share of its numbers", "What the run began with")
+    charts.save(ax, figures / "parts.png")
+    header = ["tensor", "what became of it", "shape here", "in the other run"]
+    display(Markdown(results.markdown_table(header, moved.rows(taken), numbers=False)))
+elif load_mode:
+    print(f"It began with the {load_mode} of another run as it was.")
+else:
+    print("Nothing: it began with random numbers alone.")
 
 # %% [markdown]
 # ## Does it learn each task?

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 import yaml
 
 from lib import cli
 from lib.core import config
 from lib.core.paths import ROOT
 from lib.experiments import catalogue, params, run_config
-from lib.runner import training
+from lib.runner import parts, training
 from tests.tiny import SETTINGS, tiny
 
 STUB = ROOT / "tests" / "stub_run.py"
@@ -628,6 +629,24 @@ def test_nothing_is_written_through_a_link(tmp_path, outputs, capsys, name):
     (out / name).symlink_to(mine)
     message = refusal(capsys, "resume", out, f"--notebook={STUB}")
     assert f"is a link to '{mine}'" in message and not mine.exists()
+
+
+def test_a_part_of_a_trained_agent_is_exported(tmp_path, outputs, capsys, monkeypatch):
+    asked = []
+
+    def export(source, part, out):
+        asked.append((source, part, out))
+        return out or Path("there"), {"a": torch.zeros(3, 5), "b": torch.zeros(2)}
+
+    monkeypatch.setattr(parts, "export", export)
+    (outputs / "mine-s0").mkdir(parents=True)
+    assert cli.main(["export", "mine-s0", "--part", "reward"]) == 0
+    assert "reward: 2 tensors, 17 numbers\nfile: there" in capsys.readouterr().out
+    out = tmp_path / "mine.safetensors"
+    assert cli.main(["export", "mine-s0", "--part", "rssm", "--out", str(out)]) == 0
+    source = str(outputs / "mine-s0")
+    assert asked == [(source, "reward", None), (source, "rssm", out)]
+    assert "unknown run 'mine-s1'" in refusal(capsys, "export", "mine-s1", "--part", "reward")
 
 
 def test_overrides_are_read_as_yaml_and_text_as_it_stands():

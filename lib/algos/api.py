@@ -39,8 +39,33 @@ class Heads(Protocol):
         ...
 
 
+class Foreign(NamedTuple):
+    """A part of another run that an agent takes from a file before its first task."""
+
+    setting: str  # which names the file, for errors
+    part: str  # one of `Family.parts`
+    path: str  # a file that `lib.runner.parts` wrote, a run folder or a checkpoint
+
+
+class Moved(NamedTuple):
+    """What was done with one tensor when an agent took parts of another run."""
+
+    name: str
+    how: str  # "copy", "random", "fraction", ...; "unused" for one that only the other run has
+    shape: tuple[int, ...]  # here; of an unused one there
+    source: tuple[int, ...]  # there; () where the other run has none
+    note: str = ""  # what is to be said besides
+
+
 class Transfer(Protocol):
     """An agent that can start from another run's parts."""
+
+    load_parts: Callable[[dict[str, Any]], list[Moved]] | None
+    """Takes some parameters of another run's agent, as the run's section `transfer` says, before
+    any update; None where a family cannot."""
+
+    take: Callable[[Foreign, Mapping[str, Tensor]], list[Moved]] | None
+    """Takes a part of another run that the run's settings name; None where a family cannot."""
 
     def template(self, with_heads: bool) -> dict[str, Any]:
         """The parts that a checkpoint must hold, by name, with tensors of the right shapes."""
@@ -173,6 +198,9 @@ class Capabilities:
 
     heads: Heads | None = None
     transfer: Transfer | None = None
+
+    fit: Callable[[int], Any] | None = None
+    """Makes so many updates of the world model alone, on what the agent has stored."""
 
     probe: Callable[[Domain, Any, torch.Generator], dict[str, float]] | None = None
     """What each part of the agent still knows of the tasks before the current one: the domain, what
@@ -312,6 +340,9 @@ class Family:
         least_bytes: how much memory one seed of a run takes at least, by arithmetic alone.
         for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
+        parts: of an agent's saved state the tensors of every part that has a name, for other runs
+            to take; None where they have none.
+        foreign: the parts that a new run takes from files before its first task.
         transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
     """
 
@@ -327,4 +358,6 @@ class Family:
     sizes: Mapping[str, Mapping[str, Sections]] = field(default_factory=dict)
     least_bytes: Callable[[Any], int] | None = None
     mixed_spaces: bool = False
+    parts: Callable[[dict[str, Any]], Mapping[str, Mapping[str, Tensor]]] | None = None
+    foreign: Callable[[Any], tuple[Foreign, ...]] = lambda run: ()
     transfer_study: TransferStudy | None = None

@@ -9,7 +9,9 @@ cheetah_run.
 Sources: results/ of the TD-MPC2 repository (Hansen, Su and Wang, ICLR 2024), whose steps are env
 steps; four files of TD-MPC hold five runs up to 700,000 steps and three beyond. Pictures: plots/ of
 DreamerPro's repository (Deng, Jang and Ahn, ICML 2022), three runs each, on the suite's own
-backgrounds and before films of drives, with which generated clips cannot be compared.
+backgrounds and before films of drives, with which generated clips cannot be compared; and scores/
+of Dreamer's (Hafner et al., ICLR 2020), five runs, whole numbers, whose standard deviations divide
+by five instead of four.
 """
 
 import csv

@@ -7,13 +7,15 @@ Nothing here trains or draws. The files read are `summary.json`, `metrics.jsonl`
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lib.algos import registry
 from lib.analysis import measures
 from lib.analysis.measures import Measure, Yardstick
 from lib.core import metrics
@@ -24,6 +26,7 @@ from lib.experiments import summaries
 from lib.runner import records
 from lib.runner.record import read_metrics
 from lib.runner.run_folder import RunFolder
+from lib.runner.warm_start import Start
 
 RECORDED = (
     "env_steps",
@@ -41,6 +44,7 @@ RECORDED = (
     "monitor",
     "audit",
 )  # fields of summary.json that a comparison keeps of every run
+START = tuple(asdict(Start()))  # what config.yaml holds beside the configuration
 SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of one group may differ
 
 
@@ -247,10 +251,15 @@ def _origin(path: Path) -> str:
     """Returns what a run builds on, sources without their seeds: `world-model of drago`, ..."""
     config = records.read_mapping(path) or {}
     parts = []
-    if config.get("load_mode"):
-        parts.append(f"{config['load_mode']} of {_source(config.get('load_from'))}")
+    if mode := config.get("load_mode"):
+        rules = config.get("transfer") if mode == "parts" else None
+        taken = " ".join(str(value) for value in rules.values()) if rules else mode
+        parts.append(f"{taken} of {_source(config.get('load_from'))}")
     if config.get("pre_rollout"):
         parts.append(f"{_source(config['pre_rollout'])} acting first")
+    with suppress(UserError):  # of another version of the workbook
+        run = registry.from_dict({k: v for k, v in config.items() if k not in START})
+        parts += [f"{one.part} of {_source(one.path)}" for one in registry.of(run).foreign(run)]
     return ", ".join(parts)
 
 

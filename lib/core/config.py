@@ -53,12 +53,19 @@ class EnvConfig:
     put_blocks: bool = True  # grid only: impassable blocks inside the rooms
     # dmc only, dm_control's suite from pixels. An episode of the papers has 1000 env steps, two a
     # decision.
-    image_size: int = within(16, 512, 64)  # height and width of pictures [pixels]
+    image_size: int = within(16, 512, 64)  # height and width [pixels]; bullet and pendulum too
     camera: int = at_least(-1, -1)  # of the body's; -1: the papers', 0, or 2 of the quadruped
     render_quality: str = one_of("full", "fast")  # fast: no shadows, reflections, multisampling
     background: str = "plain"  # or procedural:KIND, folder:PATH; see lib.envs.pixels.backgrounds
     background_grey: bool = False  # moving backgrounds without colours
     workers: int = at_least(0, 0)  # processes that simulate and draw; 0: by copies and cores
+    # bullet only, PyBullet's bodies. Episodes and decisions as of dmc.
+    look_at: str = one_of("link", "torso")  # link: the paper's camera, the body's first link
+    ignore_termination: bool = False  # episodes go on when the task has ended
+    # Tasks that differ in how many numbers they take or show, see lib.envs.padding.
+    min_actions: int = at_least(0, 0)  # numbers in an action; 0: of the task with the most
+    min_numbers: int = at_least(0, 0)  # numbers of a vector that is observed; 0: likewise
+    mask_padding: bool = False  # keep 0 for numbers of an action that a task does not have
 
     @property
     def decisions(self) -> int:

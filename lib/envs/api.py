@@ -211,6 +211,9 @@ class World:
         has_cells: the agent is in one of countably many cells.
         tabular: every transition can be listed, so that audits and optima are exact.
         repeats: a decision may last several env steps.
+        sized: pictures have `env.image_size` pixels a side.
+        pads: tasks may differ in how many numbers they take or show, see `lib.envs.padding`.
+        least_numbers: vectors that are observed have so many numbers at least.
         handed_over: environments are objects of the caller's, which no configuration can make.
     """
 
@@ -222,4 +225,7 @@ class World:
     has_cells: bool = False
     tabular: bool = False
     repeats: bool = False
+    sized: bool = False
+    pads: bool = False
+    least_numbers: int = 0
     handed_over: bool = False

@@ -11,6 +11,7 @@ import torch
 
 from lib.core.errors import UserError, short, unknown
 from lib.core.plain import plain_name
+from lib.envs import padding, turns
 from lib.envs.api import Domain, World
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ WORLDS: dict[str, str | World] = {
     "cheetah": "lib.envs.control.domain:WORLD",
     "walker": "lib.envs.control.domain:WORLD",
     "dmc": "lib.envs.pixels.domain:WORLD",  # dm_control's suite from pixels
+    "pendulum": "lib.envs.pendulum.domain:WORLD",
+    "bullet": "lib.envs.bullet.domain:WORLD",  # PyBullet's bodies
     "minigrid": "lib.envs.gym.minigrid:WORLD",
     "minihack": "lib.envs.gym.minihack:WORLD",
     "gymnasium": "lib.envs.gym.custom:REGISTERED",  # whatever is registered there
@@ -57,7 +60,7 @@ def described(env: "EnvConfig") -> str:
     """Returns what is seen of a world, in a few words."""
     if env.domain == "grid":
         return f"{env.size} × {env.size} cells"
-    if env.domain != "dmc":
+    if env.observation != "pixels" or not of(env).sized:
         return env.domain
     seen = f"{env.domain}, {env.image_size} × {env.image_size} pixels"
     return seen if env.background == "plain" else f"{seen}, before {env.background}"
@@ -65,6 +68,8 @@ def described(env: "EnvConfig") -> str:
 
 def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ...]:
     """Task records in the order given, each with .name and .after.
+
+    An entry is a task's, or a mapping with `name` and `turns`, see `lib.envs.turns`.
 
     Raises:
         UserError: an unknown world or task, one of another world, one given twice, none, or a
@@ -76,10 +81,33 @@ def resolve(env: "EnvConfig", entries: Iterable[str | Mapping]) -> tuple[Any, ..
             raise UserError(f"task name {short(entry['name'])} is no text; put quotes around it")
         if entry is None or isinstance(entry, list | tuple | int | float):
             raise UserError(f"task {short(entry)} is none; give a name, or a mapping with one")
-    tasks = of(env).resolve(env, entries)
-    for task in tasks:
+    world, stream = of(env), turns.layout(entries)
+    if stream.mixed and (world.handed_over or not world.ends_early):
+        raise UserError(
+            f"{env.domain} plays one task at a time; worlds whose tasks may take turns: "
+            f"{', '.join(where(lambda world: world.ends_early and not world.handed_over))}"
+        )
+    single = world.resolve(env, stream.entries)
+    _check_padding(env, world, single)
+    tasks = stream.tasks(single)
+    for task in (*single, *tasks):
         plain_name(task.name, "task name")
     return tasks
+
+
+def _check_padding(env: "EnvConfig", world: World, tasks: tuple[Any, ...]) -> None:
+    """Raises UserError where actions are to be padded that cannot, or to too few numbers."""
+    asked = {"min_actions": env.min_actions, "min_numbers": env.min_numbers}
+    asked["mask_padding"] = env.mask_padding
+    for name, value in asked.items():
+        if value and not world.pads:
+            raise UserError(
+                f"env.{name} {value}: the tasks of {env.domain} are not padded; leave it out (of "
+                f"use in {', '.join(where(lambda world: world.pads))})"
+            )
+    sizes = {task.name: task.actions for task in tasks if hasattr(task, "actions")}
+    if sizes:
+        padding.width(sizes, env.min_actions, "env.min_actions")
 
 
 def build(
@@ -92,4 +120,9 @@ def build(
     """
     entries = tuple(entries)
     resolve(env, entries)
-    return of(env).build(env, entries, device)
+    world, stream = of(env), turns.layout(entries)
+    domain = world.build(env, stream.entries, device)
+    if world.pads:
+        numbers = max(env.min_numbers, world.least_numbers)
+        domain = padding.padded(domain, env.min_actions, numbers, env.mask_padding)
+    return stream.around(domain)

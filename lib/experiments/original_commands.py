@@ -270,29 +270,56 @@ DREAMER_PRO = Repository(
     ),
 )
 
+V1_DIFFERS = (
+    "single precision, float16 there; evaluated every 10,000 env steps, there after every episode; "
+    "short episodes are padded, there never drawn; the released script "
+)
 MULTI_SOURCE = Repository(
     "Multi-source transfer",
     "arXiv 2205.14410",
-    "",
+    "Their names for our settings: `--task1` to `--task4` are `-p tasks=[A]`, several in turn "
+    "`-p tasks=[{name: sources, turns: [A, B]}]`, so that `--envs` goes without saying; `--steps` "
+    "is `-p env_steps_per_task=`, of all tasks together; `--transfer True` is `-p load_mode=parts "
+    "-p load_from=FOLDER` in place of a copied variables.pkl, `--transfer_factor` is `-p "
+    "transfer.omega=`, `--pad` is `-p env.min_actions=8`; `--meta1` to `--meta4` are `-p "
+    "meta.rewards=[FOLDER, FOLDER]`, which `--n_meta` counts, and the stored autoencoder is `-p "
+    "meta.autoencoder=FOLDER`; without `--dec` the second stage has `-p meta.freeze_decoder=true`; "
+    "`--xaxis`, `--yaxis` and `--bins` are curves of env steps and returns in `python -m lib "
+    "compare`. Tasks go by the same names, with BulletEnv-v0 or without.",
     (
         Original(
             "python dreamer-multi-task.py --task1 HopperBulletEnv-v0 --task2 AntBulletEnv-v0 "
             "--task3 HalfCheetahBulletEnv-v0 --batch_length 50 --envs 3 --steps 2e6",
-            "",
-            TO_COME,
+            f"{RUN}dreamer-v1-sources-published",
+            V1_DIFFERS + "cannot run: environments are not registered and an option is missing",
         ),
         Original(
             "python dreamer-FTL.py --task1 HalfCheetahBulletEnv-v0 --batch_length 50 --envs 1 "
             "--steps 1e6 --transfer True --transfer_factor 0.2",
-            "",
-            TO_COME,
+            f"{RUN}dreamer-v1-sources-ftl",
+            "from Ant and Walker2D, so that the target is not among its sources; literally: "
+            "-p load_from=outputs/dreamer-v1-sources-published-s0; "
+            + V1_DIFFERS
+            + "takes parts after an update, and its counters too",
         ),
         Original(
             "python dreamer-MMTL.py --task1 HopperBulletEnv-v0 --n_meta 2 "
             "--meta1 HalfCheetahBulletEnv-v0 --meta2 AntBulletEnv-v0 --batch_length 50 --envs 1 "
             "--steps 1e6",
-            "",
-            TO_COME,
+            f"{RUN}dreamer-v1-sources-mmtl",
+            "after dreamer-v1-sources-hopper, -reward-cheetah and -reward-ant; "
+            + V1_DIFFERS
+            + "leaves the sources' predictions out, as -p meta.use_sources=false",
+        ),
+        Original(
+            "agent.load(variables.pkl); agent.save_single(agent._encode, stored_ae/encoder.pkl)",
+            "python -m lib export RUN --part autoencoder",
+            "by hand there; settings such as meta.autoencoder take run folders as well",
+        ),
+        Original(
+            "agent.save_single(agent._reward, stored_rews_ae/HalfCheetahBulletEnv-v0.pkl)",
+            "python -m lib export RUN --part reward",
+            "by hand there; settings such as meta.rewards take run folders as well",
         ),
         Original(
             "python3 dreamer.py --logdir LOG --task dmc_walker_walk",

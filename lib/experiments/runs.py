@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from lib.algos import registry
 from lib.core.config import RunConfig
 from lib.core.files import atomic_write
 from lib.core.kernel import UNATTENDED
@@ -21,7 +22,7 @@ from lib.core.paths import ROOT, shown
 from lib.core.storage import told_to_the_user
 from lib.envs import worlds
 from lib.experiments import folders, own_modules, params, requests, run_config
-from lib.runner import checkpoint, contents, saved, training, warm_start
+from lib.runner import checkpoint, contents, parts, saved, training, warm_start
 from lib.runner.run_folder import RunFolder
 from lib.runner.warm_start import Start
 from lib.runner.window import check_screen
@@ -110,6 +111,8 @@ def check_sources(config: RunConfig, parameters: Mapping[str, Any]) -> None:
     load_from, pre_rollout = sources(config, parameters)
     if load_from:
         checkpoint.load_meta(warm_start.checkpoint_of(load_from))
+    for foreign in registry.of(config).foreign(config):
+        parts.check(foreign._replace(path=str(shown(ROOT / foreign.path))), config)
     warm_start.first_checkpoints(pre_rollout, worlds.resolve(config.env, config.tasks), config)
 
 
@@ -128,9 +131,14 @@ def notes(spec: RunSpec) -> Iterator[str]:
     Raises:
         UserError: one of them cannot go on.
     """
-    for folder in map(RunFolder, spec.folders):
+    for config, path in spec.each():
+        folder = RunFolder(path)
         if not folder.is_complete():
             yield from saved.standing(folder).notes
+        if spec.parameters["load_mode"] == "parts" and not folder.checkpoints.exists():
+            load_from, _ = sources(config, spec.parameters)
+            if note := warm_start.learnt_already(config, load_from):
+                yield note
 
 
 def write_request(spec: RunSpec) -> None:

@@ -146,6 +146,8 @@ class Steps(Online):
             each = [under.memory for under in self.plays]
             memory = None if each[0] is None else stack_copies(each)  # (S, E, ...)
             action, memory = self.batch.act(obs, memory, explore=True)
+            envs = [under.env for under in self.plays]
+            action, memory = evaluate.executed(envs, action, memory)
             for s, (run, under) in enumerate(zip(self.runs, self.plays, strict=True)):
                 under.memory = None if memory is None else leaf_map(lambda x, s=s: x[s], memory)
                 with run.watched():
@@ -160,7 +162,6 @@ class Steps(Online):
             with run.watched():
                 for episodes in under.cut():
                     run.store("learner", episodes)
-            run.unfinished = None
 
 
 class FromFiles:

@@ -18,6 +18,8 @@ SUMMARY = "summary.json"
 PROGRESS = "progress.json"
 METRICS = "metrics.jsonl"
 TIMING = "timing.jsonl"
+EXPORTED = "parts"  # files of single parts of the agent, for other runs
+PARTS = "parts.json"  # what became of every tensor where parts of other runs were taken
 WANDB_ID = "wandb-id.txt"
 STOP = "stop"
 CHECKPOINTS = "checkpoints"
@@ -39,12 +41,12 @@ CHECKPOINT_KEY = "workbook-checkpoint"  # the header's only entry: a second has 
 # Every checkpoint goes on like this at byte 8, where safetensors' header begins.
 CHECKPOINT_START = f'{{"__metadata__":{{"{CHECKPOINT_KEY}":"'.encode()
 FILM = r"(\d+)-.+-(\d{7,})(-imagined)?\.mp4"
-_FILES = (CONFIG, REQUEST, SUMMARY, PROGRESS, METRICS, TIMING, WANDB_ID)
+_FILES = (CONFIG, REQUEST, SUMMARY, PROGRESS, METRICS, TIMING, PARTS, WANDB_ID)
 _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|{STOP}"
 _RUN_FIGURES = (
     "learning_curves|final_returns|return_matrix|retention_met|model_error|model_accuracy|"
     r"model_error_by_number|dream_coverage|dream_rooms|review_reward_\d+|prediction_score|"
-    r"plans_\d+|trust_calibration|every_task|which_part_forgot|composition|trajectories"
+    r"plans_\d+|trust_calibration|every_task|which_part_forgot|composition|trajectories|parts"
 )
 _COMPARED_FIGURES = (
     "learning_curves|final_returns|first_task|published|retention|retention_shared|components|"
@@ -64,6 +66,7 @@ _RUN = "|".join(
         *(re.escape(name) for name in _FILES),
         rf"{CHECKPOINTS}/(last|previous|best|nonfinite|task-\d+)\.safetensors",
         rf"{AUDITS}/task-\d+\.npz",
+        rf"{EXPORTED}/[a-z]+\.safetensors",
         rf"{VIDEOS}/{FILM}",
         r"tensorboard/events\.out\.tfevents\..+",
         r"wandb/.+",
@@ -74,7 +77,7 @@ _RUN = "|".join(
 
 
 FOLDERS = re.compile(
-    rf"{CHECKPOINTS}|{AUDITS}|{VIDEOS}|{FIGURES}|{TRIALS}|tensorboard|wandb|world-\d+|"
+    rf"{CHECKPOINTS}|{AUDITS}|{EXPORTED}|{VIDEOS}|{FIGURES}|{TRIALS}|tensorboard|wandb|world-\d+|"
     r"\.ipynb_checkpoints"
 )
 

@@ -95,6 +95,7 @@ def play_batch(
         action, memory = batch.act(
             obs, memory, role=role, explore=explore, generators=act_generators, heads=heads
         )
+        action, memory = executed(envs, action, memory)
         steps = [env.step(mine) for env, mine in zip(envs, action, strict=True)]
         obs = torch.stack([after for after, _ in steps])
         seen.append(obs)
@@ -111,6 +112,18 @@ def play_batch(
     ]
 
 
+def executed(envs: Sequence[VectorEnv], action: Tensor, memory: Any) -> tuple[Tensor, Any]:
+    """Returns what worlds keep of actions (S, E, A), and memories that know it.
+
+    A world whose environments have `executed` keeps something else than what was decided, see
+    `lib.envs.padding`. An agent that remembers its last action does so as `action` of its memory.
+    """
+    if not any(hasattr(env, "executed") for env in envs):
+        return action, memory
+    kept = torch.stack([env.executed(mine) for env, mine in zip(envs, action, strict=True)])
+    return kept, memory._replace(action=kept) if hasattr(memory, "action") else memory
+
+
 def _note_poses(poses: Sequence[list[np.ndarray]] | None, envs: Sequence[VectorEnv]) -> None:
     for taken, env in zip(poses or (), envs, strict=False):
         taken.append(env.pose()[0])
@@ -122,6 +135,11 @@ def unbroken(episodes: Episodes, env: VectorEnv) -> Episodes:
     if broken is None or not bool(broken.any()):
         return episodes
     return Episodes(*(None if p is None else p[~broken.to(p.device)] for p in episodes))
+
+
+def every(episodes: Episodes, first: int, step: int) -> Episodes:
+    """Returns every `step`-th of some episodes, beginning with one."""
+    return Episodes(*(None if part is None else part[first::step] for part in episodes))
 
 
 def returns(episodes: Episodes) -> Tensor:

@@ -42,6 +42,7 @@ FLAG = simple("true or false", lambda value: isinstance(value, bool))
 WHOLE = simple("a whole number of at least 0", _is_whole)
 NUMBER = simple("a number", _is_number)
 FINITE = simple("a finite number", lambda value: _is_number(value) and math.isfinite(value))
+TENSOR = simple("a tensor", lambda value: hasattr(value, "dtype") and hasattr(value, "shape"))
 ANYTHING = simple("anything", lambda value: True)
 
 

@@ -133,7 +133,7 @@ class TrainingLoop:
         if self.board:
             results = [run.report.progress.last_return for run in self.runs]
             self.board.result(sum(results) / len(results), first.report.progress.optimum)
-        if poses and len(played[0].reward) == self.budget.eval_episodes:  # the first one is whole
+        if poses and len(played[0].reward) >= self.budget.eval_episodes:  # the first one is whole
             self.window.show(first.domain, task, poses[0], played[0])
         if poses and filmed:
             self._show("film")

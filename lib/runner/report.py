@@ -8,7 +8,7 @@ import torch
 from lib.core.config import RunConfig
 from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
-from lib.runner.evaluate import results, returns
+from lib.runner.evaluate import every, results, returns
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
 from lib.runner.run_folder import RunFolder
@@ -73,13 +73,23 @@ class Report:
         self.monitored(at, task, episodes)
 
     def monitored(self, at: Header, task: int, episodes: Episodes) -> None:
-        """Writes down how the learner does on any task, learnt before, now or later."""
-        if self.cfg.budget.eval_tasks == "current":
-            return
-        name, found = self.names[task], results(episodes)
-        values = {f"monitor/{name}/{part}": value for part, value in found.items()}
-        self.recorder.write("monitor", at, values)
-        self.log.add_monitor(name, at[self.unit], found)
+        """Writes down how the learner does on any task, learnt before, now or later.
+
+        Of a task that is several in turn each constituent is told as well, see `lib.envs.turns`.
+        """
+        parts = getattr(self.domain.tasks[task], "turns", ())
+        told = {part: results(every(episodes, i, len(parts))) for i, part in enumerate(parts)}
+        if self.cfg.budget.eval_tasks != "current":
+            name = self.names[task]
+            told[name] = results(episodes)
+            self.log.add_monitor(name, at[self.unit], told[name])
+        if told:
+            values = {
+                f"monitor/{name}/{part}": value
+                for name, found in told.items()
+                for part, value in found.items()
+            }
+            self.recorder.write("monitor", at, values)
 
     def probed(self, at: Header, metrics: Mapping[str, float]) -> None:
         """Writes down what each part of the agent still knows of earlier tasks."""

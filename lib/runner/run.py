@@ -23,13 +23,13 @@ from lib.core.storage import StorageError, how_to_go_on
 from lib.core.trees import leaf_map
 from lib.envs.api import Domain, VectorEnv, evaluation_env
 from lib.replay.buffer import Episodes
-from lib.runner import checkpoint, expected, expected_state, open_loop, warm_start
+from lib.runner import beginning, checkpoint, expected, expected_state, open_loop, parts, warm_start
 from lib.runner.evaluate import unbroken
 from lib.runner.report import Report
 from lib.runner.rotation import Rotation
 from lib.runner.run_folder import DIFFERENCES, RunFolder, differences
 from lib.runner.state import Position, RunState
-from lib.runner.warm_start import FirstActor, Start, transfer_of
+from lib.runner.warm_start import FirstActor, Start
 
 WRONG_KIND = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 """What reading a state of another layout raises, wherever it is copied."""
@@ -92,13 +92,11 @@ class Run:
         self.report.open(total, show=show, resume_at=resume_at, config=record, **recording)
 
     def begin(self) -> None:
-        """Opens the first task, with another run's world model or agent where asked."""
-        loaded = warm_start.load_for(self.agent, self.start) if self.start.load_mode else {}
-        if loaded:
-            transfer_of(self.agent).load_world_model(loaded["world_model"])
-        self._begin_task()
-        if self.start.load_mode == "agent":
-            transfer_of(self.agent).load_heads(loaded)
+        """Opens the first task, with what the run takes of others; writes down what that was."""
+        moved = beginning.begin(self.agent, self.start)
+        self.state.open_task(self.cfg.budget)
+        if moved:
+            parts.write_table(self.folder.parts, moved)
 
     def _begin_task(self) -> None:
         self.agent.begin_task(self.state.task)
@@ -142,8 +140,19 @@ class Run:
             return
         if every := self.cfg.budget.report_every:
             state.next_report = (self.progress // every + 1) * every
-        self.report.train(self.header(), self.agent.report(), self.seconds)
+        values = self.agent.report() | self._played()
+        self.report.train(self.header(), values, self.seconds)
         state.reported = True
+
+    def _played(self) -> dict[str, float]:
+        """How much of each task that takes turns has been played, and of all of them."""
+        env = getattr(self.unfinished, "env", None)
+        if not hasattr(env, "played"):
+            return {}
+        found = env.played()
+        episodes = sum(count for name, count in found.items() if name.endswith("/episodes"))
+        each = {f"train/turns/{name}": float(count) for name, count in found.items()}
+        return each | {"train/turns/episodes": float(episodes)}
 
     def tested(self, task: int, episodes: Episodes, env: VectorEnv) -> Episodes:
         """The evaluation episodes of a task that count.
@@ -193,6 +202,7 @@ class Run:
         )
         state.updates += self.agent.updates
         state.task += 1
+        self.unfinished = None
         if not self.is_done:
             self._begin_task()
 

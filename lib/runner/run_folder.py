@@ -48,6 +48,11 @@ class RunFolder:
         return self.path / contents.TIMING
 
     @property
+    def parts(self) -> Path:
+        """What was done with every tensor when parts of other runs were taken."""
+        return self.path / contents.PARTS
+
+    @property
     def wandb_id(self) -> Path:
         """The name under which W&B knows the run."""
         return self.path / contents.WANDB_ID

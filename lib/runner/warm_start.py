@@ -25,7 +25,7 @@ from lib.runner.contents import LAST
 from lib.runner.run_folder import RunFolder, differences
 
 MEANING = ("domain", "observation", "action_repeat", "size")  # of what a world model predicts
-LOAD_MODES = ("", "world-model", "agent")
+LOAD_MODES = ("", "world-model", "agent", "parts")
 SEED = "{seed}"  # in a path: the seed of the run that asks
 
 
@@ -37,7 +37,9 @@ class Start:
         UserError: an unknown mode, or a mode without a source to load from.
     """
 
-    load_mode: str = ""  # take another run's "world-model", or the whole "agent"
+    # Take another run's "world-model", the whole "agent", or of that "parts", as the section
+    # `transfer` of the run says.
+    load_mode: str = ""
     load_from: str = ""  # that run's folder or checkpoint
     pre_rollout: str = ""  # folder or checkpoint of who acts before the learner
 
@@ -48,7 +50,8 @@ class Start:
         if bool(mode) != bool(source):
             raise UserError(
                 f"load_mode {mode!r} and load_from {source!r} go together: give both "
-                "(mode 'world-model' or 'agent', and a checkpoint or run folder) or neither"
+                "(mode 'world-model', 'agent' or 'parts', and a checkpoint or run folder), or "
+                "neither"
             )
 
     def of_seed(self, seed: int) -> "Start":
@@ -133,8 +136,7 @@ def load(agent: Agent, path: Path, with_heads: bool) -> tuple[dict[str, Any], Ru
         theirs = written_by(meta, path)
         check_same_world(agent.cfg, theirs, path, MEANING)
         transfer_of(agent).check(theirs, path)
-    expected.check(state, expected.mapping(expected.ANYTHING), "state", path)
-    state = state.get("agent", state)  # a periodic checkpoint holds the whole run
+    state = agent_in(state, meta, path)
     wanted = transfer_of(agent).template(with_heads)
     parts = expected.mapping(expected.ANYTHING)
     expected.check(state, expected.record({}, dict.fromkeys(wanted, parts)), "agent", path)
@@ -144,6 +146,21 @@ def load(agent: Agent, path: Path, with_heads: bool) -> tuple[dict[str, Any], Ru
     }
     checkpoint.check_layout(found, wanted, path)
     return state, written_by(meta, path)
+
+
+def agent_in(state: Any, meta: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Returns the agent's part of a checkpoint's state.
+
+    Raises:
+        UserError: it holds no agent.
+    """
+    if part := meta.get("part"):
+        raise UserError(
+            f"'{path}' holds the part '{part}' of an agent alone; give a run folder, or a "
+            ".safetensors file from the checkpoints/ folder of one"
+        )
+    expected.check(state, expected.mapping(expected.ANYTHING), "state", path)
+    return state.get("agent", state)  # a periodic checkpoint holds the whole run
 
 
 def load_for(agent: Agent, start: Start) -> dict[str, Any]:
@@ -161,7 +178,52 @@ def load_for(agent: Agent, start: Start) -> dict[str, Any]:
             "from task to task, such as tdmpc or continual-dreamer"
         )
     path = checkpoint_of(start.load_from)
+    if start.load_mode == "parts":
+        return _load_loosely(agent, path)
     return load(agent, path, start.load_mode == "agent")[0]
+
+
+def _load_loosely(agent: Agent, path: Path) -> dict[str, Any]:
+    """The agent's part of a checkpoint of which some parts are of use, whatever its sizes are."""
+    transfer = transfer_of(agent)
+    if transfer.load_parts is None:
+        raise UserError(
+            f"agents of family '{agent.cfg.family}' take a 'world-model' or an 'agent' as it is; "
+            "use one of these load modes instead of 'parts'"
+        )
+    state, meta = checkpoint.load(path)
+    theirs = written_by(meta, path)
+    check_same_view(agent.cfg, theirs, path)
+    transfer.check(theirs, path)
+    state = agent_in(state, meta, path)
+    nested = expected.mapping(expected.mapping(expected.TENSOR))
+    expected.check(
+        state, expected.record({"world_model": nested, "learner": nested}), "agent", path
+    )
+    return state
+
+
+def learnt_already(cfg: RunConfig, load_from: str) -> str:
+    """Returns a line where what a run learns is among what its source has learnt, else "".
+
+    Transfer is measured on tasks that the source does not know.
+    """
+    path = checkpoint_of(load_from)
+    theirs = config_in(checkpoint.load_meta(path), path)["tasks"]
+    both = sorted(_named(cfg.tasks) & _named(theirs))
+    if not both:
+        return ""
+    return f"note: '{load_from}' has learnt {', '.join(both)} already, which this run is to learn"
+
+
+def _named(tasks: Any) -> set[str]:
+    """Every text in the entries of tasks: names of tasks, whichever way they are listed."""
+    if isinstance(tasks, str):
+        return {tasks}
+    nested = tasks.values() if isinstance(tasks, Mapping) else tasks
+    if not isinstance(nested, Collection):
+        return set()
+    return {name for entry in nested if isinstance(entry, Collection) for name in _named(entry)}
 
 
 def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:
@@ -198,6 +260,12 @@ def check_same_world(
             f"the agent in '{path}' comes from another world than this run's "
             f"({'; '.join(different[:4])}); name an agent trained in this one"
         )
+
+
+def check_same_view(mine: RunConfig, theirs: RunConfig, path: Path) -> None:
+    """Raises UserError where another run's agent saw its world otherwise, whichever that was."""
+    size = ("image_size",) if mine.env.observation == "pixels" else ()
+    check_same_world(mine, theirs, path, ("observation", *size))
 
 
 def trained_agent(path: Path, device: torch.device, domain: Domain | None = None) -> Agent:

@@ -287,6 +287,8 @@ def test_capabilities_do_what_they_say(run):
         assert told.reward is None or told.reward.shape == (4,)
         told_of_records = (told.value, told.disagreement, told.surprise)
         assert all(row is None or row.shape == (5,) for row in told_of_records)
+    if can.fit:
+        assert can.probe, "what is fitted alone can be asked about"
     if can.value:
         assert can.value(obs, action[:4], generator(0, "value")).shape == (4,)
 

@@ -82,7 +82,7 @@ def test_the_committed_table_is_about_our_tasks_and_names_its_sources():
 
 
 def test_the_committed_table_has_all_cells_of_dreamerpros_tables():
-    rows = [row for row in committed() if row["background"]]
+    rows = [row for row in committed() if row["source"].startswith("fdeng18/dreamer-pro@")]
     cells = {(row["method"], row["task"], row["background"]) for row in rows}
     assert {method for method, *_ in cells} == {"DreamerPro", "Dreamer", "TPC"}
     assert len(cells) == 3 * 6 * 2 and {task for _, task, _ in cells} <= set(SUITE)
@@ -96,3 +96,14 @@ def test_the_committed_table_has_all_cells_of_dreamerpros_tables():
         at[m, ground] for ground in ("plain", "films") for m in ("DreamerPro", "Dreamer", "TPC")
     ]
     assert found == pytest.approx([955, 170, 291, 112, 53, 21], abs=0.5)
+
+
+def test_the_committed_table_has_dreamer_1_where_it_is_known_with_its_spread():
+    rows = [row for row in committed() if row["method"] == "DreamerV1"]
+    assert {row["source"] for row in rows} == {"danijar/dreamer@56d4d44 scores/dreamer.json"}
+    assert {row["background"] for row in rows} == {published.PLAIN}
+    assert {row["seeds"] for row in rows} == {"5"} and {row["task"] for row in rows} <= set(SUITE)
+    # its own acceptance: walking pays 800 after 500,000 env steps and 900 after a million
+    (walks,) = [c for c in published.curves("walker_walk") if c.method == "DreamerV1"]
+    assert walks.at(505_000) > 800 and walks.at(1_005_000) > 900
+    assert walks.cell(505_000) == "886 ± 28"

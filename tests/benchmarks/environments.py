@@ -8,7 +8,7 @@ from lib.envs import worlds
 from lib.envs.grid.env import FourRooms
 from lib.envs.grid.rooms import named_tasks
 from lib.envs.grid.table import GridBatch, GridTable
-from tests.benchmarks import control, pixels
+from tests.benchmarks import control, pixels, sources
 from tests.benchmarks.engine import Engine, count
 from tests.benchmarks.learners import Size
 from tests.benchmarks.measure import Effort, Form, Found, Line, compare, one_thread
@@ -53,3 +53,4 @@ def stepping(engine: Engine, peak: float) -> Iterator[Line]:
         yield grid(copies, engine.device, engine.scale.effort).rate(name, "env steps/s")
     yield from control.measure(engine.scale.bodies, effort=engine.scale.effort)
     yield from pixels.measure(engine.scale.effort)
+    yield from sources.measure(engine.scale.effort)

@@ -8,6 +8,7 @@ import yaml
 from lib.analysis import results
 from lib.core.errors import UserError
 from lib.experiments import folders, params, run_config, runs
+from lib.runner import warm_start
 from tests.run_folders import summary
 from tests.tiny import tiny
 
@@ -104,3 +105,14 @@ def test_a_seed_more_is_added_to_those_that_are_there(tmp_path):
     train(asked)
     assert summary(tmp_path / "mine-s0") == first
     assert summary(tmp_path / "mine-s1")["seeds"] == [1]
+
+
+def test_a_run_whose_source_has_learnt_its_task_is_told_so_before_it_begins(tmp_path, monkeypatch):
+    where = {"load_mode": "parts", "load_from": "outputs/{seed}"}
+    spec = tiny_spec(tmp_path, [4], **where)
+    told = lambda cfg, place: f"note: {cfg.seed} from {place}"  # noqa: E731 (one line)
+    monkeypatch.setattr(warm_start, "learnt_already", told)
+    assert list(runs.notes(spec)) == ["note: 4 from outputs/4"]
+    (spec.out / "checkpoints").mkdir(parents=True)  # it has begun, and nothing is taken again
+    assert list(runs.notes(spec)) == []
+    assert list(runs.notes(tiny_spec(tmp_path / "other", [4]))) == []

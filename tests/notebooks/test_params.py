@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lib.algos import registry
 from lib.algos.dreamer.presets import METHODS as DREAMERS
 from lib.algos.dreamer.presets import PRESETS as DREAMED
 from lib.algos.tdmpc.presets import METHODS, TRANSFER
@@ -50,10 +51,11 @@ def test_a_params_file_says_what_where_from_and_how_long(path):
 
 def test_files_lie_in_folders_by_family_and_world():
     names = [path.stem for path in FILES]
-    assert len(set(names)) == len(names) < 70
+    assert len(set(names)) == len(names) < 100
     for path in FILES:
         run = run_config.resolve(yaml.safe_load(path.read_text()))
-        assert path.relative_to(PARAMS).parts[:-1] == (run.family, run.env.domain)
+        folder = "sources" if run.preset.startswith("sources-") else run.env.domain
+        assert path.relative_to(PARAMS).parts[:-1] == (run.family, folder)
 
 
 def test_every_world_has_a_quick_start_and_the_published_setting():
@@ -135,6 +137,9 @@ def test_forward_transfer_has_runs_that_it_is_measured_against(preset):
 @pytest.mark.parametrize("path", OF_DREAMERS, ids=lambda path: path.stem)
 def test_a_dreamers_file_names_the_tasks_and_the_method_of_its_preset(path):
     found = yaml.safe_load(path.read_text())
+    if found["preset"].startswith("sources-"):  # sources, stages and targets differ in their tasks
+        assert found["method"] == "dreamer-v1"
+        return
     assert found["tasks"] == DREAMED[found["preset"]]["tasks"]
     changed = {"env_steps_per_task"} if "visits-minigrid3" in path.stem else set()
     changed |= {"overrides"} if path.stem.endswith("-half") else set()
@@ -175,12 +180,17 @@ def test_a_file_is_about_the_preset_that_its_name_says(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_what_a_file_builds_on_can_be_made_with_another_file(path):
     found = yaml.safe_load(path.read_text())
-    for place in (found.get("load_from"), found.get("pre_rollout")):
+    mine = run_config.resolve(found)
+    foreign = registry.of(mine).foreign(mine)
+    for place in (found.get("load_from"), found.get("pre_rollout"), *(one.path for one in foreign)):
         if place:
-            source = re.fullmatch(r"outputs/(.*)-s0(/checkpoints/task-1\.safetensors)?", place)[1]
+            source = re.fullmatch(
+                r"outputs/(.*)-s(?:0|\{seed\})(/checkpoints/task-1\.safetensors)?", place
+            )[1]
             theirs = run_config.resolve(catalogue.read(source, PARAMS))
-            mine = run_config.resolve(found)
-            assert (theirs.env, theirs.model, theirs.vae) == (mine.env, mine.model, mine.vae)
+            assert theirs.env == mine.env
+            for sizes in ("model", "vae", "latent", "network"):  # whichever the family has
+                assert getattr(theirs, sizes, None) == getattr(mine, sizes, None)
 
 
 @pytest.mark.parametrize("domain", list(TRANSFER))

@@ -39,9 +39,11 @@ class PlainDreamer(DreamerAgent):
     def _module(self, name: str, row: Tensor) -> nn.Module:
         name = name.removeprefix("slow_")
         module = self.networks.empty(name, self.device)
-        views = self.networks.flats[name].views(row)
+        learns = self.networks.flats[name].views(row)
+        fixed = self.networks.flats["fixed"].views(self.fixed["fixed"]) if self.fixed else {}
         for key, parameter in module.named_parameters():
-            parameter.data = views[key]
+            parameter.data = learns[key] if key in learns else fixed[key]
+            parameter.requires_grad_(key in learns)
         return module
 
     # --- acting --------------------------------------------------------------------------

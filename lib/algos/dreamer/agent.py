@@ -25,11 +25,16 @@ And from DreamerPro's code (Deng, Jang and Ahn 2022), which has Dreamer and TPC 
 - One layer gives the actor's mean and spread, two of half the size there.
 - Backgrounds are generated unless the user has films.
 
+And from the code of transfer from several sources (Sasso, Sabatelli and Wiering 2023):
+
+- Parts are taken before any update, tensors alone; counters and running means too there.
+- A meta head reads what the sources' heads say; theirs computes it and leaves it out.
+
 Shapes: E episodes, T steps, A action, P parameters.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +46,7 @@ from lib.algos.dreamer import audit, exploration, shown, trust
 from lib.algos.dreamer.agent_networks import AgentNetworks
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.computation import Computation
+from lib.algos.dreamer.learn_model import learn_model
 from lib.algos.dreamer.learning import uncertainty
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.transfer import WarmStart
@@ -50,8 +56,10 @@ from lib.core.spaces import ActionSpace, ObsSpace
 from lib.engine.optim import FlatAdam
 from lib.engine.running_means import RunningMeans
 from lib.engine.seed_batch import Batched
+from lib.engine.seeds import unprefixed
 from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
+from lib.replay.padding import padded
 from lib.replay.store import EpisodeStore
 
 
@@ -93,9 +101,11 @@ class DreamerAgent(Batched):
         self.prefilled = False  # whether the prefill is over
         self.trained: dict[str, FlatAdam] = {}
         self.slow: dict[str, Tensor] = {}
+        self.fixed: dict[str, Tensor] = {}  # what never learns, at most one row
         for name, module in self.networks.fresh(self.streams.init).items():
-            row = self.networks.flats[name].row(dict(module.named_parameters())).to(self.device)
-            update = cfg.update
+            rows = self.networks.rows(name, dict(module.named_parameters()))
+            row, update = rows.pop(name).to(self.device), cfg.update
+            self.fixed |= {of: held.to(self.device) for of, held in rows.items()}
             self.trained[name] = FlatAdam.over(
                 row, self.networks.rates[name], update.epsilon, update.decay, update.clip
             )
@@ -184,6 +194,8 @@ class DreamerAgent(Batched):
         priority = None
         if self.cfg.replay.sampling == "uncertainty":
             priority = uncertainty(self, episodes)
+        if self.cfg.replay.pad:
+            episodes = padded(episodes, self.cfg.update.length)
         self.replay.add(episodes, self.task, self.streams.replay, priority, returned)
 
     # --- learning ------------------------------------------------------------------------
@@ -261,23 +273,24 @@ class DreamerAgent(Batched):
             value=functools.partial(shown.values, self),
             look_ahead=self.cfg.behaviour.horizon,
             transfer=WarmStart(self),
+            fit=functools.partial(learn_model, self),
             probe=self.probe,
         )
 
     def module(self, name: str) -> nn.Module:
         """Returns a copy of one of its networks as it is now: model, actor, critic, ..."""
         module = self.networks.empty(name, self.device)
-        module.load_state_dict(self.networks.flats[name].views(self.trained[name].row))
+        module.load_state_dict(self._named(name))
         return module.requires_grad_(False)
 
     # --- saving --------------------------------------------------------------------------
 
-    def _named(self, name: str, row: Tensor) -> dict[str, Tensor]:
-        return self.networks.flats[name].views(row)
+    def _named(self, name: str) -> dict[str, Tensor]:
+        return self.networks.tensors(name, {name: self.trained[name].row, **self.fixed})
 
     def state_dict(self, with_replay: bool = True) -> dict[str, Any]:
         """Returns everything; without replay, what acting and transfer need."""
-        named = {name: self._named(name, adam.row) for name, adam in self.trained.items()}
+        named = {name: self._named(name) for name in self.trained}
         state: dict[str, Any] = {"world_model": {"model": named.pop("model")}, "learner": named}
         if with_replay:
             state |= {
@@ -289,7 +302,9 @@ class DreamerAgent(Batched):
                 "updates_due": self.updates_due,
                 "prefilled": self.prefilled,
                 "optimizers": {name: adam.state_dict() for name, adam in self.trained.items()},
-                "slow": {name: self._named(name, row) for name, row in self.slow.items()},
+                "slow": {
+                    name: self.networks.flats[name].views(row) for name, row in self.slow.items()
+                },
                 "carried": self.carried,
                 "exploration": self.exploration.state_dict(),
                 "replay": self.replay.state_dict(),
@@ -324,7 +339,8 @@ class DreamerAgent(Batched):
 
     def _load_rows(self, named: dict[str, dict[str, Tensor]]) -> None:
         for name, tensors in named.items():
-            self.trained[name].row.copy_(self.networks.flats[name].row(tensors))
+            for of, row in self.networks.rows(name, tensors).items():
+                (self.fixed[of] if of in self.fixed else self.trained[of].row).copy_(row)
 
     def load_world_model(self, state: dict[str, Any]) -> None:
         """Takes another run's world model; everything else stays fresh."""
@@ -337,3 +353,11 @@ class DreamerAgent(Batched):
         self._load_rows(named)
         for name in self.networks.critics:
             self.slow[name].copy_(self.trained[name].row)
+
+    def load_tensors(self, found: Mapping[str, Tensor]) -> None:
+        """Takes some tensors, as `network.tensor`; older copies of what they are in start anew."""
+        for name, adam in self.trained.items():
+            if own := unprefixed(found, name):
+                self._load_rows({name: self._named(name) | own})
+                if name in self.slow:
+                    self.slow[name].copy_(adam.row)

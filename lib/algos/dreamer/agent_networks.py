@@ -4,7 +4,7 @@ Letters: B sequences.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -32,6 +32,8 @@ from lib.core.noise import NoiseLayout
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.core.trees import Tree
 from lib.engine.seeds import FlatLayout, on_tensors, unprefixed
+
+FIXED = "fixed"  # the row of a world model's parameters that never learn, where it has such
 
 
 class AgentNetworks:
@@ -79,6 +81,11 @@ class AgentNetworks:
             name: FlatLayout(dict(module.named_parameters()))
             for name, module in self.modules.items()
         }
+        model = dict(self.modules["model"].named_parameters())
+        fixed = {name for name in model if name.startswith(self.modules["model"].fixed)}
+        if fixed:
+            self.flats[FIXED] = FlatLayout({name: model.pop(name) for name in sorted(fixed)})
+            self.flats["model"] = FlatLayout(model)
 
     def fresh(self, generator: torch.Generator) -> dict[str, nn.Module]:
         """Returns new networks, on the CPU."""
@@ -98,6 +105,35 @@ class AgentNetworks:
         if name in self.critics:
             return Critic(features, network, norm, generator)
         return Actor(features, self.actions, network, norm, generator)
+
+    def rows(self, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the rows (P,) that hold a network's tensors, copied: what learns, what does not.
+
+        Args:
+            tensors: all of the network's own, by name.
+        """
+        names = (name, FIXED) if name == "model" and FIXED in self.flats else (name,)
+        layouts = {row: self.flats[row] for row in names}
+        known = {key for flat in layouts.values() for key in flat.shapes}
+        if missing := known ^ tensors.keys():
+            raise ValueError(f"tensors of '{name}' that are not in both: {sorted(missing)}")
+        return {
+            row: flat.row({key: tensors[key] for key in flat.shapes})
+            for row, flat in layouts.items()
+        }
+
+    def tensors(self, name: str, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns all tensors of a network by name, as views of rows (..., P).
+
+        Args:
+            name: a network, or `slow_NAME`, an older copy whose row is called so.
+            rows: by name; that of `FIXED` among them, which a copy shares.
+        """
+        of = name.removeprefix("slow_")
+        found = self.flats[of].views(rows[name])
+        if of == "model" and FIXED in self.flats:
+            found |= self.flats[FIXED].views(rows[FIXED])
+        return found
 
     def frozen(self, updates: int) -> tuple[str, ...]:
         """Returns the parameters of the objective that do not learn after so many updates."""

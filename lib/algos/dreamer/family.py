@@ -3,11 +3,10 @@
 import torch
 
 from lib.algos.api import Family
-from lib.algos.dreamer import exploration, objectives
+from lib.algos.dreamer import exploration, meta, objectives, parts
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.networks import check_side
-from lib.algos.dreamer.pixel_presets import SIZES
-from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
+from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS, SIZES
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.sizes import least_bytes
 from lib.core import config
@@ -47,6 +46,16 @@ def check(run: DreamerRun, inherits: bool) -> None:
         raise UserError(
             f"replay.min_length {run.replay.min_length} is longer than any episode "
             f"({env.decisions} decisions, env.episode_length), so nothing would be kept"
+        )
+    if run.replay.pad and run.objective.discount_head:
+        raise UserError(
+            "replay.pad lets episodes go on that have ended, but objective.discount_head learns "
+            "where they end; set one of them to false"
+        )
+    if run.replay.pad and run.update.length > env.decisions:
+        raise UserError(
+            f"replay.pad makes episodes {run.update.length} decisions long (update.length), but "
+            f"none has more than {env.decisions} (env.episode_length); take shorter sequences"
         )
     together = budget.parallel_envs * env.action_repeat
     if budget.env_steps_per_task % together:
@@ -90,6 +99,7 @@ def check(run: DreamerRun, inherits: bool) -> None:
             "replay.sampling 'uncertainty' asks the ensemble of plan2explore how much it "
             f"disagrees, but explore.bonus is '{run.explore.bonus}'; set it to plan2explore"
         )
+    meta.check(run)
 
 
 def cut(run: DreamerRun, index: int) -> DreamerRun:
@@ -121,4 +131,6 @@ FAMILY = Family(
     build=build,
     for_acting=for_acting,
     least_bytes=least_bytes,
+    parts=parts.parts,
+    foreign=meta.foreign,
 )

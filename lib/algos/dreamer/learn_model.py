@@ -6,17 +6,19 @@ critic and several seeds, for a look at what a world model learns.
 Letters: E episodes, A action size.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.algos.dreamer.agent import DreamerAgent
 from lib.core.errors import NonFiniteError
 from lib.core.noise import draw_noise
 from lib.core.spaces import ActionSpace
 from lib.engine.seeds import FlatLayout
+
+if TYPE_CHECKING:
+    from lib.algos.dreamer.agent import DreamerAgent
 
 
 class RandomPlayer:
@@ -32,7 +34,7 @@ class RandomPlayer:
         return self.actions.random(len(obs), generator, obs.device), None
 
 
-def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
+def learn_model(agent: "DreamerAgent", updates: int) -> dict[str, np.ndarray]:
     """Trains an agent's world model alone, in place, on what its replay holds.
 
     An averaged copy, where the objective asks for one, follows the model after every update, and
@@ -51,10 +53,10 @@ def learn_model(agent: DreamerAgent, updates: int) -> dict[str, np.ndarray]:
     update, streams = agent.cfg.update, agent.streams
     adam, flat = agent.trained["model"], agent.networks.flats["model"]
     networks, average = agent.networks, None
-    model = _on_row(agent.module("model"), flat, adam.row).requires_grad_(True)
+    model = _on_row(agent.module("model"), flat, adam.row)
     if networks.average is not None:
         average = _on_row(agent.module("model"), flat, agent.slow["model"])
-    parameters = dict(model.named_parameters())
+    parameters = {name: model.get_parameter(name).requires_grad_(True) for name in flat.shapes}
     logged: dict[str, list[float]] = {}
     for number in range(1, updates + 1):
         batch = agent.replay.sample(update.batch, update.length, streams.replay)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.dreamer import behaviour, cloning, dream_rehearsal
+from lib.algos.dreamer.agent_networks import FIXED
 from lib.algos.dreamer.behaviour import TASK
 from lib.algos.dreamer.rssm import State
 from lib.algos.dreamer.run_settings import DreamerRun
@@ -47,6 +48,7 @@ class Learning:
             for name in self.networks.rates
         }
         self.slow = stack_as_views([agent.slow for agent in agents])
+        self.fixed = stack_as_views([agent.fixed for agent in agents])  # no optimiser has these
         self.carried: State = stack_as_views([agent.carried for agent in agents])
         self.sums: dict[str, Tensor] = {}
         self.batch = self._empty_batch()
@@ -110,7 +112,7 @@ class Learning:
 
     def views(self, name: str) -> dict[str, Tensor]:
         """Returns a network's stacked tensors by name, (S, *shape)."""
-        return self.networks.flats[name].views(self.adams[name].row)
+        return self.networks.tensors(name, {name: self.adams[name].row, **self.fixed})
 
     # --- one update --------------------------------------------------------------------------
 
@@ -124,9 +126,9 @@ class Learning:
             frozen, alone: see `AgentNetworks.frozen` and `AgentNetworks.model_alone`.
         """
         rows = {name: adam.row for name, adam in self.adams.items()}
-        slow = {f"slow_{name}": row for name, row in self.slow.items()}
+        still = {f"slow_{name}": row for name, row in self.slow.items()} | self.fixed
         found, _, kept = self.model_step(
-            {"model": rows["model"]}, slow, self.batch, self.carried, noise, self.scheduled
+            {"model": rows["model"]}, still, self.batch, self.carried, noise, self.scheduled
         )
         objective, tensors = self.networks.objective, self.networks.objective_tensors
         for name in frozen:
@@ -141,7 +143,7 @@ class Learning:
             mine.copy_(last)
 
         if own := self.networks.exploration.network:
-            found, _, parts = self.exploration_step({own: rows[own]}, rows, kept)
+            found, _, parts = self.exploration_step({own: rows[own]}, {**rows, **still}, kept)
             self._log(own, {**parts, "grad_norm": self.adams[own].apply(found[own])})
 
         together = self.trained_together
@@ -151,7 +153,7 @@ class Learning:
             return
         found, _, logged = self.behaviour_step(
             {name: rows[name] for name in together},
-            {**rows, **slow},
+            {**rows, **still},
             kept,
             (self.eligible, self.cloned),
             noise,
@@ -245,24 +247,24 @@ class Learning:
             (trained rows, fixed rows, *data) to what `gradients` gives; every row is (S, P), and
             fixed ones that are not named, or are trained, are ignored.
         """
-        of = {name: name.removeprefix("slow_") for name in names}
-        flats = {name: self.networks.flats[of[name]] for name in names}
 
         def by_name(*args: Any) -> tuple[Tensor, Tree]:
             with self._precision():
                 return loss(dict(zip(names, args, strict=False)), *args[len(names) :])
 
-        modules = {name: self.networks.modules[of[name]] for name in names}
+        modules = {name: self.networks.modules[name.removeprefix("slow_")] for name in names}
         call = on_tensors(by_name, **modules)
 
         def on_rows(trained: dict[str, Tensor], fixed: dict[str, Tensor], *data: Tree) -> Tree:
             rows = {**fixed, **trained}
-            return call(prefixed(**{name: flats[name].views(rows[name]) for name in names}), *data)
+            return call(
+                prefixed(**{name: self.networks.tensors(name, rows) for name in names}), *data
+            )
 
         gradient = gradients(on_rows, self.seeds, None)
 
         def step(trained: dict[str, Tensor], fixed: dict[str, Tensor], *data: Tree) -> Any:
-            needed = {n: row for n, row in fixed.items() if n in names and n not in trained}
+            needed = {n: r for n, r in fixed.items() if n in (*names, FIXED) and n not in trained}
             return gradient(trained, needed, *data)
 
         return step
@@ -295,6 +297,7 @@ def uncertainty(agent: Any, episodes: Episodes) -> Tensor:
     layout = {"state": networks.modules["model"].rssm.latent.noise(*obs.shape[:2])}
     noise = NoiseBuffers(layout, 1, agent.device).refill([agent.streams.update])["state"][0]
     names = ("model", networks.exploration.network)
-    rows = {name: networks.flats[name].views(agent.trained[name].row) for name in names}
+    rows = {name: adam.row for name, adam in agent.trained.items()} | agent.fixed
     length = episodes.length.to(agent.device)
-    return networks.uncertainty(prefixed(**rows), obs, action, first, noise, length)
+    tensors = prefixed(**{name: networks.tensors(name, rows) for name in names})
+    return networks.uncertainty(tensors, obs, action, first, noise, length)

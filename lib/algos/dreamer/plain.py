@@ -314,7 +314,8 @@ def descend(loss: Tensor, trained: Trained, frozen: tuple[str, ...] = ()) -> Ten
     Decay comes first, and epsilon is added before the moments' bias is corrected, as in Keras.
     """
     network, adam, moments = trained
-    names, parameters = zip(*network.named_parameters(), strict=True)
+    learn = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    names, parameters = zip(*learn, strict=True)
     found = torch.autograd.grad(loss, parameters)
     for name, gradient in zip(names, found, strict=True):
         if name in frozen:

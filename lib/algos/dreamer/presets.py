@@ -6,7 +6,7 @@ Those defaults are Continual-Dreamer's settings on MiniGrid. Source: Kessler et 
 
 from typing import Any
 
-from lib.algos.dreamer import pixel_presets
+from lib.algos.dreamer import pixel_presets, source_presets
 from lib.core.config import layered
 
 PLAN2EXPLORE: dict[str, Any] = {"explore": {"bonus": "plan2explore"}}
@@ -200,4 +200,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
     ),
     **pixel_presets.PRESETS,
+    **source_presets.PRESETS,
 }
+
+# What a method's sizes are in a preset, where they differ from those of other methods.
+SIZES = {**pixel_presets.SIZES, **source_presets.SIZES}

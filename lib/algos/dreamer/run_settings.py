@@ -9,10 +9,12 @@ from lib.algos.dreamer.settings import (
     CloningConfig,
     ExploreConfig,
     LatentConfig,
+    MetaConfig,
     NetworkConfig,
     ObjectiveConfig,
     RehearsalConfig,
     ReplayConfig,
+    TransferConfig,
     UpdateConfig,
 )
 from lib.core.config import RunConfig, one_of
@@ -36,6 +38,8 @@ class DreamerRun(RunConfig):
     update: UpdateConfig = field(default_factory=UpdateConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     boundary: BoundaryConfig = field(default_factory=BoundaryConfig)
+    transfer: TransferConfig = field(default_factory=TransferConfig)
+    meta: MetaConfig = field(default_factory=MetaConfig)
 
     @property
     def width(self) -> int:

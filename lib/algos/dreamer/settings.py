@@ -142,6 +142,9 @@ class ReplayConfig:
     sampling: str = one_of("uniform", "recent", "reward", "uncertainty")
     recent_share: float = share(0.5)  # recent: share of draws that favour the newest episodes
     min_length: int = at_least(1, 5)  # decisions; shorter episodes are discarded
+    # Episodes that end within `update.length` decisions are stored with their last observation
+    # repeated, see lib.replay.padding. For worlds that end early and models without discount head.
+    pad: bool = False
     # Parts of episodes are shortened by less than this, and favour an episode's end by as much.
     # The published code uses one number, `minlen`, for this and for the shortest episode kept.
     slack: int = at_least(0, 5)
@@ -154,3 +157,32 @@ class BoundaryConfig:
 
     carry: str = one_of("everything", "nothing")  # nothing: a new agent for every task
     reset_optimizers: bool = False  # forget the moments of every optimiser
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """What `load_mode parts` takes of another run's agent, see `parameter_transfer`."""
+
+    # scratch: nothing; ftl: a share of the last layers of reward and critic, all else but what
+    # belongs to actions; modular: the same with a share of 0; full: everything.
+    case: str = one_of("ftl", "modular", "full", "scratch")
+    omega: float = share(0.2)  # ω of ftl, the share of the source that is added; the authors' value
+    scope: str = one_of(
+        "last_layer", "whole_head"
+    )  # what is shared of a head; the code, the figure
+
+
+@dataclass(frozen=True)
+class MetaConfig:
+    """Parts of other runs that stay as they are while this one learns, see `meta`.
+
+    A path is a file that `python -m lib export` wrote, a run folder or a checkpoint; `{seed}` in it
+    is the run's own seed.
+    """
+
+    autoencoder: str = ""  # whose encoder is fixed, and whose decoder is begun with; "": none
+    rewards: tuple[str, ...] = ()  # whose reward heads the run's own reads; none: it is a plain one
+    use_sources: bool = True  # False: what they predict counts as 0, the control
+    freeze_decoder: bool = False  # the released code trains it on
+    init_rssm: str = ""  # whose recurrent model is begun with, but for its actions; "": a fresh one
+    layers: int = at_least(1, 1)  # hidden layers of the head that reads others

@@ -1,8 +1,13 @@
 """A Dreamer starts from another run's world model, actors and critics."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
+from lib.algos.api import Foreign, Moved
+from lib.algos.dreamer import meta, parameter_transfer, parts
 from lib.core.config import RunConfig
 from lib.core.errors import UserError
 
@@ -43,6 +48,27 @@ class WarmStart:
     def load_heads(self, state: dict[str, Any]) -> None:
         """Takes the actors and critics of another run."""
         self.agent.load_behaviour(state["learner"])
+
+    def load_parts(self, state: dict[str, Any]) -> list[Moved]:
+        """Takes what the run's section `transfer` says of another run's agent, tensor by tensor.
+
+        Slow critics, and an averaged world model, start as copies of what comes out.
+        """
+        agent, cfg = self.agent, self.agent.cfg.transfer
+        mine = parts.named(agent.state_dict(with_replay=False))
+        columns = agent.networks.modules["model"].rssm.latent.size
+        found, rows = parameter_transfer.transfer(
+            parts.named(state),
+            mine,
+            parameter_transfer.share_of(cfg),
+            parameter_transfer.rules_of(cfg, mine, columns),
+        )
+        agent.load_tensors(found)
+        return rows
+
+    def take(self, foreign: Foreign, tensors: Mapping[str, Tensor]) -> list[Moved]:
+        """Takes a part of another run that the section `meta` names."""
+        return meta.take(self.agent, foreign, tensors)
 
     def finish_schedules(self) -> None:
         """Ends the random actions of the prefill, Dreamer's one schedule."""

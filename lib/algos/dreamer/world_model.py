@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lib.algos.dreamer import objectives
+from lib.algos.dreamer import meta, objectives, reward_heads
 from lib.algos.dreamer.fast.embedded import EmbeddedRssm
 from lib.algos.dreamer.fast.gru import EmbeddedGruRssm, GruRssm
 from lib.algos.dreamer.fast.rssm import FastRssm
@@ -61,10 +61,11 @@ class WorldModel(nn.Module):
         features = self.rssm.features_size
         context = Context(space, features, self.encoder.size, cfg, generator)
         self.objective = objectives.KNOWN[aim.representation](context)
-        self.reward_head = Scalar(features, network, norm, generator, network.reward_layers)
+        self.reward_head = reward_heads.build(features, cfg, generator)
         # Where rewards may not shape the latent neither may ends: the authors drop the head then.
         ends = aim.discount_head and aim.reward_shapes
         self.discount_head = Scalar(features, network, norm, generator) if ends else None
+        self.fixed = meta.fixed_parts(cfg)  # beginnings of the names of what never learns
 
     # --- heads -------------------------------------------------------------------------------
 

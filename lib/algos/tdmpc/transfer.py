@@ -47,6 +47,9 @@ class TaskHeads:
 class WarmStart:
     """Starts an agent from another run's parts: a `lib.algos.api.Transfer`."""
 
+    load_parts = None
+    take = None
+
     def __init__(self, agent: "ContinualAgent"):
         self.agent = agent
 

@@ -14,11 +14,14 @@ from torch import Tensor
 
 from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ObsSpace
-from lib.envs.api import World
+from lib.envs import padding
+from lib.envs.api import Domain, World
+from lib.envs.control.domain import decisions
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import Recipe
-from lib.envs.gym.domain import GymDomain, check_lengths
+from lib.envs.gym.domain import GymDomain
 from lib.envs.gym.reading import OBSERVATIONS, describe, is_minigrid, named, short_name
+from lib.envs.gym.repeating import Repeated
 from lib.envs.gym.rules import blamed
 from lib.envs.gym.tasks import GymTask, distinct
 
@@ -118,9 +121,18 @@ def _imported(env_id: str) -> str:
     return name
 
 
-def recipe(task: GymTask, observation: str = "state", device: torch.device | str = "cpu") -> Recipe:
-    """How a registered environment is made and read; see `describe`."""
-    return _recipe(partial(_make, task), task, observation, device)[0]
+def recipe(
+    task: GymTask,
+    observation: str = "state",
+    device: torch.device | str = "cpu",
+    repeat: int = 1,
+) -> Recipe:
+    """How a registered environment is made, read, and stepped `repeat` times a decision.
+
+    See `describe`.
+    """
+    make = partial(_make, task) if repeat == 1 else lambda: Repeated(_make(task), repeat)
+    return _recipe(make, task, observation, device)[0]
 
 
 def custom_domain(
@@ -128,7 +140,7 @@ def custom_domain(
     episode_length: int | None = None,
     observation: str = "state",
     device: torch.device | str = "cpu",
-) -> GymDomain:
+) -> Domain:
     """A stream of environments that are handed over.
 
     Args:
@@ -154,13 +166,14 @@ def custom_domain(
         tasks.append(GymTask(name, world if isinstance(world, str) else ""))
         limits.append(limit or EPISODE)
     distinct(tasks, "CartPole-v1")
-    return GymDomain(
+    domain = GymDomain(
         tuple(tasks),
         tuple(recipes),
         episode_length or max(limits),
         device,
         picture=picture(recipes[0].obs_space, device),
     )
+    return padding.padded(domain)
 
 
 def picture(space: ObsSpace, device: torch.device | str) -> Callable[[Tensor], Tensor] | None:
@@ -263,13 +276,13 @@ def build(
     """The stream of registered environments that a configuration describes.
 
     Raises:
-        UserError: what `resolve` and `describe` say, environments that differ, an action repeat.
+        UserError: what `resolve` and `describe` say, environments that differ in kind, or an
+            episode that would end within a decision.
     """
-    check_lengths(env)
-    tasks = resolve(entries)
-    recipes = tuple(recipe(task, env.observation, device) for task in tasks)
+    length, tasks = decisions(env.episode_length, env.action_repeat), resolve(entries)
+    recipes = tuple(recipe(task, env.observation, device, env.action_repeat) for task in tasks)
     drawn = picture(recipes[0].obs_space, device)
-    return GymDomain(tasks, recipes, env.episode_length, device, picture=drawn)
+    return GymDomain(tasks, recipes, length, device, picture=drawn, action_repeat=env.action_repeat)
 
 
 def _names(env: "EnvConfig", entries: Iterable[Any]) -> tuple[GymTask, ...]:
@@ -293,6 +306,8 @@ REGISTERED = World(
     build=build,
     observations=OBSERVATIONS,
     ends_early=True,
+    repeats=True,
+    pads=True,
 )
 HANDED_OVER = World(
     resolve=_names,

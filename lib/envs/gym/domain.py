@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs import padding
 from lib.envs.api import Scene
 from lib.envs.gym.batch import GymBatch, Recipe
 from lib.envs.gym.scene import GymScene
@@ -18,11 +19,9 @@ from lib.envs.held_out import HoldsOutEpisodes
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig
 
-KINDS = {"vector": "a vector", "symbols": "symbols", "image": "an image"}
-
 
 class GymDomain(HoldsOutEpisodes):
-    """Gymnasium environments with the same observations and actions: a `Domain`.
+    """Gymnasium environments of one kind of observations and actions: a `Domain`.
 
     What is held out is described in `lib.envs.held_out`.
 
@@ -33,12 +32,12 @@ class GymDomain(HoldsOutEpisodes):
         device: of observations, rewards and what is held out.
         best: the return that counts as 100 %; None if unknown.
         picture: stored observations to (..., 64, 64, 3) uint8, where they can be drawn.
+        action_repeat: env steps that a decision lasts, which is up to the environments.
 
     Raises:
-        UserError: two tasks differ in what is observed or done.
+        UserError: two tasks differ in more than in how many numbers are observed or done.
     """
 
-    action_repeat = 1
     grid_size = None
     exact_optimum = False
 
@@ -50,12 +49,13 @@ class GymDomain(HoldsOutEpisodes):
         device: torch.device | str = "cpu",
         best: float | None = None,
         picture: Callable[[Tensor], Tensor] | None = None,
+        action_repeat: int = 1,
     ):
-        for other in recipes[1:]:
-            _check_alike(recipes[0], other)
+        found = [(recipe.obs_space, recipe.actions) for recipe in recipes]
+        padding.check_kinds([recipe.name for recipe in recipes], found)
         self.tasks = tasks
         self.recipes = recipes
-        self.episode_length = episode_length
+        self.episode_length, self.action_repeat = episode_length, action_repeat
         self.device = torch.device(device)
         self.obs_space: ObsSpace = recipes[0].obs_space
         self.obs_dim = int(np.prod(self.obs_space.shape))
@@ -64,6 +64,11 @@ class GymDomain(HoldsOutEpisodes):
         self._picture = picture or self.obs_space.draw
         if self._picture is None and self.obs_space.kind == "image":
             self._picture = _as_stored
+
+    def task_spaces(self, task_index: int) -> tuple[ObsSpace, ActionSpace]:
+        """What one task shows and takes."""
+        recipe = self.recipes[task_index]
+        return recipe.obs_space, recipe.actions
 
     def make(self, task_index: int) -> GymBatch:
         """The environments of one task, n at a time."""
@@ -80,7 +85,7 @@ class GymDomain(HoldsOutEpisodes):
             UserError: observations that are no pictures.
         """
         if self._picture is None:
-            name, shown = self.tasks[task_index].name, KINDS[self.obs_space.kind]
+            name, shown = self.tasks[task_index].name, padding.KINDS[self.obs_space.kind]
             raise UserError(
                 f"{name} shows the agent {shown}, which cannot be drawn; choose an observation of "
                 "pixels"
@@ -102,23 +107,3 @@ def check_lengths(env: "EnvConfig") -> None:
 def _as_stored(stored: Tensor) -> Tensor:
     """Images that are stored as they are seen."""
     return stored
-
-
-def _check_alike(first: Recipe, other: Recipe) -> None:
-    """Raises UserError unless one agent can live in both."""
-    a, b = first.obs_space, other.obs_space
-    same_obs = (a.kind, a.shape, a.dtype, a.classes) == (b.kind, b.shape, b.dtype, b.classes)
-    if same_obs and first.actions == other.actions:
-        return
-    raise UserError(
-        "the tasks of a stream share their observations and actions, but "
-        f"{first.name!r} has {_described(first)}, and {other.name!r} {_described(other)}; name "
-        "tasks that agree, or wrap them until they do"
-    )
-
-
-def _described(recipe: Recipe) -> str:
-    space, actions = recipe.obs_space, recipe.actions
-    shape = "x".join(str(side) for side in space.shape)
-    kind = "discrete actions" if actions.discrete else "numbers in an action"
-    return f"{KINDS[space.kind]} of {shape} and {actions.size} {kind}"

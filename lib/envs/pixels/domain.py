@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class PixelDomain(HoldsOutEpisodes):
-    """Tasks of the suite whose actions have one size: a `Domain`.
+    """Tasks of the suite: a `Domain`. Actions of bodies that differ are padded around it.
 
     Training and evaluation show different clips of a moving background. What is held out is
     described in `lib.envs.held_out`.
@@ -59,6 +59,10 @@ class PixelDomain(HoldsOutEpisodes):
         self.obs_dim = int(np.prod(self.obs_space.shape))
         self.actions = ActionSpace(tasks[0].actions, discrete=False)
         self._pool, self._told = Pool(), False
+
+    def task_spaces(self, task_index: int) -> tuple[ObsSpace, ActionSpace]:
+        """What one task shows and takes."""
+        return self.obs_space, ActionSpace(self.tasks[task_index].actions, discrete=False)
 
     def make(self, task_index: int) -> PixelBatch:
         """The environments of one task, n at a time, before the background's training clips."""
@@ -155,4 +159,6 @@ WORLD = World(
     observations=("pixels",),
     ends_early=True,
     repeats=True,
+    sized=True,
+    pads=True,
 )

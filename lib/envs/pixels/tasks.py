@@ -90,7 +90,7 @@ def resolve(entries: Iterable[Entry]) -> tuple[SuiteTask, ...]:
             mappings: `name`, what to call it, `task`, one of the former, and its `background`.
 
     Raises:
-        UserError: an unknown task, one given twice, none, or tasks whose actions differ in size.
+        UserError: an unknown task, one given twice, none.
     """
     tasks = tuple(_record(entry) for entry in entries)
     if not tasks:
@@ -100,12 +100,6 @@ def resolve(entries: Iterable[Entry]) -> tuple[SuiteTask, ...]:
         if task.name in seen:
             raise UserError(f"task {task.name!r} is listed twice; names tell results apart")
         seen.add(task.name)
-        if task.actions != tasks[0].actions:
-            raise UserError(
-                f"the tasks of a stream share their actions, but {tasks[0].name!r} takes "
-                f"{tasks[0].actions} numbers and {task.name!r} {task.actions}; name tasks of one "
-                "body, or of bodies that agree"
-            )
     return tasks
 
 

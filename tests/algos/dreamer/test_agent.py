@@ -137,6 +137,14 @@ def test_episodes_are_stored_under_the_task_at_hand():
     assert shares["train/replay/share-2"] == pytest.approx(10 / 42)
 
 
+def test_an_episode_that_ends_too_soon_is_stored_standing_still_where_it_is_asked():
+    agent = new_agent(tiny(replay__pad=True, objective__discount_head=False, update__length=7))
+    agent.store("learner", invented(agent, lengths=(11, 3, 2, 9)))
+    assert agent.replay.table.column("length").tolist() == [11, 7, 7, 9]
+    told = agent.running_means.means()["learner/length"]
+    assert float(told) == (11 + 3 + 2 + 9) / 4
+
+
 def test_a_visit_pays_its_bonus_in_the_replay_and_not_in_the_log():
     agent = new_agent(tiny("dreamer-visits"))
     episodes = invented(agent, [2, 3])

@@ -31,6 +31,8 @@ TPC = {
 # Untrained networks promise little: of few dreams some are imitated and some are not.
 EASY = {"rehearsal__starts": 5, "rehearsal__dreams": 3, "rehearsal__margin": 0.6}
 
+META = {"meta__autoencoder": "there", "meta__rewards": ["one", "two"], "meta__layers": 2}
+
 VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
     "discrete": ({}, SYMBOLS, PICKS),
     "pixels": (SMALL, IMAGES, PICKS),
@@ -155,6 +157,14 @@ VARIATIONS: dict[str, tuple[dict[str, Any], ObsSpace, ActionSpace]] = {
         SYMBOLS,
         BOX,
     ),
+    "reading fixed heads": (META, SYMBOLS, BOX),
+    "reading fixed heads, a fixed decoder": (
+        META | {"meta__freeze_decoder": True, "latent__cell": "gru", "update__decay": 0.01},
+        SYMBOLS,
+        BOX,
+    ),
+    "reading fixed heads, exploring": (META | {"method": "dreamer-p2e"}, SYMBOLS, PICKS),
+    "a fixed encoder": ({"meta__autoencoder": "there"}, SYMBOLS, PICKS),
     "heavy decay": ({"update__decay": 0.01}, SYMBOLS, PICKS),
 }
 every_variation = pytest.mark.parametrize("name", VARIATIONS)
@@ -167,8 +177,9 @@ def started(cls: type, cfg: DreamerRun, space: ObsSpace, actions: ActionSpace) -
     agent.store("learner", invented(agent, seed=cfg.seed))
     agent.count_steps(cfg.update.prefill)
     draws = torch.Generator().manual_seed(cfg.seed)
-    for adam in agent.trained.values():  # biases start at zero, which would hide mistakes
-        adam.row.add_(0.1 * torch.randn(adam.row.shape, generator=draws))
+    rows = [adam.row for adam in agent.trained.values()] + list(agent.fixed.values())
+    for row in rows:  # biases start at zero, which would hide mistakes
+        row.add_(0.1 * torch.randn(row.shape, generator=draws))
     agent.running_means.clear()
     return agent
 

@@ -23,6 +23,12 @@ from tests.dreamer_tiny import new_agent, of_seed, tiny
         ("dreamer", {"env__action_repeat": 2}, "action_repeat 2: a step of minigrid is a decision"),
         ("dreamer", {"replay__capacity": 10}, "capacity 10 is smaller than one episode of 11"),
         ("dreamer", {"replay__min_length": 12}, "min_length 12 is longer than any episode"),
+        ("dreamer", {"replay__pad": True}, "replay.pad lets .*discount_head learns"),
+        (
+            "dreamer",
+            {"replay__pad": True, "objective__discount_head": False, "update__length": 12},
+            "replay.pad makes episodes 12 decisions long .* none has more than 11",
+        ),
         ("dreamer", {"budget__env_steps_per_task": 87}, "87 is not a multiple of 2.*86 or 88"),
         ("dreamer", {"update__prefill": 88}, "prefill 88 random steps leave nothing of.*88"),
         ("dreamer", {"behaviour__starts": 16}, r"starts 16 is more than .* \(3 x 5\)"),
