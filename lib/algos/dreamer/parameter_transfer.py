@@ -20,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from lib.algos.api import Moved
@@ -28,6 +29,25 @@ from lib.core.errors import UserError
 
 How = Literal["copy", "random", "fraction", "columns"]
 Tensors = Mapping[str, Tensor]
+
+
+def fraction(random: Tensor, source: Tensor, omega: float) -> Tensor:
+    """Returns a new tensor with a share ω of the source's added to the target's random one."""
+    return random + omega * source
+
+
+def columns(random: Tensor, source: Tensor, kept: int) -> Tensor:
+    """Returns a target's weight with the source's first columns, which read the state, in it.
+
+    Args:
+        random: (O, Z + A) of the target.
+        source: (O, Z + its own A).
+        kept: Z.
+
+    Returns:
+        (O, Z + A), a new tensor whose last A columns are the random ones.
+    """
+    return torch.cat((source[:, :kept], random[:, kept:]), 1)
 
 
 class Rule(NamedTuple):
@@ -89,14 +109,13 @@ def _moved(
         kept, rows = rule.columns, (theirs.shape[0], mine.shape[0])
         if theirs.dim() != 2 or rows[0] != rows[1] or min(theirs.shape[1], mine.shape[1]) < kept:
             raise _unlike(name, theirs, mine, f"{kept} columns")
-        new = mine.clone()
-        new[:, :kept] = theirs[:, :kept].to(mine)
-        return new, f"{kept} columns copied, {mine.shape[1] - kept} random"
+        note = f"{kept} columns copied, {mine.shape[1] - kept} random"
+        return columns(mine, theirs.to(mine), kept), note
     if theirs.shape != mine.shape:
         raise _unlike(name, theirs, mine, rule.how)
     if rule.how == "copy":
         return theirs.to(mine, copy=True), ""
-    return mine + omega * theirs.to(mine), f"random + {omega:g} source"
+    return fraction(mine, theirs.to(mine), omega), f"random + {omega:g} source"
 
 
 def _unlike(name: str, theirs: Tensor, mine: Tensor, how: str) -> UserError:

@@ -16,6 +16,7 @@ from lib.workbook.exercises import (
     replay,
     representation,
     review,
+    sources,
     streams,
 )
 from lib.workbook.exercises.replay import leaving, recent_position
@@ -23,7 +24,7 @@ from lib.workbook.exercises.review import planned_reward
 
 __all__ = ["EXERCISES", "exercise_for", "leaving", "planned_reward", "recent_position"]
 
-SUBJECTS = (model, streams, dreamer, planning, replay, generative, review, representation)
+SUBJECTS = (model, streams, dreamer, planning, replay, generative, review, representation, sources)
 EXERCISES: tuple[Exercise, ...] = sum((subject.EXERCISES for subject in SUBJECTS), ())
 
 
