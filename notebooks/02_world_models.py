@@ -268,9 +268,9 @@ Markdown(results.markdown_table(["part", "knows nothing", "first update"], rows)
 # A batch of segments of episodes, the loss, its gradient, Adam: there is no more to it. In an agent
 # the same update is followed by the actor's and the critic's (chapter 03). Below is the loss,
 # written to be read: one seed, one record after the other. `objective` is what asks the state to
-# hold the observation, here the reconstruction; [chapter 08](08_beyond_pixels.ipynb) has others, for
-# pictures most of which do not matter. A run computes the same numbers for many seeds at once, in
-# `lib/algos/dreamer/learning.py`, and is tested against this.
+# hold the observation, here the reconstruction; [chapter 08](08_beyond_pixels.ipynb) has others,
+# for pictures most of which do not matter. A run computes the same numbers for many seeds at once,
+# in `lib/algos/dreamer/learning.py`, and is tested against this.
 #
 # **What we expect.** Reconstruction falls from 259 nats to a few. The discount loss cannot fall
 # below the entropy of its own soft target, which is $\gamma = 0.99$ almost everywhere: 0.056 nats.

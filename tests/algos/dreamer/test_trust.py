@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from lib.algos.dreamer import audit, trust
+from lib.algos.dreamer import audit, on_disc, trust
+from lib.algos.dreamer.learn_model import learn_model
 from lib.algos.dreamer.rssm import State
+from lib.algos.dreamer.run_settings import DreamerRun
 from lib.core import calibration
+from lib.core.config import from_dict, layered
+from lib.core.spaces import ObsSpace
+from lib.envs import disc
+from lib.replay.buffer import Episodes
 from lib.runner.record import describe
 from tests.algos.dreamer.models import SPACES
 from tests.algos.dreamer.test_audit import NAMES, K, T, memory
@@ -152,6 +158,64 @@ def test_calibration_by_hand():
     assert told["trust_rank_by_step"] == pytest.approx((1 + 0.5) / 2)
     assert told["disagreement"] == pytest.approx(0.35)
     assert (told["error_trusted"], told["error_distrusted"]) == (1.5, 5.0)
+
+
+# A world with actions that nobody tried ----------------------------------------------------------
+
+
+def untried(action):
+    """Whether pushes (..., 2) go right and down at once, where they do the opposite."""
+    return (action > 0).all(-1)
+
+
+def pushed(count, steps, rng, tries_all):
+    """Episodes of a point that is pushed about as the disc of `lib.envs.disc`, seen as numbers."""
+    action, place = np.empty((count, steps, 2)), np.empty((count, steps + 1, 2))
+    place[:, 0] = rng.uniform(-1, 1, (count, 2))
+    push, velocity = np.zeros((2, count, 2))
+    for t in range(steps):
+        push = disc.ACTION_KEEP * push + disc.ACTION_NOISE * rng.standard_normal((count, 2))
+        if not tries_all:
+            push = np.where(untried(push)[:, None], -push, push)
+        action[:, t] = push.clip(-1, 1)
+        effect = np.where(untried(push)[:, None], -action[:, t], action[:, t])
+        velocity = disc.DRAG * velocity + 0.06 * effect
+        place[:, t + 1] = (place[:, t] + velocity).clip(-1, 1)
+    seen, done = (torch.from_numpy(part.astype(np.float32)) for part in (place, action))
+    return Episodes(seen, done, torch.zeros(done.shape[:2]), torch.full((count,), steps))
+
+
+@pytest.mark.slow
+def test_the_ensemble_disagrees_where_a_trained_model_is_wrong():
+    # Nobody pushed right and down at once: the model expects of it what other pushes do. Measured
+    # with this seed: a rank of 0.66 over all states and among those equally far ahead, mean errors
+    # of 0.02 and 1.07 in the outer fifths; heads that were not fitted rank them at -0.05.
+    steps, rng = 50, np.random.default_rng(0)
+    heap = pushed(80, steps, rng, tries_all=False)
+    asked = pushed(16, steps, rng, tries_all=True)
+    small = {
+        "env": {"episode_length": steps},
+        "latent": {"variables": 5, "deter": 50, "hidden": 50},
+        "network": {"code_width": 64, "code_layers": 2, "head_width": 64},
+    }
+    cfg = from_dict(DreamerRun, layered(on_disc.SMALL, small))
+    agent = new_agent(cfg, space=ObsSpace("vector", (2,)), actions=disc.ACTIONS)
+    agent.store("learner", heap)
+    learn_model(agent, 400)
+    model, asked_of = agent.module("model"), [part.transpose(0, 1) for part in asked[:2]]
+    heads = trust.fit_to(model, heap, draws(1))
+    fresh = trust.fresh(model.rssm.features_size + 2, model.rssm.features_size, draws(2))
+
+    def examined(ensemble):
+        return trust.rollouts(model, ensemble, *asked_of, asked.length, draws(3))
+
+    found = examined(heads)
+    told, by_fifth = trust.calibrate(found)
+    assert told["trust_rank"] > 0.4 and told["trust_rank_by_step"] > 0.4
+    assert told["error_distrusted"] > 10 * told["error_trusted"]
+    assert (np.diff(by_fifth) > 0).all()
+    knows_nothing, _ = trust.calibrate(examined(fresh))
+    assert abs(knows_nothing["trust_rank"]) < 0.2
 
 
 # Audits ----------------------------------------------------------------------------------------
