@@ -129,7 +129,7 @@ summary_paths = runs.train(spec)
 taken = moved.of_run(spec.folders[0])
 if taken:
     components, by_way = moved.shares(taken)
-    ax = charts.share_bars(components, by_way, "share of its numbers", "What the run began with")
+    ax = charts.share_bars(components, by_way, "share of its tensors", "What the run began with")
     charts.save(ax, figures / "parts.png")
     header = ["tensor", "what became of it", "shape here", "in the other run"]
     display(Markdown(results.markdown_table(header, moved.rows(taken), numbers=False)))

@@ -1,6 +1,6 @@
 """What a run took from other runs when it began, as tables and shares."""
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,21 +25,15 @@ def rows(moved: Sequence[Moved]) -> list[list[str]]:
 
 
 def shares(moved: Sequence[Moved]) -> tuple[list[str], dict[str, list[float]]]:
-    """Returns components of the agent, and by what became of them the share of their numbers.
+    """Returns components of the agent, and by what became of them the share of their tensors.
 
     A component is a network, or a part of the world model. Tensors of the other run that are not
     used here are left out.
     """
-    taken = [row for row in moved if row.how != UNUSED]
-    components = list(dict.fromkeys(map(_component, taken)))
-    ways = list(dict.fromkeys(row.how for row in taken))
-    count = {(_component(row), row.how): 0 for row in taken}
-    for row in taken:
-        count[_component(row), row.how] += math.prod(row.shape)
-    whole = {name: sum(count.get((name, way), 0) for way in ways) for name in components}
-    return components, {
-        way: [count.get((name, way), 0) / whole[name] for name in components] for way in ways
-    }
+    taken = [(_component(row), row.how) for row in moved if row.how != UNUSED]
+    whole, count = Counter(name for name, _ in taken), Counter(taken)
+    ways = dict.fromkeys(way for _, way in taken)
+    return [*whole], {way: [count[name, way] / whole[name] for name in whole] for way in ways}
 
 
 def _component(row: Moved) -> str:

@@ -57,6 +57,9 @@ class EndingEnv(VectorEnv, Protocol):
 
     A copy that has ended ignores its action, repeats its observation and earns 0 until it is
     started again. Observations are (n, *shape) in the stored dtype.
+
+    One that keeps something else of actions than was decided also has `executed`, see
+    `lib.envs.padding`; one of several tasks has `played`, see `lib.envs.turns`.
     """
 
     obs_space: ObsSpace

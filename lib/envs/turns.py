@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from lib.core.errors import UserError, short, unknown
-from lib.envs.api import Domain, EndingEnv, Scene, evaluation_env
+from lib.core.spaces import ActionSpace, ObsSpace
+from lib.envs.api import Domain, EndingEnv, Scene, evaluation_env, spaces
 from lib.envs.around import Around
 
 KEYS = ("name", "turns")
@@ -122,6 +123,10 @@ class TurnsDomain(Around):
         self._parts = [
             range(end - count, end) for end, (_, count) in zip(ends, stream.groups, strict=True)
         ]
+
+    def task_spaces(self, task_index: int) -> tuple[ObsSpace, ActionSpace]:
+        """What one task shows and takes."""
+        return spaces(self._domain, self._parts[task_index][0])
 
     def make(self, task_index: int) -> EndingEnv:
         """The environments of one task, n at a time; those of a mixture take turns."""

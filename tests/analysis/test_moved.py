@@ -11,11 +11,11 @@ TAKEN = [
 ]
 
 
-def test_a_component_is_divided_by_what_became_of_its_numbers():
-    # of the reward head's 21 + 7 numbers a quarter is a fraction
+def test_a_component_is_divided_by_what_became_of_its_tensors():
+    # of the reward head's two tensors one is a fraction
     names, shares = moved.shares(TAKEN)
     assert names == ["encoder", "reward head", "actor"]
-    assert shares == {"copy": [1, 0.75, 0], "fraction": [0, 0.25, 0], "random": [0, 0, 1]}
+    assert shares == {"copy": [1, 0.5, 0], "fraction": [0, 0.5, 0], "random": [0, 0, 1]}
 
 
 def test_every_tensor_has_a_row_with_both_shapes():

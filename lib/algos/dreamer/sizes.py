@@ -1,6 +1,7 @@
 """How many bytes a Dreamer's run takes at least, from its settings alone."""
 
 from lib.algos.dreamer.run_settings import DreamerRun
+from lib.envs import worlds
 
 NUMBER = 4  # bytes, single precision
 RECORD = 32  # bytes of the smallest stored record
@@ -35,7 +36,7 @@ def least_bytes(run: DreamerRun) -> int:
     else:
         networks += 2 * (net.code_layers - 1) * net.code_width**2
     decisions = run.budget.steps_before(max(1, len(run.tasks))) // run.env.action_repeat
-    record = picture if run.env.domain == "dmc" else RECORD  # other worlds store what they draw
+    record = picture if worlds.of(run.env).sized else RECORD  # others store what they draw from
     stored = record * min(run.replay.capacity, decisions)  # memory is taken as episodes arrive
     acting = max(run.budget.parallel_envs, run.budget.eval_episodes) * features
     return NUMBER * (TRAINED * networks + states * state + records * per_record + acting) + stored

@@ -13,10 +13,10 @@ from lib.envs.bullet import tasks
 from lib.envs.bullet.env import BulletEnv, Plan, Pool
 from lib.envs.bullet.simulation import check_installed
 from lib.envs.bullet.tasks import BulletTask, Entry
-from lib.envs.control.domain import decisions
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.custom import judge
 from lib.envs.gym.domain import GymDomain
+from lib.envs.lengths import decisions
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig

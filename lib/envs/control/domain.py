@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace
 from lib.envs.api import Intrinsic, Predict, Sample, Scene, World
 from lib.envs.control import bodies, tasks
 from lib.envs.control.batch import ControlBatch
 from lib.envs.control.tasks import ControlTask
+from lib.envs.lengths import decisions
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig
@@ -173,20 +173,6 @@ class ControlDomain:
             }
             errors[index] = each.cpu().numpy()
         return metrics, {"error": errors, "held_out": held_out.float().cpu().numpy()}
-
-
-def decisions(env_steps: int, action_repeat: int) -> int:
-    """Length of an episode in decisions.
-
-    Raises:
-        UserError: no steps, or an episode that would end within a decision.
-    """
-    if env_steps < 1 or action_repeat < 1 or env_steps % action_repeat:
-        raise UserError(
-            f"an episode of {env_steps} env steps cannot hold decisions of {action_repeat}; "
-            "make episode_length a multiple of action_repeat, both 1 or more"
-        )
-    return env_steps // action_repeat
 
 
 def build(

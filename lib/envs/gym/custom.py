@@ -16,7 +16,6 @@ from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ObsSpace
 from lib.envs import padding
 from lib.envs.api import Domain, World
-from lib.envs.control.domain import decisions
 from lib.envs.gym import minigrid
 from lib.envs.gym.batch import Recipe
 from lib.envs.gym.domain import GymDomain
@@ -24,6 +23,7 @@ from lib.envs.gym.reading import OBSERVATIONS, describe, is_minigrid, named, sho
 from lib.envs.gym.repeating import Repeated
 from lib.envs.gym.rules import blamed
 from lib.envs.gym.tasks import GymTask, distinct
+from lib.envs.lengths import decisions
 
 if TYPE_CHECKING:
     from lib.core.config import EnvConfig

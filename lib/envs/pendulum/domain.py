@@ -14,8 +14,8 @@ from torch import Tensor
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.api import World
-from lib.envs.control.domain import decisions
 from lib.envs.held_out import HoldsOutEpisodes
+from lib.envs.lengths import decisions
 from lib.envs.pendulum import batch, tasks
 from lib.envs.pendulum.batch import PendulumBatch
 from lib.envs.pendulum.drawing import PendulumScene

@@ -12,9 +12,9 @@ import torch
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.api import Scene, World
-from lib.envs.control.domain import decisions
 from lib.envs.gym.scene import GymScene
 from lib.envs.held_out import HoldsOutEpisodes
+from lib.envs.lengths import decisions
 from lib.envs.pixels import backgrounds, clips, tasks
 from lib.envs.pixels.batch import PixelBatch
 from lib.envs.pixels.copies import Plan
