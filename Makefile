@@ -12,9 +12,9 @@ STAMP := $(VENV)/installed
 
 # Tests of one file stay together, as they share what they trained.
 TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-# Every chapter at its own settings in a new kernel. Those from 10 on are templates.
+# Every chapter at its own settings in a new kernel. 10 and those from 20 on are templates.
 CHAPTERS := OMP_NUM_THREADS=1 JUPYTER_PLATFORM_DIRS=1 JUPYTER_PATH=$(CURDIR)/$(VENV)/share/jupyter \
-    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb)
+    $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=1800 $(wildcard notebooks/0*.ipynb notebooks/11_*.ipynb)
 # Chapters are run after a failing test as well, and the exit status is that of the first to fail.
 EVERYTHING := trap 'exit 130' INT; tests=0; chapters=0; \
     $(TESTS) || tests=$$?; $(CHAPTERS) || chapters=$$?; exit $$((tests ? tests : chapters))
