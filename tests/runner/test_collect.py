@@ -127,7 +127,7 @@ def test_every_episode_is_stored_once_in_order_and_whole(domain):
     for _ in range(20):
         play.collect()
     play.close()
-    assert isinstance(play, Steps) and run.unfinished is None
+    assert isinstance(play, Steps)
     assert run.played == run.agent.steps == 20 * 6  # 2 rounds of 3 episodes are 6 steps
     stored = run.agent.stored
     assert sum(int(one.length) for one in stored) == run.played

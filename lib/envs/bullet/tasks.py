@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lib.core.errors import UserError, short, unknown
+from lib.envs.gym.tasks import distinct
 
 NUMBERS = 28  # of the body that is observed with the most of them, the ant
 ENDING = "BulletEnv-v0"
@@ -61,13 +62,8 @@ def resolve(entries: Iterable[Entry], ignore_termination: bool = False) -> tuple
         UserError: an unknown task or key, a name given twice, none, or a task that would pay the
             same for everything if it went on.
     """
-    tasks = tuple(_record(entry) for entry in entries)
-    if not tasks:
-        raise UserError("no tasks given; name at least one, for example Hopper")
-    names = [task.name for task in tasks]
+    tasks = distinct((_record(entry) for entry in entries), "Hopper")
     for task in tasks:
-        if names.count(task.name) > 1:
-            raise UserError(f"task {task.name!r} is listed twice; names tell results apart")
         if ignore_termination and not task.may_go_on:
             raise UserError(
                 f"env.ignore_termination: task {task.name!r} pays 1 for every step until it ends, "

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from lib.core.errors import UserError
+
+T = TypeVar("T")  # a record with a name
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,8 @@ class GymTask:
     after: str = ""  # no other agent acts first
 
 
-def distinct(tasks: Iterable[GymTask], example: str) -> tuple[GymTask, ...]:
-    """The tasks, if there are any and no name comes twice.
+def distinct(tasks: Iterable[T], example: str) -> tuple[T, ...]:
+    """The task records of any world, if there are any and no name comes twice.
 
     Raises:
         UserError: none, or a name given twice.

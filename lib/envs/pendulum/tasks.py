@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lib.core.errors import UserError, short, unknown
+from lib.envs.gym.tasks import distinct
 
 MOST_ACTIONS = 32
 NUMBERS = ("g", "l", "gear", "goal", "actions")
@@ -49,14 +50,7 @@ def resolve(entries: Iterable[Entry]) -> tuple[PendulumTask, ...]:
         UserError: an unknown task or key, a number that makes no pendulum, a name given twice,
             none.
     """
-    tasks = tuple(_record(entry) for entry in entries)
-    if not tasks:
-        raise UserError("no tasks given; name at least one, for example source-a")
-    names = [task.name for task in tasks]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"task {name!r} is listed twice; names tell results apart")
-    return tasks
+    return distinct((_record(entry) for entry in entries), "source-a")
 
 
 def _record(entry: Entry) -> PendulumTask:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from lib.core.errors import UserError, short, unknown
+from lib.envs.gym.tasks import distinct
 from lib.envs.pixels import backgrounds
 
 SPARSE = 0.25  # rewards of an env step below this count as 0 in tasks that end in `_sparse`
@@ -91,15 +92,7 @@ def resolve(entries: Iterable[Entry]) -> tuple[SuiteTask, ...]:
     Raises:
         UserError: an unknown task, one given twice, none.
     """
-    tasks = tuple(_record(entry) for entry in entries)
-    if not tasks:
-        raise UserError("no tasks given; name at least one, for example walker_run")
-    seen = set()
-    for task in tasks:
-        if task.name in seen:
-            raise UserError(f"task {task.name!r} is listed twice; names tell results apart")
-        seen.add(task.name)
-    return tasks
+    return distinct((_record(entry) for entry in entries), "walker_run")
 
 
 def _record(entry: Entry) -> SuiteTask:
