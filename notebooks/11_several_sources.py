@@ -415,7 +415,7 @@ print(
 # being best for the reward does not make it best for the critic, whose values belong to another
 # policy.
 #
-# **What to try.** `transfer.scope=whole_head` hands over fractions of whole heads. Sources that have
-# seen more (`dreamer-v1-sources-quick-two` with `-p env_steps_per_task=40000`). A target that is
-# unlike both: `-p tasks=[{name: light, task: target, g: 2, goal: 3.0}]`. Bodies instead of
+# **What to try.** `transfer.scope=whole_head` hands over fractions of whole heads. Sources that
+# have seen more (`dreamer-v1-sources-quick-two` with `-p env_steps_per_task=40000`). A target that
+# is unlike both: `-p tasks=[{name: light, task: target, g: 2, goal: 3.0}]`. Bodies instead of
 # pendulums: the files `dreamer-v1-sources...` on PyBullet.
