@@ -1,4 +1,4 @@
-"""The command line: run, list, find, resume, compare, transfer, clean."""
+"""The command line: run, list, find, resume, compare, transfer, data, clean."""
 
 import argparse
 import hashlib
@@ -33,6 +33,7 @@ examples:
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
   python -m lib transfer --preset grid-transfer-quick
   python -m lib transfer --tasks jump2run,jump-and-run --seeds 0,1,2 --out outputs/jumps
+  python -m lib data make point-mass
   python -m lib clean outputs/try
 """
 STOPPING = """
@@ -50,6 +51,10 @@ notebooks/10_transfer.py shows what came of it. Sources are runs of the same dom
 default outputs/{tdmpc,drago}-DOMAIN-quick-sSEED for a quick preset. Tasks such as jump2run begin
 where another agent leaves off, by default that of the first source that learnt to jump. The same
 command again goes on where it stopped, and adds what is asked for on top.
+"""
+MAKING = """
+One file for each task and card.json, which says how they were made. The same command again makes
+what is missing, and nothing else.
 """
 LISTED = """\
 'python -m lib run NAME' starts one of these; NAME is a file, a preset (-p method=METHOD takes
@@ -228,6 +233,13 @@ def _parser() -> argparse.ArgumentParser:
         default=NOTEBOOKS / "10_transfer.py",
         help="execute a notebook of your own with the parameters of notebooks/10_transfer.py",
     )
+
+    about = "make files of experience, which some families learn from"
+    sub = command(data, "data", about, MAKING)
+    sub.add_argument("action", choices=["make"], help="write what is not there yet")
+    sub.add_argument("world", metavar="WORLD", help="point-mass")
+    sub.add_argument("--episodes", type=int, metavar="N", help="of every task (default: 600)")
+    sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
 
     sub = command(clean, "clean", "remove run folders for good")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
@@ -469,6 +481,19 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         partial(comparison.progress, study),
     )
     print(f"notebook: {out / contents.TRANSFERRED}")
+
+
+def data(given: argparse.Namespace) -> None:
+    """Makes files of experience."""
+    from dataclasses import replace
+
+    from lib.experiments import data as files
+
+    recipe = files.Recipe()
+    if given.episodes is not None:
+        recipe = replace(recipe, episodes=given.episodes)
+    for line in files.make(given.world, given.out or "", recipe):
+        print(line, flush=True)
 
 
 def clean(given: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ WORLDS: dict[str, str | World] = {
     "cheetah": "lib.envs.control.domain:WORLD",
     "walker": "lib.envs.control.domain:WORLD",
     "dmc": "lib.envs.pixels.domain:WORLD",  # dm_control's suite from pixels
+    "point-mass": "lib.envs.point_mass.domain:WORLD",
     "minigrid": "lib.envs.gym.minigrid:WORLD",
     "minihack": "lib.envs.gym.minihack:WORLD",
     "gymnasium": "lib.envs.gym.custom:REGISTERED",  # whatever is registered there

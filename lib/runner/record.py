@@ -94,6 +94,12 @@ METRICS = (
     Metric("train/rehearsal/gain", "what the best dream has over the average", "reward", 0),
     Metric("train/cloning/imitation", "minus log-likelihood of cloned actions", "nats", 0, 20),
     Metric("train/cloning/cloned", "records whose next action is cloned", "share", 0, 1),
+    Metric("train/*/action", "cross-entropy of actions' tokens", "nats", 0, 5),
+    Metric(
+        "train/policy/match", "pull between keys and queries, minus a weighted cosine", "", -1, 1
+    ),
+    Metric("train/policy/contrast", "weighted nearness to other windows' features", "nats", 0, 1),
+    Metric("train/policy/anchor", "weighted distance from earlier tasks' weights", "nats", 0, 10),
     Metric("eval/*/return", "evaluation return", "reward per episode", 0),
     Metric("eval/*/return_std", "spread of the evaluation return", "reward per episode", 0),
     Metric("eval/*/optimum", "mean return that counts as 100 %", "reward per episode", 0),
@@ -120,6 +126,7 @@ METRICS = (
     Metric("audit/*/trust_rank_by_step", "the same, equally many steps ahead", "rank", 0, 1),
     Metric("audit/*/error_trusted", "open-loop error where heads agree most", "as its error", 0),
     Metric("audit/*/error_distrusted", "the same where they agree least", "as its error", 0),
+    Metric("audit/*/inferred_*", "episodes whose task is told so many steps in", "share", 0, 1),
     Metric("audit/*/count", "transitions asked about", "transitions", 0),
     Metric("probe/*/mse", "one-step prediction error, earlier task", "MSE", 0, 1),
     Metric("probe/*/cells", "cells of an earlier task predicted wrongly", "share", 0, 1),

@@ -19,7 +19,7 @@ from lib.core.storage import continued_in
 from lib.engine import machine
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
-from lib.runner import saved, warm_start, window
+from lib.runner import collect, saved, warm_start, window
 from lib.runner.film import Film
 from lib.runner.loop import TrainingLoop
 from lib.runner.progress import Progress
@@ -206,6 +206,8 @@ def _train_batch(
         if who not in acting:
             acting[who] = warm_start.first_actors(who, domain, job.cfg, device)
         runs.append(Run(job.cfg, job.out, job.start, device, domain, acting[who]))
+    if runs[0].agent.collects == "dataset":
+        collect.check_files(cfg, domain)
     recording = {"tensorboard": options.tensorboard, "wandb_mode": options.wandb}
     alone = len(jobs) == 1
     with ExitStack() as open_files:
