@@ -147,12 +147,10 @@ class SequenceAgent:
 
     def _load_moments(self, moments: dict[str, dict[str, Tensor]]) -> None:
         for name, p in self.learning.items():
-            if name in moments:
-                kept = moments[name]
-                self.optimizer.state[p] = {
-                    slot: value.clone() if slot == "step" else value.to(p.device)
-                    for slot, value in kept.items()
-                }
+            if held := moments.get(name):
+                copied = {slot: value.to(p.device, copy=True) for slot, value in held.items()}
+                copied["step"] = held["step"].to("cpu", copy=True)  # where PyTorch counts
+                self.optimizer.state[p] = copied
 
     # --- acting --------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class WarmStart:
         return state if with_heads else {"world_model": state["world_model"]}
 
     def check(self, theirs: RunConfig, path: Path) -> None:
-        """Raises UserError where another run is of another family, or has a model of other sizes."""
+        """Raises UserError where another run is of another family, or its model of other sizes."""
         mine = self.agent.cfg
         if theirs.family != mine.family:
             raise UserError(
