@@ -13,7 +13,7 @@ from lib.algos.decision_transformer.model import (
 from lib.algos.decision_transformer.sizes import SIZES, ModelConfig, parameters
 from lib.core import config
 from lib.core.seeding import generator
-from tests.sequence_tiny import B, C, CFG, model, window
+from tests.sequence_tiny import CFG, B, C, model, window
 
 A, BINS = CFG.actions, CFG.bins
 
@@ -29,8 +29,8 @@ def count(cfg: ModelConfig) -> int:
 
 
 def test_the_published_model_has_44_5_million_parameters():
-    # Blocks 6 (12 * 768^2 + 13 * 768) = 42,527,232; the rest by hand: two tables (65 + 1,000) * 768,
-    # state 205 * 768, return and reward 2 * 2 * 768, norms 4 * 768, head 769 * 64.
+    # Blocks 6 (12 * 768^2 + 13 * 768) = 42,527,232; the rest by hand: two tables of 65 + 1,000
+    # rows, state 205 * 768, return and reward 2 * 2 * 768, norms 4 * 768, head 769 * 64.
     rest = 1_065 * 768 + 205 * 768 + 4 * 768 + 4 * 768 + 769 * 64
     idle = 769 * 204 + 2 * 769
     assert parameters(ModelConfig()) == 42_527_232

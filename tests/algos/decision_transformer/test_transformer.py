@@ -70,7 +70,9 @@ def test_tokens_read_one_by_one_beside_what_is_kept_are_as_those_read_at_once():
 def test_weights_begin_as_gpt2s():
     made = Transformer(3, 4, 64, 0.1)
     gpt2_init_(made, 3, generator(0, "init"))
-    stds = [float(layer.weight.detach().std()) for layer in (made.blocks[1].qkv, made.blocks[1].out)]
+    stds = [
+        float(layer.weight.detach().std()) for layer in (made.blocks[1].qkv, made.blocks[1].out)
+    ]
     assert stds == pytest.approx([0.02, 0.02 / math.sqrt(6)], rel=0.05)
     assert not made.blocks[0].up.bias.any() and (made.norm.weight == 1).all()
 

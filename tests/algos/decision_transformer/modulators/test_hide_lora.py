@@ -6,7 +6,7 @@ from lib.algos.decision_transformer.modulators.api import Context, Data
 from lib.algos.decision_transformer.modulators.hide_lora import HideLora, Settings
 from lib.algos.decision_transformer.windows import Window
 from lib.core.seeding import generator
-from tests.sequence_tiny import B, CFG, model, window
+from tests.sequence_tiny import CFG, B, model, window
 from tests.tiny import same
 
 SMALL = {"windows": 60, "centroids": 2, "epochs": 3, "samples": 16}

@@ -6,7 +6,7 @@ from lib.algos.decision_transformer.modulators.api import Context
 from lib.algos.decision_transformer.modulators.l2m import L2m, Settings
 from lib.algos.decision_transformer.sizes import ModelConfig
 from lib.core.seeding import generator
-from tests.sequence_tiny import B, CFG, model, window
+from tests.sequence_tiny import CFG, B, model, window
 
 WIDTH = CFG.width
 
