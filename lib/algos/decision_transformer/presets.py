@@ -93,7 +93,7 @@ POINT_MASS: dict[str, Any] = {
         **{"layers": 2, "heads": 4, "width": 64, "dropout": 0.0},
         **{"slots": 8, "actions": 2, "steps": 30},
     },
-    "data": {"reward_scale": [10.0], "pad_starts": True},
+    "data": {"reward_scale": [1.0], "pad_starts": True},
     "pretrain": {"batch": 64, "rate": 1e-3, "warm_up": 50, "last_rate": 1e-5},
     "tune": {"batch": 64, "rate": 1e-3},
     "modulators": {

@@ -14,6 +14,7 @@ from lib.envs.point_mass.tasks import QUADRANTS, PointTask
 
 KEPT, PUSH = 0.7, 0.06  # share of the velocity that lasts, and what a push adds [lengths a step]
 EDGE = 1.5  # the table goes so far from its middle on each side
+SHOWN = 5  # steps whose way a velocity is shown as, about as large as a position
 NEAR = 0.1  # so close to its goal a point has reached it
 START, GOALS = 0.25, (0.4, 0.9)  # largest start, smallest and largest goal, along each axis
 CELLS = 40  # of a length of 1 along x; they belong in turn to training and to evaluation
@@ -22,9 +23,11 @@ CELLS = 40  # of a length of 1 along x; they belong in turn to training and to e
 class PointMass:
     """Pushes points: an `EndingEnv` whose episodes all end with their time.
 
-    The observation is position, velocity, goal and what is left to it, x and y of each (8 numbers).
-    The reward is 1 at the goal and falls with the distance, to 0 at a distance of 1. An episode
-    succeeds where its point ends at the goal.
+    The observation is position, velocity (lengths in five steps), goal and what is left to it, x
+    and y of each (8 numbers). The reward is the share of the first distance to the goal that a step
+    covers, so that an episode that ends at its goal earns 1, wherever it began: a return that says
+    how well it was done and not how easy it was. An episode succeeds where its point ends at the
+    goal.
 
     Where goals and starts of training and of evaluation lie are different cells of a chequered
     plane, so that no evaluation has been met before.
@@ -56,6 +59,7 @@ class PointMass:
         self.position, self.goal = position, goal
         self.velocity = torch.zeros_like(position)
         self.time = torch.zeros(len(position), dtype=torch.long, device=self.device)
+        self.first = self._distance()
 
     # --- episodes ------------------------------------------------------------------------
 
@@ -73,6 +77,7 @@ class PointMass:
         self.goal = torch.where(here, goal, self.goal)
         self.velocity = self.velocity * ~here
         self.time = self.time * ~chosen
+        self.first = torch.where(chosen, self._distance(), self.first)
         return self._observed()
 
     def _drawn(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -105,19 +110,19 @@ class PointMass:
         push[:, : self.task.axes] = action.to(self.device, torch.float32).clamp(-1, 1)
         going = self.time < self.episode_length
         going = going if only is None else going & only.to(self.device)
-        here = going.unsqueeze(1)
+        here, before = going.unsqueeze(1), self._distance()
         velocity = KEPT * self.velocity + PUSH * push @ self.turn.T
         position = (self.position + velocity).clamp(-EDGE, EDGE)
         self.velocity = torch.where(here, velocity, self.velocity)
         self.position = torch.where(here, position, self.position)
         self.time = self.time + going
-        return self._observed(), (1 - self._distance()).clamp_min(0) * going
+        return self._observed(), (before - self._distance()) / self.first
 
     def _distance(self) -> Tensor:
         return (self.goal - self.position).norm(dim=1)
 
     def _observed(self) -> Tensor:
-        parts = (self.position, self.velocity, self.goal, self.goal - self.position)
+        parts = (self.position, SHOWN * self.velocity, self.goal, self.goal - self.position)
         return torch.cat(parts, 1)
 
     # --- what there is to know -----------------------------------------------------------
@@ -143,7 +148,7 @@ class PointMass:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Returns the episodes in progress."""
-        names = ("position", "velocity", "goal", "time")
+        names = ("position", "velocity", "goal", "time", "first")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

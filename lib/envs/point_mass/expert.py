@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lib.envs.point_mass.tasks import PointTask
 
-REACH, BRAKE = 5.0, 8.0  # push for every length that is left, and against every length a step
+REACH, BRAKE = 5.0, 1.6  # push for every length that is left, and against what is shown as velocity
 
 
 def act(task: PointTask, obs: Tensor) -> Tensor:

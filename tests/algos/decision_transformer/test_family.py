@@ -54,7 +54,7 @@ def test_methods_that_are_told_the_task_say_so():
         ({"env__observation": "pixels"}, "env.observation 'pixels' of point-mass"),
         ({"env__domain": "grif"}, "unknown value for 'env.domain'.*did you mean 'grid'"),
         ({"modulators__hide_lora__centroids": 99}, "centroids 99 is more than the 40 windows"),
-        ({"tasks": ["turn-1"]}, "unknown task 'turn-1'.*did you mean 'point-mass-turn-"),
+        ({"tasks": ["point-mass-turn-1"]}, "unknown task.*did you mean 'point-mass-turn-"),
         ({"modulators__lora__init": "small"}, "unknown value for 'modulators.lora.init'"),
         ({"modulators__hide_lora__tii": "told"}, "unknown value for 'modulators.hide_lora.tii'"),
     ],

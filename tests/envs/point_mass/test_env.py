@@ -18,11 +18,11 @@ def world(task=FREE, evaluates: bool = False, steps: int = 30) -> PointMass:
 def test_a_push_moves_a_point_as_on_paper():
     env = world()
     env.reset(1, generator(0, "env"))
-    env.position, env.goal = torch.zeros(1, 2), torch.tensor([[0.3, 0.4]])
+    env._begin(torch.zeros(1, 2), torch.tensor([[0.3, 0.4]]))
     obs, reward = env.step(torch.tensor([[1.0, -0.5]]))
-    # v = 0.06 (1, -0.5); x = v; the distance is |(0.24, 0.43)|.
-    assert obs[0].tolist() == pytest.approx([0.06, -0.03, 0.06, -0.03, 0.3, 0.4, 0.24, 0.43])
-    assert float(reward) == pytest.approx(1 - np.hypot(0.24, 0.43), abs=1e-6)
+    # v = 0.06 (1, -0.5), shown five times as large; x = v; |(0.3, 0.4)| = 0.5 was to go.
+    assert obs[0].tolist() == pytest.approx([0.06, -0.03, 0.3, -0.15, 0.3, 0.4, 0.24, 0.43])
+    assert float(reward) == pytest.approx((0.5 - np.hypot(0.24, 0.43)) / 0.5, abs=1e-6)
     obs, _ = env.step(torch.zeros(1, 2))
     assert obs[0, :2].tolist() == pytest.approx([PUSH * (1 + KEPT), -0.5 * PUSH * (1 + KEPT)])
 
@@ -33,7 +33,9 @@ def test_a_task_turns_the_push(task):
     env.reset(1, generator(0, "env"))
     obs, _ = env.step(torch.tensor([[1.0, 0.0]]))
     angle = np.radians(task.turn)
-    assert obs[0, 2:4].tolist() == pytest.approx([PUSH * np.cos(angle), PUSH * np.sin(angle)])
+    assert obs[0, 2:4].tolist() == pytest.approx(
+        [5 * PUSH * np.cos(angle), 5 * PUSH * np.sin(angle)], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -66,9 +68,12 @@ def test_goals_and_starts_of_evaluation_are_of_cells_that_training_never_has():
 def test_the_controller_reaches_every_goal():
     for task in TASKS:
         env = world(task, evaluates=True)
-        obs = env.reset(50, generator(0, "env"))
+        obs, total = env.reset(50, generator(0, "env")), 0
         for _ in range(env.episode_length):
-            obs, _ = env.step(expert.act(task, obs))
+            obs, reward = env.step(expert.act(task, obs))
+            total = total + reward
+        left = (env.position - env.goal).norm(dim=1) / env.first
+        torch.testing.assert_close(total, 1 - left, atol=1e-5, rtol=0)
         assert env.success.all() and env.ended.all() and not env.terminal.any(), task.name
         assert float((env.position - env.goal).norm(dim=1).max()) < NEAR / 2
 
@@ -82,7 +87,7 @@ def test_an_episode_that_is_over_waits():
     assert env.ended.tolist() == [True, False, True]
     before = env.pose()
     _, reward = env.step(torch.ones(3, 2))
-    assert reward[0] == 0 and reward[1] > 0 and np.array_equal(env.pose()[0], before[0])
+    assert reward[0] == 0 and reward[1] != 0 and np.array_equal(env.pose()[0], before[0])
     env.restart(torch.tensor([True, False, False]), generator(1, "env"))
     assert env.time.tolist() == [0, 2, 2] and np.array_equal(env.pose()[2], before[2])
     assert not env.pose()[0, 2:4].any()
