@@ -173,6 +173,11 @@ class Capabilities:
     review_rule: ReviewRule | None = None
 
     heads: Heads | None = None
+
+    is_told: bool = False
+    """An earlier task is acted with its heads even where it is looked at while another is learnt:
+    they tell the agent which task it is, and are no older parts of itself."""
+
     transfer: Transfer | None = None
 
     probe: Callable[[Domain, Any, torch.Generator], dict[str, float]] | None = None

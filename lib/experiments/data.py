@@ -38,7 +38,7 @@ class Recipe:
     """
 
     episodes: int = 600
-    noises: tuple[float, ...] = (0.0, 0.05, 0.1, 0.2)
+    noises: tuple[float, ...] = (0.0, 0.1, 0.3, 0.5)
     random_share: float = 0.05
     seed: int = 0
 

@@ -315,7 +315,7 @@ class SequenceAgent:
 
     def capabilities(self) -> Capabilities:
         """Acts finished tasks by their returns, and starts from another run's model."""
-        return Capabilities(heads=self, transfer=transfer.WarmStart(self))
+        return Capabilities(heads=self, is_told=True, transfer=transfer.WarmStart(self))
 
     def save(self) -> dict[str, int]:
         """Returns what acts the current task: which one it is."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs.point_mass.tasks import QUADRANTS, PointTask
 
-KEPT, PUSH = 0.7, 0.06  # share of the velocity that lasts, and what a push adds [lengths a step]
+KEPT, PUSH = 0.7, 0.03  # share of the velocity that lasts, and what a push adds [lengths a step]
 EDGE = 1.5  # the table goes so far from its middle on each side
-SHOWN = 5  # steps whose way a velocity is shown as, about as large as a position
-NEAR = 0.1  # so close to its goal a point has reached it
+SHOWN = 5  # velocities and ways that are left are shown so many times as large
+NEAR = 0.15  # so close to its goal a point has reached it
 START, GOALS = 0.25, (0.4, 0.9)  # largest start, smallest and largest goal, along each axis
 CELLS = 40  # of a length of 1 along x; they belong in turn to training and to evaluation
 
@@ -23,8 +23,9 @@ CELLS = 40  # of a length of 1 along x; they belong in turn to training and to e
 class PointMass:
     """Pushes points: an `EndingEnv` whose episodes all end with their time.
 
-    The observation is position, velocity (lengths in five steps), goal and what is left to it, x
-    and y of each (8 numbers). The reward is the share of the first distance to the goal that a step
+    The observation is position, velocity (lengths in five steps), goal and the way that is left to
+    it, as a sensor shows it that reads fifths of a length and goes no further than one; x and y of
+    each (8 numbers). The reward is the share of the first distance to the goal that a step
     covers, so that an episode that ends at its goal earns 1, wherever it began: a return that says
     how well it was done and not how easy it was. An episode succeeds where its point ends at the
     goal.
@@ -122,7 +123,8 @@ class PointMass:
         return (self.goal - self.position).norm(dim=1)
 
     def _observed(self) -> Tensor:
-        parts = (self.position, SHOWN * self.velocity, self.goal, self.goal - self.position)
+        left = (SHOWN * (self.goal - self.position)).clamp(-1, 1)
+        parts = (self.position, SHOWN * self.velocity, self.goal, left)
         return torch.cat(parts, 1)
 
     # --- what there is to know -----------------------------------------------------------

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lib.envs.point_mass.tasks import PointTask
 
-REACH, BRAKE = 5.0, 1.6  # push for every length that is left, and against what is shown as velocity
+REACH, BRAKE = 1.0, 0.6  # push for the way that is left, and against velocity, as both are shown
 
 
 def act(task: PointTask, obs: Tensor) -> Tensor:

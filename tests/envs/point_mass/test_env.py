@@ -20,9 +20,9 @@ def test_a_push_moves_a_point_as_on_paper():
     env.reset(1, generator(0, "env"))
     env._begin(torch.zeros(1, 2), torch.tensor([[0.3, 0.4]]))
     obs, reward = env.step(torch.tensor([[1.0, -0.5]]))
-    # v = 0.06 (1, -0.5), shown five times as large; x = v; |(0.3, 0.4)| = 0.5 was to go.
-    assert obs[0].tolist() == pytest.approx([0.06, -0.03, 0.3, -0.15, 0.3, 0.4, 0.24, 0.43])
-    assert float(reward) == pytest.approx((0.5 - np.hypot(0.24, 0.43)) / 0.5, abs=1e-6)
+    # v = 0.03 (1, -0.5), shown five times as large; x = v; |(0.3, 0.4)| = 0.5 was to go.
+    assert obs[0].tolist() == pytest.approx([0.03, -0.015, 0.15, -0.075, 0.3, 0.4, 1.0, 1.0])
+    assert float(reward) == pytest.approx((0.5 - np.hypot(0.27, 0.415)) / 0.5, abs=1e-6)
     obs, _ = env.step(torch.zeros(1, 2))
     assert obs[0, :2].tolist() == pytest.approx([PUSH * (1 + KEPT), -0.5 * PUSH * (1 + KEPT)])
 
@@ -47,7 +47,7 @@ def test_goals_lie_in_the_tasks_quadrants_and_no_episode_begins_solved(task):
         assert obs[:, :2].abs().max() <= START and not obs[:, 2:4].any()
         goal = obs[:, 4:6]
         assert (goal.abs() <= GOALS[1]).all() and (goal[:, 0].abs() >= GOALS[0] - 1e-6).all()
-        assert torch.equal(obs[:, 6:8], goal - obs[:, :2])
+        assert torch.equal(obs[:, 6:8], (5 * (goal - obs[:, :2])).clamp(-1, 1))
         if task.axes == 2:
             found = {(int(x), int(y)) for x, y in goal.sign()}
             assert found == {QUADRANTS[q] for q in task.quadrants}
