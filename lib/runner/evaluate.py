@@ -86,7 +86,7 @@ def play_batch(
     _note_poses(poses, envs)
     seen, actions, rewards, alive = [obs], [], [], []
     may_end = envs[0].ended is not None
-    tell = getattr(batch.agents[0], "observe_reward", None)
+    tell = getattr(batch, "observe_reward", None)
     for _ in range(envs[0].episode_length):
         if may_end:
             alive.append(~torch.stack([env.ended for env in envs]))  # (S, E)
