@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.algos.api import Capabilities
 from lib.algos.decision_transformer import acting, audit, slots, transfer
@@ -36,6 +36,7 @@ from lib.algos.decision_transformer.model import (
 from lib.algos.decision_transformer.modulators import KNOWN
 from lib.algos.decision_transformer.modulators.api import Context, Data, Modulator
 from lib.algos.decision_transformer.modulators.full import Full
+from lib.algos.decision_transformer.named_adamw import Moments, NamedAdamW
 from lib.algos.decision_transformer.schedule import rate_at
 from lib.algos.decision_transformer.settings import SequenceRun
 from lib.algos.decision_transformer.windows import Experience, Window
@@ -77,7 +78,7 @@ class SequenceAgent:
         self.base = ""  # fingerprint of the model that modules belong to; "": none does
         self.means = RunningMeans()
         self.task, self.steps, self.updates = -1, 0, 0
-        self.optimizer: torch.optim.AdamW | None = None
+        self.optimizer: NamedAdamW | None = None
         self.experience: dict[Any, Experience] = {}
         self.read = 0  # files of the task at hand
 
@@ -123,34 +124,20 @@ class SequenceAgent:
                 "name the run whose model they belong to with load_from"
             )
 
-    def _begin_learning(self, moments: dict[str, dict[str, Tensor]]) -> None:
+    def _begin_learning(self, moments: Moments) -> None:
         """Makes an optimiser of what learns now, with moments that it had before, by name."""
         for p in (*self.model.parameters(), *self.modulator.parameters()):
             p.requires_grad_(False)
-        self.learning = self.tuning.trained(self.model)
-        for p in self.learning.values():
+        learning = self.tuning.trained(self.model)
+        for p in learning.values():
             p.requires_grad_(True)
-        names = {f"model.{name}" for name in decayed(self.model)}
-        shrinks = [p for name, p in self.learning.items() if name in names]
-        stays = [p for name, p in self.learning.items() if name not in names]
-        groups = [{"params": shrinks}, {"params": stays, "weight_decay": 0.0}]
-        decay = self.cfg.optimizer.decay
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=decay)
-        self._load_moments(moments)
+        shrinking = {f"model.{name}" for name in decayed(self.model)}
+        self.optimizer = NamedAdamW(learning, shrinking, self.cfg.optimizer.decay)
+        self.optimizer.load_moments(moments)
 
-    def _moments(self) -> dict[str, dict[str, Tensor]]:
-        """Returns what the optimiser remembers, by parameters' names."""
-        if self.optimizer is None:
-            return {}
-        held = self.optimizer.state
-        return {name: dict(held[p]) for name, p in self.learning.items() if held.get(p)}
-
-    def _load_moments(self, moments: dict[str, dict[str, Tensor]]) -> None:
-        for name, p in self.learning.items():
-            if held := moments.get(name):
-                copied = {slot: value.to(p.device, copy=True) for slot, value in held.items()}
-                copied["step"] = held["step"].to("cpu", copy=True)  # where PyTorch counts
-                self.optimizer.state[p] = copied
+    def _moments(self) -> Moments:
+        """Returns what the optimiser remembers; nothing before the first task."""
+        return self.optimizer.moments() if self.optimizer else {}
 
     # --- acting --------------------------------------------------------------------------
 
@@ -263,16 +250,13 @@ class SequenceAgent:
             stage = "pretraining"
         else:
             batches, rate, stage = [self._draw(tune.batch)], tune.rate, "policy"
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.clear()
         told: list[dict[str, Tensor]] = []
         for window in batches:
             loss, parts = self._loss(window)
             (loss / len(batches)).backward()
             told.append(parts)
-        norm = nn.utils.clip_grad_norm_(self.learning.values(), self.cfg.optimizer.clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        norm = self.optimizer.step(rate, self.cfg.optimizer.clip)
         found = {name: torch.stack([part[name] for part in told]).mean() for name in told[0]}
         self.means.add(stage, {**found, "grad_norm": norm})
 
@@ -356,7 +340,7 @@ class SequenceAgent:
         self.modulator.load_state_dict(learner["modulator"])
         self.targets.copy_(learner["targets"])
         self.base, self.updates = learner["base"], state["updates"]
-        self._load_moments(state["moments"])
+        self.optimizer.load_moments(state["moments"])
         if state["memory"] is not None:
             self.modulator.load_memory(state["memory"])
         self.means.load_state_dict(state["means"], self.device)

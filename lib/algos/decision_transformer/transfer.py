@@ -51,7 +51,8 @@ class WarmStart:
                 f"'{mine.family}'; name a run of the same family"
             )
         one, other = to_dict(theirs.model), to_dict(mine.model)
-        if different := [name for name in one if one[name] != other[name]]:
+        free = ("dropout", "decode")  # which change no tensor
+        if different := [n for n in one if one[n] != other[n] and n not in free]:
             told = "; ".join(f"model.{n} {one[n]} there, {other[n]} here" for n in different[:3])
             raise UserError(
                 f"'{path}' holds a model of another layout ({told}); name a run with the same one, "

@@ -45,18 +45,18 @@ def test_gradients_of_both_domains_are_averaged_into_one_step():
     one = begun("dt-full", model__dropout=0.0)
     windows = [one._draw(8, domain) for domain in range(2)]
     one._draw = lambda batch, domain=0: windows[domain]
-    sums = {name: torch.zeros_like(p) for name, p in one.learning.items()}
+    sums = {name: torch.zeros_like(p) for name, p in one.optimizer.named.items()}
     for window in windows:
         loss, _ = one._loss(window)
-        for (name, p), g in zip(
-            one.learning.items(), torch.autograd.grad(loss, one.learning.values()), strict=True
-        ):
-            sums[name] += g / 2
+        named = one.optimizer.named
+        found = torch.autograd.grad(loss, named.values())
+        for (name, p), gradient in zip(named.items(), found, strict=True):
+            sums[name] += gradient / 2
             assert p.grad is None
     norm = torch.stack([g.norm() for g in sums.values()]).norm()
     one._update()
     scale = min(1.0, 0.25 / float(norm))
-    for name, p in one.learning.items():
+    for name, p in one.optimizer.named.items():
         torch.testing.assert_close(p.grad, sums[name] * scale, atol=1e-6, rtol=1e-3)
 
 
@@ -65,22 +65,22 @@ def test_the_rate_of_pre_training_follows_its_schedule_and_the_streams_is_consta
     told = []
     for _ in range(4):
         one.update(1)
-        told.append(one.optimizer.param_groups[0]["lr"])
+        told.append(one.optimizer.adamw.param_groups[0]["lr"])
     assert told[:3] == [5e-4, 1e-3, 1e-3] and told[3] < 1e-3
     one.begin_task(1)
     one.store("learner", episodes(5, 7))
     one.update(2)
-    assert {group["lr"] for group in one.optimizer.param_groups} == {1e-3}
+    assert {group["lr"] for group in one.optimizer.adamw.param_groups} == {1e-3}
 
 
 def test_weights_of_linear_layers_alone_are_decayed():
     one = begun("dt-full")
-    shrinks, stays = one.optimizer.param_groups
+    shrinks, stays = one.optimizer.adamw.param_groups
     assert (shrinks["weight_decay"], stays["weight_decay"]) == (0.01, 0.0)
     held = {id(p) for p in shrinks["params"]}
     assert id(one.model.head.weight) in held and id(one.model.head.bias) not in held
     one = begun("dt-lora", 1)
-    (only,) = one.optimizer.param_groups
+    (only,) = one.optimizer.adamw.param_groups
     assert only["weight_decay"] == 0.0
 
 

@@ -40,7 +40,7 @@ def test_what_learns_changes_and_nothing_else(method):
     one = agent(method)
     learn(one, 0)
     one.begin_task(1)
-    learning = set(one.learning)
+    learning = set(one.optimizer.named)
     before = copied({f"model.{n}": p for n, p in one.model.named_parameters()})
     before |= copied({f"modulator.{n}": p for n, p in one.modulator.named_parameters()})
     learn(one, 1)
