@@ -167,13 +167,17 @@ class Steps(Online):
             run.unfinished = None
 
 
-def check_files(cfg: RunConfig, domain: Domain) -> None:
-    """Raises UserError where a file that a run learns from is missing, with what makes it."""
+def check_files(cfg: RunConfig, domain: Domain, first: int) -> None:
+    """Raises UserError where a file is missing that a run learns from, with what makes it.
+
+    Args:
+        first: index of the task that the run stands at; files of those before are not needed.
+    """
     if not cfg.dataset:
         raise UserError(
             f"agents of family '{cfg.family}' learn from files: name their folder in `dataset`"
         )
-    for task in range(len(domain.tasks)):
+    for task in range(first, len(domain.tasks)):
         for part in data_parts(domain, task):
             path = dataset.path_of(cfg.dataset, part.name)
             if not path.is_file():
@@ -196,7 +200,7 @@ class FromFiles:
         self.batch, self.runs, self.first = batch, runs, runs[0]
         task, cfg = self.first.state.task, self.first.cfg
         self.budget = cfg.budget.updates_of(task)
-        check_files(cfg, self.first.domain)
+        check_files(cfg, self.first.domain, task)
         parts = data_parts(self.first.domain, task)
         held = [dataset.read(cfg.dataset, *part) for part in parts]
         checksum = held[0].checksum

@@ -206,14 +206,14 @@ def _train_batch(
         if who not in acting:
             acting[who] = warm_start.first_actors(who, domain, job.cfg, device)
         runs.append(Run(job.cfg, job.out, job.start, device, domain, acting[who]))
-    if runs[0].agent.collects == "dataset":
-        collect.check_files(cfg, domain)
     recording = {"tensorboard": options.tensorboard, "wandb_mode": options.wandb}
     alone = len(jobs) == 1
     with ExitStack() as open_files:
         for run, (_, saved) in zip(runs, together, strict=True):
             open_files.callback(run.report.close)
             run.open(saved, show=alone and options.progress, **recording)
+        if runs[0].agent.collects == "dataset":
+            collect.check_files(cfg, domain, runs[0].state.task)
         board = None
         if not alone:
             board = _board(jobs, runs, options)

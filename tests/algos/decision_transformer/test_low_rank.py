@@ -81,6 +81,7 @@ def test_sets_that_no_row_has_get_no_gradient_at_all():
     assert all(p.grad is not None for i in (0, 2) for p in sets[i].parameters())
 
 
+@pytest.mark.filterwarnings("default")  # theirs
 def test_plain_lora_is_pefts():
     """Parity of one layer with the reference, where that package is installed."""
     peft = pytest.importorskip("peft", reason="peft is not installed")

@@ -77,6 +77,7 @@ def test_weights_begin_as_gpt2s():
     assert not made.blocks[0].up.bias.any() and (made.norm.weight == 1).all()
 
 
+@pytest.mark.filterwarnings("default")  # theirs
 def test_a_block_is_the_one_of_transformers():
     """Parity with the reference's block, where that package is installed."""
     package = pytest.importorskip("transformers", reason="transformers is not installed")
