@@ -1,4 +1,4 @@
-"""The command line: run, list, find, resume, compare, transfer, export, clean."""
+"""The command line: run, list, find, resume, compare, transfer, data, export, clean."""
 
 import argparse
 import hashlib
@@ -34,6 +34,7 @@ examples:
   python -m lib transfer --preset grid-transfer-quick
   python -m lib transfer --tasks jump2run,jump-and-run --seeds 0,1,2 --out outputs/jumps
   python -m lib export outputs/dreamer-v1-sources-quick-s0 --part autoencoder
+  python -m lib data make point-mass
   python -m lib clean outputs/try
 """
 STOPPING = """
@@ -55,6 +56,10 @@ command again goes on where it stopped, and adds what is asked for on top.
 EXPORTING = """
 The file holds the part's tensors by name, and says which run, task and configuration they are of.
 Settings such as meta.autoencoder and meta.rewards take such files, and run folders as well.
+"""
+MAKING = """
+One file for each task and card.json, which says how they were made. The same command again makes
+what is missing, and nothing else.
 """
 LISTED = """\
 'python -m lib run NAME' starts one of these; NAME is a file, a preset (-p method=METHOD takes
@@ -244,6 +249,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--out", metavar="FILE", help="where to (default: parts/PART.safetensors in the run)"
     )
+    about = "make files of experience, which some families learn from"
+    sub = command(data, "data", about, MAKING)
+    sub.add_argument("action", choices=["make"], help="write what is not there yet")
+    sub.add_argument("world", metavar="WORLD", help="point-mass")
+    sub.add_argument("--episodes", type=int, metavar="N", help="of every task (default: 600)")
+    sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
 
     sub = command(clean, "clean", "remove run folders for good")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
@@ -500,6 +511,19 @@ def export(given: argparse.Namespace) -> None:
     numbers = sum(tensor.numel() for tensor in tensors.values())
     print(f"{given.part}: {len(tensors)} tensors, {numbers:,} numbers")
     print(f"file: {shown(out)}")
+
+
+def data(given: argparse.Namespace) -> None:
+    """Makes files of experience."""
+    from dataclasses import replace
+
+    from lib.experiments import data as files
+
+    recipe = files.Recipe()
+    if given.episodes is not None:
+        recipe = replace(recipe, episodes=given.episodes)
+    for line in files.make(given.world, given.out or "", recipe):
+        print(line, flush=True)
 
 
 def clean(given: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import pytest
 
 from lib import cli, viewer
+from lib.algos.decision_transformer.presets import METHODS as SEQUENCES
 from lib.algos.dreamer.presets import METHODS as DREAMERS
 from lib.algos.tdmpc.presets import METHODS
 from lib.core.errors import UserError
@@ -143,8 +144,8 @@ def test_views_are_those_of_the_viewer(page):
 
 
 def test_every_method_is_named_and_no_other():
-    _, drago, dreamers = re.split(r"\n## Where the methods of ", text("params/README.md"))
-    for table, methods in ((drago, METHODS), (dreamers, DREAMERS)):
+    tables = re.split(r"\n## Where the methods of ", text("params/README.md"))[1:]
+    for table, methods in zip(tables, (METHODS, DREAMERS, SEQUENCES), strict=True):
         first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
         assert set(re.findall(r"`([\w-]+)`", " ".join(first))) == set(methods)
 

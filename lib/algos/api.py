@@ -24,7 +24,8 @@ Collects = Literal["episodes", "steps", "dataset"]
 """How experience reaches an agent: whole episodes, steps of episodes that go on, or from files.
 
 Of "dataset" a checkpoint leaves the experience out: `store` is called with the same episodes after
-every restart, `pending` is 0, and a task lasts `budget.updates_per_task`."""
+every restart, once for each of `lib.envs.api.data_parts` in that order, `pending` is 0, and a task
+lasts `budget.updates_per_task`."""
 
 
 class Heads(Protocol):
@@ -197,6 +198,11 @@ class Capabilities:
     review_rule: ReviewRule | None = None
 
     heads: Heads | None = None
+
+    is_told: bool = False
+    """An earlier task is acted with its heads even where it is looked at while another is learnt:
+    they tell the agent which task it is, and are no older parts of itself."""
+
     transfer: Transfer | None = None
 
     fit: Callable[[int], Any] | None = None
@@ -300,6 +306,19 @@ class StepwiseAgent(Agent, Protocol):
 
     def count_steps(self, decisions: int) -> None:
         """Counts decisions, which make updates due."""
+        ...
+
+
+class RewardedAgent(Agent, Protocol):
+    """An agent that decides by what it has earned: it is told of every reward."""
+
+    def observe_reward(self, memory: Any, reward: Tensor) -> Any:
+        """What the next call of `act` takes as memory once a step's rewards are known.
+
+        Args:
+            memory: as `act` returned it, of any number of seeds.
+            reward: (..., E), with the same leading axes.
+        """
         ...
 
 

@@ -21,6 +21,7 @@ FAMILIES: dict[str, str | Family] = {
     # To the module whose FAMILY it is, or the family itself.
     "tdmpc": "lib.algos.tdmpc.family",
     "dreamer": "lib.algos.dreamer.family",
+    "decision_transformer": "lib.algos.decision_transformer.family",
 }
 
 

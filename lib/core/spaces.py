@@ -65,3 +65,5 @@ class ObsSpace:
     classes: tuple[int, ...] = ()  # symbols: how many values each plane (last axis) may take
     draw: Callable[[Tensor], Tensor] | None = None
     """image: stored (..., *shape) to (..., 64, 64, 3) uint8; None where images are stored."""
+    parts: tuple[tuple[str, int], ...] = ()
+    """vector: names and sizes of what follows one another in it; empty where nothing is named."""

@@ -121,6 +121,11 @@ class OneByOne:
         """Updates that are due for every agent."""
         return min(agent.pending for agent in self.agents)
 
+    @property
+    def observe_reward(self) -> Callable[[Any, Tensor], Any] | None:
+        """What takes rewards (S, E) into a memory, of agents that decide by what they earn."""
+        return getattr(self.agents[0], "observe_reward", None)
+
     def act(
         self,
         obs: Tensor,

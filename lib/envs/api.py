@@ -5,7 +5,7 @@ Letters: n copies, L numbers in an observation, A numbers in an action, S states
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -98,6 +98,25 @@ def spaces(domain: "Domain", task_index: int) -> tuple[ObsSpace, ActionSpace]:
         return domain.task_spaces(task_index)
     shared = getattr(domain, "obs_space", None)
     return shared or ObsSpace("vector", (domain.obs_dim,)), domain.actions
+
+
+class DataPart(NamedTuple):
+    """A file of experience, by its name, and what it holds."""
+
+    name: str
+    obs_space: ObsSpace
+    actions: ActionSpace
+
+
+def data_parts(domain: "Domain", task_index: int) -> tuple[DataPart, ...]:
+    """Returns the files that a task is learnt from, where it is learnt from files.
+
+    It is one of the task's own name, unless its world has `data_parts(task_index)`, which may mix
+    files of different spaces.
+    """
+    if hasattr(domain, "data_parts"):
+        return domain.data_parts(task_index)
+    return (DataPart(domain.tasks[task_index].name, *spaces(domain, task_index)),)
 
 
 def evaluation_env(domain: "Domain", task_index: int) -> VectorEnv:
@@ -218,6 +237,7 @@ class World:
         pads: tasks may differ in how many numbers they take or show, see `lib.envs.padding`.
         least_numbers: vectors that are observed have so many numbers at least.
         handed_over: environments are objects of the caller's, which no configuration can make.
+        made_by: the command that makes files of experience in it; "" where none does.
     """
 
     resolve: Callable[["EnvConfig", Iterable[Any]], tuple[Any, ...]]
@@ -232,3 +252,4 @@ class World:
     pads: bool = False
     least_numbers: int = 0
     handed_over: bool = False
+    made_by: str = ""

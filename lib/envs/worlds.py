@@ -25,6 +25,7 @@ WORLDS: dict[str, str | World] = {
     "dmc": "lib.envs.pixels.domain:WORLD",  # dm_control's suite from pixels
     "pendulum": "lib.envs.pendulum.domain:WORLD",
     "bullet": "lib.envs.bullet.domain:WORLD",  # PyBullet's bodies
+    "point-mass": "lib.envs.point_mass.domain:WORLD",
     "minigrid": "lib.envs.gym.minigrid:WORLD",
     "minihack": "lib.envs.gym.minihack:WORLD",
     "gymnasium": "lib.envs.gym.custom:REGISTERED",  # whatever is registered there

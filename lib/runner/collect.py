@@ -6,16 +6,20 @@ play as many env steps, and make as many updates.
 Shapes: S seeds, E parallel episodes of each, A action.
 """
 
+import zlib
 from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError
+from lib.core.paths import shown
 from lib.core.trees import leaf_map, stack_copies
 from lib.engine.seed_batch import Batch
-from lib.envs.api import VectorEnv, spaces
+from lib.envs import worlds
+from lib.envs.api import Domain, VectorEnv, data_parts
 from lib.replay.buffer import Episodes
 from lib.runner import dataset, evaluate
 from lib.runner.run import Run
@@ -164,8 +168,30 @@ class Steps(Online):
                     run.store("learner", episodes)
 
 
+def check_files(cfg: RunConfig, domain: Domain, first: int) -> None:
+    """Raises UserError where a file is missing that a run learns from, with what makes it.
+
+    Args:
+        first: index of the task that the run stands at; files of those before are not needed.
+    """
+    if not cfg.dataset:
+        raise UserError(
+            f"agents of family '{cfg.family}' learn from files: name their folder in `dataset`"
+        )
+    for task in range(first, len(domain.tasks)):
+        for part in data_parts(domain, task):
+            path = dataset.path_of(cfg.dataset, part.name)
+            if not path.is_file():
+                command = worlds.of(cfg.env).made_by
+                advice = f"make it with '{command}', or name" if command else "name"
+                raise UserError(
+                    f"no experience of task '{part.name}' at '{shown(path)}'; {advice} "
+                    "a folder with one .npz per task in `dataset`"
+                )
+
+
 class FromFiles:
-    """Hands over the episodes of a task's file at once; then the task lasts so many updates.
+    """Hands over the episodes of a task's files at once; then the task lasts so many updates.
 
     A checkpoint leaves them out: an agent that learns from files is given them again after every
     restart.
@@ -175,21 +201,23 @@ class FromFiles:
         self.batch, self.runs, self.first = batch, runs, runs[0]
         task, cfg = self.first.state.task, self.first.cfg
         self.budget = cfg.budget.updates_of(task)
-        name = self.first.names[task]
-        if not cfg.dataset:
-            raise UserError(
-                f"agents of family '{cfg.family}' learn from files: name their folder in `dataset`"
-            )
-        held = dataset.read(cfg.dataset, name, *spaces(self.first.domain, task))
+        check_files(cfg, self.first.domain, task)
+        parts = data_parts(self.first.domain, task)
+        held = [dataset.read(cfg.dataset, *part) for part in parts]
+        checksum = held[0].checksum
+        for other in held[1:]:
+            checksum = zlib.crc32(other.checksum.to_bytes(4, "little"), checksum) or 1
         for run in runs:
-            if run.state.dataset not in (0, held.checksum):
+            if run.state.dataset not in (0, checksum):
+                files = ", ".join(f"'{dataset.path_of(cfg.dataset, part.name)}'" for part in parts)
                 raise UserError(
-                    f"'{dataset.path_of(cfg.dataset, name)}' is not the file that this run began "
-                    "to learn from; put that back, or start over in another folder"
+                    f"{files} is not the file that this run began to learn from; put that back, "
+                    "or start over in another folder"
                 )
-            fresh, run.state.dataset = not run.state.dataset, held.checksum
-            here = leaf_map(lambda x: x.to(self.first.device), held.episodes)
-            (run.store if fresh else run.agent.store)("learner", here)
+            fresh, run.state.dataset = not run.state.dataset, checksum
+            for found in held:
+                here = leaf_map(lambda x: x.to(self.first.device), found.episodes)
+                (run.store if fresh else run.agent.store)("learner", here)
 
     @property
     def goes_on(self) -> bool:

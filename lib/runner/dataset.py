@@ -26,6 +26,7 @@ import torch
 
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
+from lib.core.paths import ROOT
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.core.storage import told_to_the_user
 from lib.replay.buffer import Episodes
@@ -44,8 +45,8 @@ class Dataset:
 
 
 def path_of(folder: str | Path, task: str) -> Path:
-    """Where the experience of a task lies."""
-    return Path(folder) / f"{task}.npz"
+    """Where the experience of a task lies; a folder counts from the repository's root."""
+    return ROOT / folder / f"{task}.npz"
 
 
 def write(folder: str | Path, task: str, episodes: Episodes) -> Path:

@@ -86,6 +86,7 @@ def play_batch(
     _note_poses(poses, envs)
     seen, actions, rewards, alive = [obs], [], [], []
     may_end = envs[0].ended is not None
+    tell = getattr(batch, "observe_reward", None)
     for _ in range(envs[0].episode_length):
         if may_end:
             alive.append(~torch.stack([env.ended for env in envs]))  # (S, E)
@@ -101,6 +102,8 @@ def play_batch(
         seen.append(obs)
         actions.append(action)
         rewards.append(torch.stack([reward for _, reward in steps]))
+        if tell:
+            memory = tell(memory, rewards[-1])
         _note_poses(poses, envs)
     parts = [torch.stack(part, 2) for part in (seen, actions, rewards)]  # (S, E, T, ...)
     whole = [Episodes(*mine) for mine in zip(*parts, strict=True)]

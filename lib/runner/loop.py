@@ -125,7 +125,7 @@ class TrainingLoop:
         for run, episodes in zip(self.runs, played, strict=True):
             run.report.evaluated(run.header(), episodes)
         for other in self._others(task):
-            again = self._test(other, f"{stream}/{other}")
+            again = self._test(other, f"{stream}/{other}", self._told(other))
             for run, episodes in zip(self.runs, again, strict=True):
                 run.report.monitored(run.header(), other, episodes)
         for run in self.runs:
@@ -151,6 +151,12 @@ class TrainingLoop:
         """Tasks that are looked at beside the one that is learnt."""
         many = {"current": 0, "seen": task, "all": len(self.first.names)}[self.budget.eval_tasks]
         return [other for other in range(many) if other != task]
+
+    def _told(self, other: int) -> list[Any] | None:
+        """Heads of an earlier task, of agents that are told which one they act; else None."""
+        if other >= len(self.first.heads) or not self.first.agent.capabilities().is_told:
+            return None
+        return [run.heads_of(other) for run in self.runs]
 
     def _test(
         self,

@@ -19,7 +19,7 @@ from lib.core.storage import continued_in
 from lib.engine import machine
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
-from lib.runner import saved, warm_start, window
+from lib.runner import collect, saved, warm_start, window
 from lib.runner.film import Film
 from lib.runner.loop import TrainingLoop
 from lib.runner.progress import Progress
@@ -212,6 +212,8 @@ def _train_batch(
         for run, (_, saved) in zip(runs, together, strict=True):
             open_files.callback(run.report.close)
             run.open(saved, show=alone and options.progress, **recording)
+        if runs[0].agent.collects == "dataset":
+            collect.check_files(cfg, domain, runs[0].state.task)
         board = None
         if not alone:
             board = _board(jobs, runs, options)

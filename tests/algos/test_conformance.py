@@ -27,7 +27,7 @@ from lib.runner.record import read_metrics
 from lib.runner.run import Run
 from lib.runner.saved import take
 from lib.runner.warm_start import Start
-from tests import cloning, dreamer_tiny
+from tests import cloning, dreamer_tiny, sequence_tiny
 from tests import tiny as tdmpc_tiny
 from tests.tiny import same
 
@@ -51,9 +51,14 @@ def cloner(tmp_path: Path) -> cloning.ClonerRun:
     return cloning.ClonerRun(dataset=str(tmp_path))
 
 
+def sequence(tmp_path: Path) -> RunConfig:
+    return sequence_tiny.tiny(dataset=sequence_tiny.files(tmp_path))
+
+
 CASES = {
     "tdmpc": Case(lambda _: tdmpc_tiny.tiny("drago", budget__env_steps_per_task=56)),
     "dreamer": Case(lambda _: dreamer_tiny.tiny("continual-dreamer")),
+    "decision_transformer": Case(sequence),
     "cloning": Case(cloner, cloning.World),
 }
 

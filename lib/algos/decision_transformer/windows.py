@@ -1,0 +1,154 @@
+"""A task's episodes as windows of C steps, left-padded where an episode is shorter than that.
+
+Shapes: N steps of all episodes, B windows, C steps of a window, S slots, A action dimensions.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lib.algos.decision_transformer.tokens import padded, to_tokens
+from lib.core.errors import UserError
+from lib.replay.buffer import Episodes
+
+
+class Window(NamedTuple):
+    """What the model reads; steps that are not valid are padding and 0, their tokens the last."""
+
+    state: Tensor  # (B, C, S)
+    to_go: Tensor  # (B, C) return from this step on, divided by the scale
+    action: Tensor  # (B, C, A) long
+    reward: Tensor  # (B, C) divided by the scale
+    time: Tensor  # (B, C) long, step of the episode
+    valid: Tensor  # (B, C) bool
+    real: Tensor  # (B, A) bool, dimensions that the task's actions have
+
+
+class Experience:
+    """All steps of one domain, one episode after the other.
+
+    Args:
+        episodes: (E, T, ...) of one task.
+        slots: where an observation's numbers go.
+        sizes: how many slots, action dimensions, bins and steps of context the model has.
+        scale: returns and rewards are divided by it.
+        task: its name, for messages.
+        keep_short: also episodes shorter than the context.
+
+    Raises:
+        UserError: an action outside [-1, 1], numbers that are none, or no episode long enough.
+    """
+
+    def __init__(
+        self,
+        episodes: Episodes,
+        slots: tuple[int, ...],
+        sizes: tuple[int, int, int, int],
+        scale: float,
+        task: str,
+        keep_short: bool,
+    ):
+        all_slots, self.width, self.bins, self.context = sizes
+        obs, action, reward = episodes.obs[:, :-1], episodes.action, episodes.reward
+        count, steps = reward.shape
+        device = reward.device
+        length = episodes.length
+        length = torch.full((count,), steps, device=device) if length is None else length
+        inside = torch.arange(steps, device=device) < length.unsqueeze(1)  # (E, T)
+        self._check(obs, action, reward, inside, task)
+        reward = reward * inside / scale
+        to_go = reward.flip(1).cumsum(1).flip(1)
+        self.best = float(to_go[:, 0].max())  # return, divided by the scale
+        if not keep_short:
+            inside = inside & (length >= self.context).unsqueeze(1)
+        if not bool(inside.any()):
+            raise UserError(
+                f"no episode of task '{task}' has the {self.context} steps of model.context; "
+                "lower that, or set data.pad_starts"
+            )
+        state = obs.new_zeros(count, steps, all_slots)
+        state[:, :, list(slots)] = obs
+        time = torch.arange(steps, device=device).expand(count, steps)
+        self.state, self.to_go, self.reward = state[inside], to_go[inside], reward[inside]
+        self.action = to_tokens(padded(action[inside], self.width), self.bins)
+        self.time = time[inside]
+        real = torch.arange(self.width, device=device) < action.shape[-1]
+        self.real = real.expand(len(self.time), self.width)
+        # Steps of the same episode that follow each one.
+        self.left = (length.unsqueeze(1) - 1 - time)[inside]
+
+    @staticmethod
+    def _check(obs: Tensor, action: Tensor, reward: Tensor, inside: Tensor, task: str) -> None:
+        named = {"observations": obs, "actions": action, "rewards": reward}
+        for name, numbers in named.items():
+            if not bool(torch.isfinite(numbers[inside]).all()):
+                raise UserError(
+                    f"{name} of task '{task}' hold numbers that are not finite; write its file "
+                    "again"
+                )
+        furthest = float(action[inside].abs().max())
+        if furthest > 1:
+            raise UserError(
+                f"an action of task '{task}' holds {furthest:.4g} (without its sign), outside the "
+                "bins, which cover -1 to 1; rescale the actions of its file"
+            )
+
+    def join(self, other: "Experience") -> None:
+        """Takes the steps of another task of the same domain as well."""
+        for name in ("state", "to_go", "reward", "action", "time", "real", "left"):
+            setattr(self, name, torch.cat((getattr(self, name), getattr(other, name))))
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def draw(self, batch: int, generator: torch.Generator, pad_starts: bool) -> Window:
+        """Draws windows, each step as likely as any other: longer episodes more often.
+
+        Args:
+            pad_starts: the window ends at the step drawn, as while acting, so that it is padded at
+                an episode's start. Otherwise it begins there, as in the published code, so that it
+                is padded at an episode's end.
+        """
+        drawn = torch.randint(len(self), (batch,), generator=generator)
+        drawn = drawn.to(self.time.device)
+        if pad_starts:
+            return self.at(drawn)
+        last = drawn + self.left[drawn].clamp_max(self.context - 1)
+        return self.at(last, drawn)
+
+    def starts(self, batch: int, generator: torch.Generator) -> Window:
+        """Draws windows of an episode's first steps, all of them padded."""
+        short = (self.time < self.context - 1).nonzero()[:, 0]
+        if not len(short):  # a context of one step is never padded
+            short = torch.arange(len(self), device=self.time.device)
+        rows = torch.randint(len(short), (batch,), generator=generator)
+        return self.at(short[rows.to(short.device)])
+
+    def at(self, last: Tensor, first: Tensor | None = None) -> Window:
+        """Returns the windows that end at some steps.
+
+        Args:
+            last: (B,) indices of steps. first: (B,) where they begin at the earliest; left out,
+                where their episodes begin.
+        """
+        first = last - self.time[last] if first is None else first
+        first = torch.maximum(first, last - self.context + 1)
+        back = torch.arange(self.context - 1, -1, -1, device=last.device)
+        index = last.unsqueeze(1) - back  # (B, C)
+        valid = index >= first.unsqueeze(1)
+        index = index.clamp_min(0)
+        return Window(
+            state=self.state[index] * valid.unsqueeze(-1),
+            to_go=self.to_go[index] * valid,
+            action=self.action[index].masked_fill(~valid.unsqueeze(-1), self.bins),
+            reward=self.reward[index] * valid,
+            time=self.time[index] * valid,
+            valid=valid,
+            real=self.real[last],
+        )
+
+
+def joined(parts: list[Window]) -> Window:
+    """Returns several batches as one."""
+    return Window(*(torch.cat(part) for part in zip(*parts, strict=True)))
