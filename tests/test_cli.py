@@ -554,7 +554,7 @@ def test_fresh_throws_all_seeds_away_and_no_other(seeds_file, outputs, capsys):
         ("device=meta", "unknown device 'meta'"),
         ("video=always", "unknown video 'always'; known: every, final"),
         ("wandb=yes", "unknown wandb 'yes'; known: offline, online"),
-        ("load_mode=all", "unknown load_mode 'all'; known: agent, world-model"),
+        ("load_mode=all", "unknown load_mode 'all'; known: agent, parts, world-model"),
         ("load_mode=agent", "load_mode 'agent' and load_from '' go together"),
         ("pre_rollout=no/such-s0", "make it with 'python -m lib run such -p seed=0'"),
         ("name=..", "name '..' is no plain file name: it begins with a dot"),

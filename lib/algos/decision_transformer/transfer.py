@@ -34,6 +34,8 @@ class WarmStart:
     and the returns to ask for.
     """
 
+    load_parts = take = None  # single tensors of another run are not taken
+
     def __init__(self, agent: "SequenceAgent"):
         self.agent = agent
 
