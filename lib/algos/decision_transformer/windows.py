@@ -147,8 +147,3 @@ class Experience:
             valid=valid,
             real=self.real[last],
         )
-
-
-def joined(parts: list[Window]) -> Window:
-    """Returns several batches as one."""
-    return Window(*(torch.cat(part) for part in zip(*parts, strict=True)))

@@ -137,7 +137,9 @@ class HideLora(Modulator):
                 )
                 for t in tasks
             ]
-            label = [torch.full((len(x),), t, device=x.device) for t, x in zip(tasks, found)]  # noqa: B905
+            label = [
+                torch.full((len(x),), t, device=x.device) for t, x in zip(tasks, found, strict=True)
+            ]
             return torch.cat(found), torch.cat(label)
 
         self.tii.requires_grad_(True)
