@@ -22,19 +22,22 @@ WIDE = 512  # hidden units from which more threads pay off without a compiler
 FEW = 4  # threads that the fused loops of small networks can use, of twice as many cores
 CONTAINER = Path("/sys/fs/cgroup/memory.max")  # bytes that a container may use, or "max"
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's mallopt
+NEVER = -1
 
 
 def keep_memory() -> bool:
     """Lets freed memory stay with this process instead of asking for it anew at every operation.
 
     Every result above 128 KiB would otherwise be fresh pages that the kernel clears, a sixth of a
-    small network's update. Returns whether the C library could be told.
+    small network's update; and whatever an update of large pictures frees, several GB, would come
+    anew with the next one, a fifth of it. So a process stays as large as it once was. Returns
+    whether the C library could be told.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc
         return False
-    return bool(mallopt(MMAP_THRESHOLD, 1 << 30) and mallopt(TRIM_THRESHOLD, (1 << 31) - 1))
+    return bool(mallopt(MMAP_THRESHOLD, 1 << 30) and mallopt(TRIM_THRESHOLD, NEVER))
 
 
 def threads(width: int, device: torch.device, compiled: bool) -> int:

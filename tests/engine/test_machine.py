@@ -76,6 +76,33 @@ def test_freed_memory_is_used_again_without_new_pages():
     assert faults() - before < 1_024  # 51,200 if every page came anew
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not machine.keep_memory(), reason="the C library here is not glibc")
+def test_what_a_large_update_frees_is_used_again_however_much_it_is():
+    # 2.4 GB in three blocks, more than any threshold of trimming would leave, which is less than
+    # 2^31; in a process of its own, which keeps them. Every page anew would be 585,937 faults.
+    code = """
+import ctypes, resource
+from lib.engine import machine
+machine.keep_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def work():
+    before, blocks = faults(), [libc.malloc(800_000_000) for _ in range(3)]
+    for block in blocks:
+        ctypes.memset(block, 1, 800_000_000)
+    for block in blocks:
+        libc.free(block)
+    return faults() - before
+print(work(), work())
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second = map(int, told.stdout.split())
+    assert first > 1_024 > second
+
+
 def test_a_c_library_without_such_settings_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert machine.keep_memory() is False
