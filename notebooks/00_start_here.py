@@ -104,6 +104,7 @@ SMALLER = {
     "learning.ema_every": 2,
     "learning.seed_steps": 320,
     "learning.average": 1.0,  # so few updates are better not averaged
+    "learning.updates_per_step": 1.0,  # as published
 }
 METHODS = ("tdmpc", "drago-no-review")
 configs = {
