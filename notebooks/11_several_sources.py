@@ -240,17 +240,9 @@ MIDDLE = min(1, len(updates) - 1)  # which of the marks is told in words
 fitted = reward_fit.reward_fit(
     {name: of_omega(omega) for name, omega in OMEGAS.items()}, chosen, updates
 )
-display(
-    Markdown(
-        results.markdown_table(
-            ["held-out squared error of the reward", *(f"{n} updates" for n in updates)],
-            [
-                [name, *(f"{error:.4f}" for error in found.mean(0))]
-                for name, found in fitted.items()
-            ],
-        )
-    )
-)
+header = ["held-out squared error of the reward", *(f"{n} updates" for n in updates)]
+rows = [[name, *(f"{error:.4f}" for error in found.mean(0))] for name, found in fitted.items()]
+display(Markdown(results.markdown_table(header, rows)))
 _, axes = plt.subplots(1, 2, figsize=(10.0, 3.4), layout="constrained")
 curves = {name: (updates, found.mean(0)) for name, found in fitted.items()}
 charts.series(curves, "updates", "squared error", "Held-out rewards", True, ax=axes[0])
@@ -328,14 +320,8 @@ asked = {
     "control, recurrent model of the source": advised(False, True),
 }
 told = reward_fit.reward_fit(asked, chosen, updates)
-display(
-    Markdown(
-        results.markdown_table(
-            ["held-out squared error of the reward", *(f"{n} updates" for n in updates)],
-            [[name, *(f"{error:.4f}" for error in found.mean(0))] for name, found in told.items()],
-        )
-    )
-)
+rows = [[name, *(f"{error:.4f}" for error in found.mean(0))] for name, found in told.items()]
+display(Markdown(results.markdown_table(header, rows)))
 changes = {}
 for words in ("", ", recurrent model of the source"):
     mine, control = (told[f"{who}{words}"][:, MIDDLE].mean() for who in ("advisers", "control"))

@@ -115,7 +115,7 @@ def errors(
     fit = agent.capabilities().fit
     if fit is None:
         raise UserError(
-            f"agents of family '{agent.cfg.family}' learn no world model alone; take a Dreamer"
+            f"agents of method '{agent.cfg.method_name}' learn no world model alone; take a Dreamer"
         )
     known, asked = (
         Episodes(*(None if part is None else part[where] for part in played))

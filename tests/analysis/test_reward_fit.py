@@ -61,5 +61,5 @@ def test_what_cannot_be_asked_is_said():
         reward_fit.reward_fit({}, (0,), episodes=0)
     given = {"preset": "grid-quick", "method": "tdmpc", "overrides": grid_tiny.SETTINGS}
     begin = reward_fit.beginning(given | {"tasks": ["room-1"], "device": "cpu"})
-    with pytest.raises(UserError, match="family 'tdmpc' learn no world model alone"):
+    with pytest.raises(UserError, match="method 'tdmpc' learn no world model alone"):
         reward_fit.reward_fit({"grid": begin}, (0,), episodes=1, held_out=1)

@@ -13,7 +13,7 @@ def totals(preset):
 def test_the_quick_grid_run_is_counted_as_it_ran():
     found = totals("grid-quick")
     # summary.json of every finished run says so: outputs/published/grid-quick/comparison.json
-    assert sum(one.updates for one in found) == 10_100
+    assert sum(one.updates for one in found) == 15_150
     assert sum(one.env_steps for one in found) == 25_600
     first, second = found[:2]
     # three eighths of a task at random, the rest planned, half of it by the reviewer from then on
@@ -43,5 +43,5 @@ def test_hours_of_one_part_are_its_work_over_its_rate():
     never = 1e15
     rates = Rates(never, never, updates=1.0, reviewed_updates=2.0, evaluation_plans=never,
                   env_steps=never)  # fmt: skip
-    # 4,100 updates of the first task at one a second, 6,000 reviewed ones at two
-    assert whole.hours(cfg, rates) == pytest.approx((4_100 + 3_000) / 3_600)
+    # 6,150 updates of the first task at one a second, 9,000 reviewed ones at two
+    assert whole.hours(cfg, rates) == pytest.approx((6_150 + 4_500) / 3_600)

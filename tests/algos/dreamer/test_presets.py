@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from lib.algos import registry
-from lib.algos.dreamer import pixel_presets
+from lib.algos.dreamer import pixel_presets, source_presets
 from lib.algos.dreamer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.dreamer.run_settings import DreamerRun
 from lib.algos.dreamer.settings import (
@@ -21,8 +21,9 @@ from lib.core import config
 from lib.experiments import run_config
 from tests.dreamer_tiny import SETTINGS
 
-KESSLER = [  # of Continual-Dreamer's paper; those of dm_control are in test_pixel_presets
-    name for name in PRESETS if name.endswith("-full") and name not in pixel_presets.PRESETS
+OTHERS = pixel_presets.PRESETS.keys() | source_presets.PRESETS.keys()  # have tests of their own
+KESSLER = [  # of Continual-Dreamer's paper
+    name for name in PRESETS if name.endswith("-full") and name not in OTHERS
 ]
 
 
@@ -43,7 +44,7 @@ def test_every_method_fits_every_preset_and_can_be_written_down(preset, method):
     assert (run.preset, run.method_name, run.name) == (preset, method, f"{method}-{preset}")
     assert run.family == "dreamer" and registry.of(run) is registry.family("dreamer")
     assert registry.from_dict(config.to_dict(run)) == run
-    sizes = pixel_presets.SIZES.get(preset, {}).get(method, {})
+    sizes = registry.family("dreamer").sizes.get(preset, {}).get(method, {})
     assert config.merge(config.merge(run, METHODS[method]), sizes) == run
 
 

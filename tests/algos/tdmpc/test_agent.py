@@ -639,7 +639,7 @@ def test_without_its_strength_nothing_is_consolidated(monkeypatch):
 
 
 def test_updates_are_due_once_per_learner_step_after_the_warm_up():
-    agent = new_agent(tiny("tdmpc", learning__seed_steps=21))
+    agent = new_agent(tiny("tdmpc", learning__seed_steps=21, learning__updates_per_step=1.0))
     agent.begin_task(0)
     due = []
     for _ in range(4):  # 2 episodes of 7 steps: 14, 28, 42, 56 steps
