@@ -29,6 +29,24 @@ def processes() -> Any:
     return context
 
 
+def until_done(start: Callable[[int], Any]) -> None:
+    """Starts one process after another, each killed on its way, until one lives to the end.
+
+    Args:
+        start: how many were killed before, to a process that was started.
+    """
+    kills = 0
+    while True:
+        child = start(kills)
+        child.join(PATIENCE)
+        if child.exitcode == 0:
+            break
+        assert child.exitcode == -9
+        kills += 1
+        assert kills < 50, "no process got far enough to save"
+    assert kills >= 2
+
+
 def train(
     settings: dict[str, Any],
     out: str,

@@ -88,13 +88,9 @@ def check(wanted: Foreign, mine: RunConfig) -> Path:
         meta = checkpoint.load_meta(path)
         theirs = warm_start.written_by(meta, path)
         warm_start.check_same_view(mine, theirs, path)
+        warm_start.check_same_family(mine, theirs, path)
     except UserError as error:
         raise UserError(f"{wanted.setting}: {error}") from None
-    if theirs.family != mine.family:
-        raise UserError(
-            f"{wanted.setting} '{path}' is of family '{theirs.family}', and this run's is "
-            f"'{mine.family}'; name a part of the same family"
-        )
     if (held := meta.get("part", wanted.part)) != wanted.part:
         raise UserError(
             f"{wanted.setting} '{path}' holds the part '{held}', wanted '{wanted.part}'; make it "

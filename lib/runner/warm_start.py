@@ -135,6 +135,7 @@ def load(agent: Agent, path: Path, with_heads: bool) -> tuple[dict[str, Any], Ru
     if "config" in meta:  # what is no agent's at all is refused below
         theirs = written_by(meta, path)
         check_same_world(agent.cfg, theirs, path, MEANING)
+        check_same_family(agent.cfg, theirs, path)
         transfer_of(agent).check(theirs, path)
     state = agent_in(state, meta, path)
     wanted = transfer_of(agent).template(with_heads)
@@ -194,6 +195,7 @@ def _load_loosely(agent: Agent, path: Path) -> dict[str, Any]:
     state, meta = checkpoint.load(path)
     theirs = written_by(meta, path)
     check_same_view(agent.cfg, theirs, path)
+    check_same_family(agent.cfg, theirs, path)
     transfer.check(theirs, path)
     state = agent_in(state, meta, path)
     nested = expected.mapping(expected.mapping(expected.TENSOR))
@@ -243,6 +245,15 @@ def config_in(meta: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
             "checkpoints/ folder of one"
         )
     return meta["config"]
+
+
+def check_same_family(mine: RunConfig, theirs: RunConfig, path: Path) -> None:
+    """Raises UserError where another run's agent is of another family than ours."""
+    if theirs.family != mine.family:
+        raise UserError(
+            f"'{path}' holds an agent of family '{theirs.family}', and this run's is "
+            f"'{mine.family}'; name a run of the same family"
+        )
 
 
 def check_same_world(

@@ -6,13 +6,8 @@ from lib.experiments import notebooks
 from tests.notebooks.test_dreamer_pages import figures
 from tests.notebooks.test_runs import printed
 
+pytestmark = pytest.mark.usefixtures("figures_are_kept")
 CHAPTER = notebooks.NOTEBOOKS / "08_beyond_pixels.py"
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_kept(monkeypatch):
-    """Elsewhere in the tests nothing is drawn into notebooks."""
-    monkeypatch.delenv("MPLBACKEND", raising=False)
 
 
 def test_the_chapter_keeps_to_twenty_or_thirty_cells():

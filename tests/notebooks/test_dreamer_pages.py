@@ -5,13 +5,8 @@ import pytest
 from lib.experiments import notebooks
 from tests.notebooks.test_runs import printed
 
+pytestmark = pytest.mark.usefixtures("figures_are_kept")
 CHAPTERS = ("02_world_models", "03_imagination")
-
-
-@pytest.fixture(autouse=True)
-def _figures_are_kept(monkeypatch):
-    """Elsewhere in the tests nothing is drawn into notebooks."""
-    monkeypatch.delenv("MPLBACKEND", raising=False)
 
 
 def figures(node):

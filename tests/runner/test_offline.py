@@ -85,19 +85,16 @@ def test_seeds_trained_together_end_as_if_alone(cfg, done, tmp_path):
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_run_killed_again_and_again_ends_up_the_same(seed, cfg, done, tmp_path):
-    draws, kills = random.Random(seed), 0
-    while True:
+    draws = random.Random(seed)
+
+    def killed(kills):
         at = draws.randint(60, 120) if kills else draws.randint(1, 40)
         args = (config.to_dict(cfg), str(tmp_path), at, False, (), "tests.cloning")
         child = killing.processes().Process(target=killing.train, args=args)
         child.start()
-        child.join(killing.PATIENCE)
-        if child.exitcode == 0:
-            break
-        assert child.exitcode == -9
-        kills += 1
-        assert kills < 50, "no process got far enough to save"
-    assert kills >= 2
+        return child
+
+    killing.until_done(killed)
     assert_same_run(done, tmp_path)
 
 

@@ -226,16 +226,12 @@ def start(cfg: TdmpcRun, out: Path, *args) -> object:
 @pytest.mark.parametrize("seed", range(2))
 def test_seeds_killed_again_and_again_end_up_the_same(seed, done, cfg, tmp_path):
     # every process dies before or after one of the calls that reach the disk or do work
-    draws, kills = random.Random(seed), 0
-    while True:
-        child = start(cfg, tmp_path, draws.randint(60, 150) if kills else draws.randint(1, 60))
-        child.join(killing.PATIENCE)
-        if child.exitcode == 0:
-            break
-        assert child.exitcode == -9
-        kills += 1
-        assert kills < 50, "no process got far enough to save"
-    assert kills >= 2
+    draws = random.Random(seed)
+
+    def killed(kills):
+        return start(cfg, tmp_path, draws.randint(60, 150) if kills else draws.randint(1, 60))
+
+    killing.until_done(killed)
     assert_same_seeds(done, tmp_path)
 
 

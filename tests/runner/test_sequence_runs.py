@@ -79,19 +79,15 @@ def test_an_oracle_forgets_nothing(method, runs):
 
 @pytest.mark.parametrize("method", ["dt-hide-lora"])
 def test_a_run_killed_again_and_again_ends_up_the_same(method, files, runs, tmp_path):
-    cfg, draws, kills = tiny(method, files), random.Random(1), 0
-    while True:
-        at = draws.randint(40, 160)
-        args = (config.to_dict(cfg), str(tmp_path), at)
+    cfg, draws = tiny(method, files), random.Random(1)
+
+    def killed(kills):
+        args = (config.to_dict(cfg), str(tmp_path), draws.randint(40, 160))
         child = killing.processes().Process(target=killing.train, args=args)
         child.start()
-        child.join(killing.PATIENCE)
-        if child.exitcode == 0:
-            break
-        assert child.exitcode == -9
-        kills += 1
-        assert kills < 50, "no process got far enough to save"
-    assert kills >= 2
+        return child
+
+    killing.until_done(killed)
     assert_same_run(runs[method], tmp_path)
 
 

@@ -231,16 +231,12 @@ def start(cfg: TdmpcRun, out: Path, *args) -> object:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_run_killed_again_and_again_ends_up_the_same(seed, done, cfg, tmp_path):
     # every process dies before or after one of the calls that reach the disk or do work
-    draws, kills = random.Random(seed), 0
-    while True:
-        child = start(cfg, tmp_path, draws.randint(30, 90) if kills else draws.randint(1, 20))
-        child.join(killing.PATIENCE)
-        if child.exitcode == 0:
-            break
-        assert child.exitcode == -9
-        kills += 1
-        assert kills < 50, "no process got far enough to save"
-    assert kills >= 2
+    draws = random.Random(seed)
+
+    def killed(kills):
+        return start(cfg, tmp_path, draws.randint(30, 90) if kills else draws.randint(1, 20))
+
+    killing.until_done(killed)
     assert_same_run(done, tmp_path)
 
 

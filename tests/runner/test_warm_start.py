@@ -233,6 +233,15 @@ def test_a_run_that_has_not_been_made_is_named_with_its_command(tmp_path, place)
             train(one_task(task="run"), tmp_path / name, **how, **{name: place})
 
 
+def test_an_agent_of_another_family_is_none_to_start_from():
+    dreamer = run_config.resolve({"preset": "minigrid3-quick", "method": "dreamer"})
+    drago = run_config.resolve({"preset": "grid-quick", "method": "drago"})
+    warm_start.check_same_family(drago, drago, Path("there"))
+    told = "'there' holds an agent of family 'dreamer', and this run's is 'tdmpc'; name a run of"
+    with pytest.raises(UserError, match=told):
+        warm_start.check_same_family(drago, dreamer, Path("there"))
+
+
 @pytest.mark.parametrize("changes", [{"env__action_repeat": 2}, {"env__episode_length": 56}])
 def test_an_agent_of_another_world_does_not_act_first(source, tmp_path, changes):
     cfg = control(

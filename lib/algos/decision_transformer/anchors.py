@@ -4,13 +4,13 @@ Source: Kirkpatrick et al. 2017; L2M's release, of which the separate term per t
 whose code for it forgets all anchors but the last, which is not.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lib.algos.decision_transformer.model import DecisionTransformer
-from lib.algos.decision_transformer.modulators.api import Data, Modulator, of_model
+from lib.algos.decision_transformer.modulators.api import Context, Data, Modulator, of_model
 from lib.algos.decision_transformer.windows import Window
 
 
@@ -24,9 +24,7 @@ class Anchor(NamedTuple):
 class Anchored(Modulator):
     """Trains everything, drawn back to one anchor per finished task."""
 
-    strength: float
-
-    def __init__(self, settings, context):
+    def __init__(self, settings: Any, context: Context):
         super().__init__(settings, context)
         self.anchors: list[Anchor] = []
 
@@ -47,7 +45,7 @@ class Anchored(Modulator):
 
     def importance(self, model: DecisionTransformer, data: Data) -> dict[str, Tensor]:
         """Returns how much every weight matters for the task just learnt."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not weigh what it learnt")
 
     def memory(self) -> list[dict[str, dict[str, Tensor]]]:
         return [anchor._asdict() for anchor in self.anchors]

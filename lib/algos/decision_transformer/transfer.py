@@ -45,13 +45,8 @@ class WarmStart:
         return state if with_heads else {"world_model": state["world_model"]}
 
     def check(self, theirs: RunConfig, path: Path) -> None:
-        """Raises UserError where another run is of another family, or its model of other sizes."""
+        """Raises UserError where another run's model has other sizes."""
         mine = self.agent.cfg
-        if theirs.family != mine.family:
-            raise UserError(
-                f"'{path}' holds an agent of family '{theirs.family}', and this run's is "
-                f"'{mine.family}'; name a run of the same family"
-            )
         one, other = to_dict(theirs.model), to_dict(mine.model)
         free = ("dropout", "decode")  # which change no tensor
         if different := [n for n in one if one[n] != other[n] and n not in free]:

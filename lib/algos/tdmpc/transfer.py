@@ -62,11 +62,6 @@ class WarmStart:
     def check(self, theirs: RunConfig, path: Path) -> None:
         """Raises UserError where another run's world model lacks what this method needs of it."""
         mine = self.agent.cfg
-        if theirs.family != mine.family:
-            raise UserError(
-                f"'{path}' holds an agent of family '{theirs.family}', and this run's is "
-                f"'{mine.family}'; name a run of the same family"
-            )
         for p in self.agent.protections:
             if lacks := p.lacks(getattr(theirs.protections, p.name), path):
                 raise UserError(

@@ -9,6 +9,7 @@ import torch
 
 from lib.algos.dreamer import exploration
 from lib.algos.dreamer.exploration.api import Exploration
+from lib.core import kinds
 from lib.core.errors import UserError
 from lib.runner.training import train
 from tests.dreamer_tiny import PICKS, invented, new_agent, ready, tiny
@@ -55,7 +56,8 @@ def bold(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "bold.py").write_text(BOLD)
     monkeypatch.setattr(exploration, "__path__", [*exploration.__path__, str(folder)])
-    monkeypatch.setattr(exploration, "KNOWN", exploration._found())
+    found = kinds.found(exploration.__name__, exploration.__path__, "EXPLORATION")
+    monkeypatch.setattr(exploration, "KNOWN", {**exploration.KNOWN, **found})
     importlib.invalidate_caches()
     yield
     sys.modules.pop("lib.algos.dreamer.exploration.bold")

@@ -13,7 +13,7 @@ from lib.algos.dreamer import objectives
 from lib.algos.dreamer.agent import DreamerAgent
 from lib.algos.dreamer.objectives.api import Context, Evidence, Objective
 from lib.algos.dreamer.world_model import WorldModel
-from lib.core import config
+from lib.core import config, kinds
 from lib.core.errors import UserError
 from lib.experiments import run_config
 from lib.runner import checkpoint
@@ -111,7 +111,8 @@ def added(folder, monkeypatch, name: str, text: str) -> None:
     folder.mkdir()
     (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(objectives, "__path__", [*objectives.__path__, str(folder)])
-    monkeypatch.setattr(objectives, "KNOWN", objectives._found())
+    found = kinds.found(objectives.__name__, objectives.__path__, "OBJECTIVE")
+    monkeypatch.setattr(objectives, "KNOWN", found)
     importlib.invalidate_caches()
 
 

@@ -63,7 +63,7 @@ class Modulator(nn.Module):
 
     def trained(self, model: DecisionTransformer) -> dict[str, nn.Parameter]:
         """Returns what learns in this task: names, beginning with model or modulator."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what learns")
 
     # --- a task --------------------------------------------------------------------------
 
@@ -108,11 +108,11 @@ class Modulator(nn.Module):
         Args:
             features: (B, C * D) of the states, read by the model alone; see `state_features`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} infers no task")
 
     def seen(self) -> Tensor:
         """Returns (T,) bool, the tasks that may be inferred."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} infers no task")
 
     # --- saving --------------------------------------------------------------------------
 

@@ -224,13 +224,12 @@ class HideLora(Modulator):
         }
 
     def evidence(self, features: Tensor) -> Tensor:
-        known = self.known
         if self.settings.tii == "head":
-            found = self.tii(features).masked_fill(~known, -torch.inf).log_softmax(1)
+            found = self.tii(features)
         else:
             found = inference.log_likelihood(features, self._mixtures())
-            found = found.masked_fill(~known, -torch.inf).log_softmax(1)
-        return found.masked_fill(~known, 0.0).nan_to_num(0.0)
+        told = found.masked_fill(~self.known, -torch.inf).log_softmax(1)
+        return told.masked_fill(~self.known, 0.0).nan_to_num(0.0)
 
     def seen(self) -> Tensor:
         return self.known

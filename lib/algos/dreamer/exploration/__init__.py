@@ -4,20 +4,10 @@ A file with an `EXPLORATION` in this folder is found by being there, and the fil
 value of `explore.bonus` that asks for it; `none` adds nothing to the policy's own randomness.
 """
 
-import importlib
-import pkgutil
-
 from lib.algos.dreamer.exploration.api import Exploration
+from lib.core import kinds
 
-
-def _found() -> dict[str, type[Exploration]]:
-    """Returns every way of this package by name, in the order of the alphabet."""
-    found: dict[str, type[Exploration]] = {"none": Exploration}
-    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        module = importlib.import_module(f"{__name__}.{name}")
-        if kind := getattr(module, "EXPLORATION", None):
-            found[name] = kind
-    return found
-
-
-KNOWN = _found()
+KNOWN: dict[str, type[Exploration]] = {
+    "none": Exploration,
+    **kinds.found(__name__, __path__, "EXPLORATION"),
+}

@@ -4,32 +4,12 @@ A file with an `OBJECTIVE` in this folder is found by being there, and the file'
 of `objective.representation` that asks for it. Its settings are `representation.NAME`.
 """
 
-import dataclasses
-import importlib
-import pkgutil
+from typing import Any
 
 from lib.algos.dreamer.objectives.api import Objective
+from lib.core import kinds
 
-
-def _found() -> dict[str, type[Objective]]:
-    """Returns every objective of this package by name, in the order of the alphabet."""
-    found = {}
-    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        module = importlib.import_module(f"{__name__}.{name}")
-        if kind := getattr(module, "OBJECTIVE", None):
-            found[name] = kind
-    return found
-
-
-KNOWN = _found()
-RepresentationConfig = dataclasses.make_dataclass(
-    "RepresentationConfig",
-    [
-        (name, kind.Settings, dataclasses.field(default_factory=kind.Settings))
-        for name, kind in KNOWN.items()
-        if kind.Settings
-    ],
-    frozen=True,
-    namespace={"__doc__": "The settings of every objective that has some."},
+KNOWN: dict[str, type[Objective]] = kinds.found(__name__, __path__, "OBJECTIVE")
+RepresentationConfig: Any = kinds.settings(
+    "RepresentationConfig", __name__, KNOWN, "The settings of every objective that has some."
 )
-RepresentationConfig.__module__ = __name__

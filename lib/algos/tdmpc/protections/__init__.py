@@ -4,32 +4,20 @@ A file with a `PROTECTION` in this folder is found by being there. Its name is t
 `cfg.protections` and in checkpoints.
 """
 
-import dataclasses
-import importlib
-import pkgutil
+from typing import Any
 
 from lib.algos.tdmpc.protections.api import Context, Protection
+from lib.core import kinds
 
-
-def _found() -> dict[str, type[Protection]]:
-    """Returns every protection of this package, by name, in the order of the alphabet."""
-    found = {}
-    for name in sorted(module.name for module in pkgutil.iter_modules(__path__)):
-        module = importlib.import_module(f"{__name__}.{name}")
-        if kind := getattr(module, "PROTECTION", None):
-            kind.name = name
-            found[name] = kind
-    return found
-
-
-KNOWN = _found()
-ProtectionsConfig = dataclasses.make_dataclass(
+KNOWN: dict[str, type[Protection]] = kinds.found(__name__, __path__, "PROTECTION")
+for name, kind in KNOWN.items():
+    kind.name = name
+ProtectionsConfig: Any = kinds.settings(
     "ProtectionsConfig",
-    [(name, kind.Settings, kind.Settings()) for name, kind in KNOWN.items()],
-    frozen=True,
-    namespace={"__doc__": "The settings of every protection; by default all are off."},
+    __name__,
+    KNOWN,
+    "The settings of every protection; by default all are off.",
 )
-ProtectionsConfig.__module__ = __name__
 
 
 def build(cfg: ProtectionsConfig, context: Context) -> list[Protection]:
