@@ -40,7 +40,9 @@
 # | 05 Replay and forgetting | what a replay keeps, and what an agent then forgets |
 # | 06 Generative replay | dreams that stand for data, generation after generation |
 # | 07 Reviewer | a second agent that walks back to what was known |
+# | 08 Beyond pixels | world models that do not draw what they see |
 # | 10 Transfer | gives new tasks to the world models of finished runs |
+# | 11 Several sources | hands over an agent's parts, whole or in fractions |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |
 # | 21 Compare | puts finished runs side by side, with intervals over seeds |
 #

@@ -16,7 +16,7 @@
 #
 # **Question.** Which parts of an agent that has learnt other tasks are worth handing to a new one?
 #
-# Executing takes two to three minutes of one CPU core, reading half an hour. Chapters 02 and 03 are
+# Executing takes one to two minutes of one CPU core, reading half an hour. Chapters 02 and 03 are
 # assumed, where a Dreamer's world model and its actor and critic are built. Chapter 10 hands over a
 # whole world model between tasks that share a body. Here tasks differ in their dynamics, their goal
 # and the number of their actions, and an agent is handed over in parts: some whole, some in
@@ -88,7 +88,7 @@ Markdown(results.markdown_table(["run", "several sources"], card.items(), number
 #
 # and a step pays $\tfrac12(\cos(x - \text{goal}) - 0.01 v^2 - 0.01 u^2)$. An episode begins near
 # hanging and lasts 200 steps; resting at the goal throughout would pay 100. The second source has
-# two actions and a motor that turns the other way; so does the target's.
+# two actions; its motor and the target's turn the other way.
 
 # %%
 NAMES = ("source-a", "source-b", "target")
