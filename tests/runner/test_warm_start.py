@@ -236,10 +236,14 @@ def test_a_run_that_has_not_been_made_is_named_with_its_command(tmp_path, place)
 def test_an_agent_of_another_family_is_none_to_start_from():
     dreamer = run_config.resolve({"preset": "minigrid3-quick", "method": "dreamer"})
     drago = run_config.resolve({"preset": "grid-quick", "method": "drago"})
-    warm_start.check_same_family(drago, drago, Path("there"))
-    told = "'there' holds an agent of family 'dreamer', and this run's is 'tdmpc'; name a run of"
-    with pytest.raises(UserError, match=told):
-        warm_start.check_same_family(drago, dreamer, Path("there"))
+    for mine, theirs in ((drago, dreamer), (dreamer, drago)):
+        warm_start.check_same_family(mine, mine, Path("there"))
+        told = (
+            f"'there' holds an agent of family '{theirs.family}', and this run's is "
+            f"'{mine.family}'; name a run of"
+        )
+        with pytest.raises(UserError, match=told):
+            warm_start.check_same_family(mine, theirs, Path("there"))
 
 
 @pytest.mark.parametrize("changes", [{"env__action_repeat": 2}, {"env__episode_length": 56}])

@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from lib.core.errors import NonFiniteError, UserError
+from lib.core.errors import NonFiniteError
 from tests.dreamer_tiny import BOX, VECTOR, invented, new_agent, of_seed, ready, snapshot, tiny
 from tests.tiny import same
-from tests.tiny import tiny as tdmpc
 
 # Steps and updates -------------------------------------------------------------------------------
 
@@ -266,11 +265,6 @@ def test_a_quantity_that_is_no_number_is_named_with_its_update():
     agent.update(1)
     with pytest.raises(NonFiniteError, match="non-finite .*model/reward.* in task 1 near update 3"):
         agent.report()
-
-
-def test_an_agent_of_another_family_is_no_source():
-    with pytest.raises(UserError, match="an agent of family 'tdmpc', and this run's is 'dreamer'"):
-        new_agent(tiny()).capabilities().transfer.check(tdmpc(), "there")
 
 
 # Reports -----------------------------------------------------------------------------------------
