@@ -147,6 +147,7 @@ class Imagined(NamedTuple):
     action: Tensor  # (H, N, A), action k is the one taken in state k
     noise: Tensor  # (H, N, ·) what the actions were drawn with
     terminal: Tensor  # (N,) bool, of the replayed states
+    stats: Tensor | None = None  # (H, N, ·) the policy's, if gradients flowed while it acted
 
     @property
     def action_into(self) -> Tensor:
@@ -155,9 +156,9 @@ class Imagined(NamedTuple):
 
     def share(self, index: int, of: int) -> "Imagined":
         """Returns the rollouts of policy `index` out of `of`."""
-        return Imagined(
-            *(part.chunk(of, 1)[index] for part in self[:3]), self.terminal.chunk(of)[index]
-        )
+        stats = None if self.stats is None else self.stats.chunk(of, 1)[index]
+        parts = (part.chunk(of, 1)[index] for part in self[:3])
+        return Imagined(*parts, self.terminal.chunk(of)[index], stats)
 
 
 def of_sequences(
@@ -249,22 +250,21 @@ def imagine(
             needs none. Policies read detached states either way.
     """
     with torch.no_grad() if gradient == "reinforce" else nullcontext():
-        state, features, actions = starts.state, [rssm.features(starts.state)], []
-        step = rssm.imagining()
+        state, features, actions, stats = starts.state, [rssm.features(starts.state)], [], []
+        step, count = rssm.imagining(), len(actors)
         for act, drawn in zip(noise["action"].unbind(), noise["state"].unbind(), strict=True):
-            shares = zip(
-                actors,
-                features[-1].detach().chunk(len(actors)),
-                act.chunk(len(actors)),
-                strict=True,
-            )
-            each = [actor.sample(actor(read), numbers) for actor, read, numbers in shares]
-            actions.append(each[0] if len(each) == 1 else torch.cat(each))
+            shares = zip(actors, features[-1].detach().chunk(count), act.chunk(count), strict=True)
+            told = [(actor, actor(read), numbers) for actor, read, numbers in shares]
+            stats.append(_joined([part for _, part, _ in told]))
+            actions.append(_joined([actor.sample(part, numbers) for actor, part, numbers in told]))
             state = step(state, actions[-1], drawn)
             features.append(rssm.features(state))
-        return Imagined(
-            torch.stack(features), torch.stack(actions), noise["action"], starts.terminal
-        )
+        found = torch.stack(features), torch.stack(actions), noise["action"], starts.terminal
+        return Imagined(*found, None if gradient == "reinforce" else torch.stack(stats))
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def rollout_discounts(model: WorldModel, imagined: Imagined) -> Tensor:
@@ -353,7 +353,8 @@ def behaviour_loss(
     weight = losses.rollout_weights(discount)
 
     count = judged(cfg)
-    stats = actor(still[:count])
+    # Where gradients flowed while it acted, the policy need not be asked again.
+    stats = actor(still[:count]) if imagined.stats is None else imagined.stats[:count]
     entropy = actor.entropy(stats, imagined.noise[:count] if samples is None else samples)
     if learns:
         objective = returns[-count:]
