@@ -245,6 +245,18 @@ def test_reinforce_records_nothing_while_it_rolls_out():
     assert rollouts(model, actor, "dynamics").features.requires_grad
 
 
+def test_what_a_policy_said_is_kept_where_gradients_flowed():
+    model, actor, _, _ = parts(FORCES)
+    assert rollouts(model, actor).stats is None
+    found = rollouts(model, actor, "dynamics")
+    again = actor(found.features[:-1].detach())
+    torch.testing.assert_close(found.stats, again)
+    weights = list(actor.parameters())
+    kept, anew = (torch.autograd.grad(s.square().sum(), weights) for s in (found.stats, again))
+    for one, other in zip(kept, anew, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_the_replayed_states_discount_comes_from_its_record():
     model, actor, _, _ = parts()
     imagined = rollouts(model, actor)
