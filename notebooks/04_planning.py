@@ -472,7 +472,7 @@ def examine(agent):
 
 
 plans = {"as learnt": examine(agent)}
-agent.cfg = merge(agent.cfg, {"planner": {"snap": True}})
+agent.cfg = merge(agent.cfg, {"planner": {"snap": "evaluation"}})
 plans["rounded at every step"] = examine(agent)
 
 # %%

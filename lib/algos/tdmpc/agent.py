@@ -222,9 +222,13 @@ class ContinualAgent(Batched):
             self.cfg.reviewer,
         )
 
-    def imagined(self, dynamics: Dynamics) -> Model:
+    def snaps(self, explore: bool) -> bool:
+        """Tells whether a search, to collect or to evaluate, rounds what it imagines."""
+        return self.cfg.planner.snap in (("always",) if explore else ("evaluation", "always"))
+
+    def imagined(self, dynamics: Dynamics, snaps: bool) -> Model:
         """Returns the dynamics as a search asks them."""
-        return Snapped(dynamics, self.grid_size) if self.cfg.planner.snap else dynamics
+        return Snapped(dynamics, self.grid_size) if snaps else dynamics
 
     # --- learning ------------------------------------------------------------------------
 
