@@ -64,5 +64,6 @@ def test_a_search_looks_ahead_on_rounded_observations_where_asked(snap, explore,
 
 def test_only_worlds_of_cells_can_be_rounded_to():
     given = {"preset": "cheetah-quick", "overrides": {"planner.snap": "evaluation"}}
-    with pytest.raises(UserError, match=r"planner.snap 'evaluation' rounds .* to cells, and 'cheetah' has none"):
+    message = r"planner.snap 'evaluation' rounds .* to cells, and 'cheetah' has none"
+    with pytest.raises(UserError, match=message):
         run_config.check(run_config.resolve(given))
