@@ -404,7 +404,7 @@ SMALLER = {
     "learning.seed_steps": 320,
     "learning.average": 1.0,  # so few updates are better not averaged
     "learning.updates_per_step": 1.0,  # as published
-    "planner.snap": "never",  # as published; it is turned on further down
+    "planner.likeliest": True,  # as published
 }
 config = run_config.resolve(
     {
@@ -473,7 +473,7 @@ def examine(agent):
 
 
 plans = {"as learnt": examine(agent)}
-agent.cfg = merge(agent.cfg, {"planner": {"snap": "evaluation"}})
+agent.cfg = merge(agent.cfg, {"planner": {"snap": True}})
 plans["rounded at every step"] = examine(agent)
 
 # %%

@@ -65,8 +65,9 @@ class Acting:
         self.cfg: TdmpcRun = first.cfg
         self.actions: ActionSpace = first.actions
         self.agents, self.seeds, self.compile, self.record = agents, len(agents), compile, graphs
+        self.imagined = first.imagined
         self.modules = {name: modules[name] for name in ("dynamics", "heads")}
-        self.sequences: dict[bool, Callable[..., Tensor]] = {}  # by whether a search rounds
+        self.sequences = over_seeds(on_tensors(self._sequences, **self.modules), self.seeds)
         self.valuing: dict[Any, tuple[Callable[..., Any], Callable[..., Tensor]]] = {}
 
     def begin(self, learning: Learning) -> None:
@@ -129,7 +130,7 @@ class Acting:
             layout = planning.PlanNoise.layout(*sizes)
             self.noise[key] = NoiseBuffers(layout, self.seeds, self.agents[0].device)
         noise = self.noise[key].refill(generators)
-        if self.actions.discrete and not key.explore:
+        if self.actions.discrete and self.cfg.planner.likeliest and not key.explore:
             # DRAGO's published code: an evaluation asks the policy for its likeliest actions, and
             # equal draws leave the choice to its logits.
             for name in ("guides", "last"):
@@ -172,8 +173,7 @@ class Acting:
             tensors = leaf_map(Tensor.bfloat16, tensors)
         counts = self.counts if key.role == "reviewer" else {}
         depth = value.shared_depth(key.horizon, self.actions, cfg.samples)
-        snaps = self.agents[0].snaps(key.explore)
-        prefixes, values = self._valuing(bool(counts), key.horizon, depth, snaps)
+        prefixes, values = self._valuing(bool(counts), key.horizon, depth)
         shared = (prefixes(tensors, obs, counts),) if depth else ()
         last = iter(noise["last"].unbind(1))  # one of (S, E*(N+P), A) for each iteration
 
@@ -183,7 +183,7 @@ class Acting:
 
         guides = None
         if planning.guide_count(cfg):
-            guides = self._guiding(snaps)(tensors, obs, noise["guides"]).flatten(0, 1)
+            guides = self.sequences(tensors, obs, noise["guides"]).flatten(0, 1)
         args = (score, obs.flatten(0, 1), _flat_noise(noise), cfg, guides, trace)
         if self.actions.discrete:
             plan = planning.categorical_plan(*args)
@@ -197,26 +197,19 @@ class Acting:
         mean = F.pad(plan.mean, (0, 0, 0, key.longest - key.horizon))
         return planning.Plan(plan.action.unflatten(0, split), mean.unflatten(0, split))
 
-    def _guiding(self, snaps: bool) -> Callable[..., Tensor]:
-        """Returns what a policy proposes, as a function of S seeds."""
-
-        def sequences(dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
-            model = self.agents[0].imagined(dynamics, snaps)
-            return value.policy_sequences(model, heads, obs, noise, self.cfg.planner.min_std)
-
-        if snaps not in self.sequences:
-            self.sequences[snaps] = over_seeds(on_tensors(sequences, **self.modules), self.seeds)
-        return self.sequences[snaps]
+    def _sequences(self, dynamics: Dynamics, heads: Heads, obs: Tensor, noise: Tensor) -> Tensor:
+        model = self.imagined(dynamics)
+        return value.policy_sequences(model, heads, obs, noise, self.cfg.planner.min_std)
 
     def _valuing(
-        self, counted: bool, horizon: int, depth: int, snaps: bool
+        self, counted: bool, horizon: int, depth: int
     ) -> tuple[Callable[..., value.Prefixes], Callable[..., Tensor]]:
         """Returns the values of shared beginnings and of candidates, as functions of S seeds.
 
         They are compiled for the longest horizon alone, which most decisions look ahead.
         """
         compile = self.compile and horizon == self.agents[0].horizon
-        key = (counted, compile, depth, snaps)
+        key = (counted, compile, depth)
         if key in self.valuing:
             return self.valuing[key]
         rule = self.agents[0].reviewer.counts if counted else None
@@ -229,7 +222,7 @@ class Acting:
             dynamics: Dynamics, heads: Heads, obs: Tensor, counts: dict[str, Tensor]
         ) -> value.Prefixes:
             options = {"discount": discount, "bonus": bonus(counts)}
-            model = self.agents[0].imagined(dynamics, snaps)
+            model = self.imagined(dynamics)
             return value.prefixes(model, heads, obs, depth, self.actions.size, **options)
 
         def values(
@@ -242,7 +235,7 @@ class Acting:
             shared: value.Prefixes | None = None,
         ) -> Tensor:
             return value.trajectory_value(
-                self.agents[0].imagined(dynamics, snaps),
+                self.imagined(dynamics),
                 heads,
                 obs,
                 candidates,

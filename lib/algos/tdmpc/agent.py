@@ -222,13 +222,9 @@ class ContinualAgent(Batched):
             self.cfg.reviewer,
         )
 
-    def snaps(self, explore: bool) -> bool:
-        """Tells whether a search, to collect or to evaluate, rounds what it imagines."""
-        return self.cfg.planner.snap in (("always",) if explore else ("evaluation", "always"))
-
-    def imagined(self, dynamics: Dynamics, snaps: bool) -> Model:
+    def imagined(self, dynamics: Dynamics) -> Model:
         """Returns the dynamics as a search asks them."""
-        return Snapped(dynamics, self.grid_size) if snaps else dynamics
+        return Snapped(dynamics, self.grid_size) if self.cfg.planner.snap else dynamics
 
     # --- learning ------------------------------------------------------------------------
 

@@ -73,10 +73,10 @@ def check(run: TdmpcRun, inherits: bool) -> None:
             f"planner.horizon {list(run.planner.horizon)} must hold numbers from 1 to "
             f"{run.env.decisions - 1}, less than an episode's decisions"
         )
-    if run.planner.snap != "never" and not worlds.of(run.env).has_cells:
+    if run.planner.snap and not worlds.of(run.env).has_cells:
         raise UserError(
-            f"planner.snap '{run.planner.snap}' rounds imagined observations to cells, and "
-            f"'{run.env.domain}' has none; leave it at never there"
+            f"planner.snap rounds imagined observations to cells, and '{run.env.domain}' has none; "
+            "leave it off there"
         )
     if run.planner.elites > run.planner.samples:
         raise UserError(

@@ -183,10 +183,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     # (published: one) ask for 150 updates, after which what a plan was promised meets what it pays.
     # Eight ask for four times as many, in which critics run ahead of the evidence: most seeds then
     # lost for a round what they could do, and found it again with the next one. Three updates in
-    # two steps of the learner (published: one a step) teach the later rooms in time, in which the
-    # reviewer has half of the steps; with four in two a seed lost what it could do. Searches of
-    # evaluations round what they imagine: without, some push against a wall beside the goal for a
-    # whole episode, where those that collect draw a turn by chance and go on.
+    # two steps of the learner (published: one a step) teach the later rooms in time, where the
+    # reviewer has half of the steps; with four a seed lost what it could do. Evaluations draw
+    # a policy's actions as those that collect do (published: its likeliest ones): where nothing is
+    # drawn, an agent that pushes against a wall by mistake does so for the rest of an episode.
     "grid-quick": layered(
         SMALL_GRID,
         {
@@ -198,7 +198,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "eval_episodes": 8,
                 "checkpoint_every": 1_600,
             },
-            "planner": {"snap": "evaluation"},
+            "planner": {"likeliest": False},
             "learning": {"updates_per_step": 1.5, "average": 0.005},
         },
     ),

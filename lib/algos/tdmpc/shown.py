@@ -36,8 +36,9 @@ class TracedSearch:
         dynamics = self.agent.evaluated_dynamics
         own = heads.heads if heads else self.agent.evaluated_heads
         steps = actions.transpose(0, 1)  # (h, N, A)
-        model = self.agent.imagined(dynamics, self.agent.snaps(explore=False))
-        latents = model.unroll(obs.expand(len(actions), -1), steps)  # (h+1, N, L)
+        latents = self.agent.imagined(dynamics).unroll(
+            obs.expand(len(actions), -1), steps
+        )  # (h+1, N, L)
         reward = own.reward(torch.cat((latents[:-1], steps), -1))  # (h, N)
         return latents.transpose(0, 1), reward.transpose(0, 1)
 

@@ -5,7 +5,7 @@ nothing rounds it, it adds up: pushed against a wall, an imagined agent slides t
 steps, and the search follows a plan that pays nothing. Rounded after every step, a model that
 predicts every single step to the right cell is right about whole plans.
 
-Differs from the published code, whose searches never round: `planner.snap` is never by default.
+Differs from the published code, whose searches never round: `planner.snap` is off by default.
 
 Shapes: any leading ones; L = 3 numbers in an observation.
 """

@@ -38,10 +38,8 @@ def test_small_errors_do_not_add_up():
     assert torch.allclose(latents, start.expand(7, 1, 3), atol=1e-6)
 
 
-@pytest.mark.parametrize("explore", [False, True])
-@pytest.mark.parametrize("snap", ["never", "evaluation", "always"])
-def test_a_search_looks_ahead_on_rounded_observations_where_asked(snap, explore, monkeypatch):
-    rounded = snap == "always" or (snap == "evaluation" and not explore)
+@pytest.mark.parametrize("snap", [False, True])
+def test_a_search_looks_ahead_on_rounded_observations_where_asked(snap, monkeypatch):
     agent, reached = in_task(tiny(planner__snap=snap, planner__horizon_ramp=0)), []
     original = imagined.trajectory_value
 
@@ -51,19 +49,16 @@ def test_a_search_looks_ahead_on_rounded_observations_where_asked(snap, explore,
 
     monkeypatch.setattr(imagined, "trajectory_value", noted)
     obs = nearest(torch.rand(2, 3) * 2 - 1, agent.grid_size)
-    monkeypatch.setattr(agent, "acts_at_random", lambda role: False)
-    agent.act(obs, None, explore=explore)
+    agent.act(obs, None, explore=False)
     latents = torch.cat(reached)
-    assert torch.allclose(latents, nearest(latents, agent.grid_size), atol=1e-6) == rounded
+    assert torch.allclose(latents, nearest(latents, agent.grid_size), atol=1e-6) == snap
     expected, _ = agent.capabilities().search.outcomes(
         obs, torch.eye(3)[torch.tensor([[2, 2], [0, 1]])]
     )
-    same = torch.allclose(expected, nearest(expected, agent.grid_size), atol=1e-6)
-    assert same == (snap != "never")
+    assert torch.allclose(expected, nearest(expected, agent.grid_size), atol=1e-6) == snap
 
 
 def test_only_worlds_of_cells_can_be_rounded_to():
-    given = {"preset": "cheetah-quick", "overrides": {"planner.snap": "evaluation"}}
-    message = r"planner.snap 'evaluation' rounds .* to cells, and 'cheetah' has none"
-    with pytest.raises(UserError, match=message):
+    given = {"preset": "cheetah-quick", "overrides": {"planner.snap": True}}
+    with pytest.raises(UserError, match=r"planner.snap rounds .* to cells, and 'cheetah' has none"):
         run_config.check(run_config.resolve(given))
