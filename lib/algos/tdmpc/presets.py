@@ -183,10 +183,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     # (published: one) ask for 150 updates, after which what a plan was promised meets what it pays.
     # Eight ask for four times as many, in which critics run ahead of the evidence: most seeds then
     # lost for a round what they could do, and found it again with the next one. Three updates in
-    # two steps of the learner (published: one a step) teach the later rooms in time, where the
-    # reviewer has half of the steps; with four a seed lost what it could do. Evaluations draw
-    # a policy's actions as those that collect do (published: its likeliest ones): where nothing is
-    # drawn, an agent that pushes against a wall by mistake does so for the rest of an episode.
+    # two steps of the learner (published: one a step) teach the later rooms in time, in which the
+    # reviewer has half of the steps; with four in two a seed lost what it could do. Evaluations
+    # draw a policy's actions as searches that collect do (published: they take its likeliest): an
+    # agent that wrongly pushes against a wall, and draws nothing, pushes on for a whole episode.
     "grid-quick": layered(
         SMALL_GRID,
         {
