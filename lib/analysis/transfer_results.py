@@ -15,7 +15,7 @@ from lib.core.seeding import Streams
 from lib.experiments import summaries
 from lib.experiments.sources import Source
 from lib.experiments.summaries import is_finished
-from lib.experiments.transfer import NOTHING, Study, Trial
+from lib.experiments.trials import NOTHING, Study, Trial
 from lib.runner import checkpoint, warm_start
 from lib.runner.run_folder import RunFolder
 

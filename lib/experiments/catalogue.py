@@ -16,6 +16,7 @@ from lib.core.errors import UserError, unknown
 from lib.envs import worlds
 from lib.experiments import params, run_config
 
+STUDIES = "studies"  # folder of files that are no runs, see `lib.experiments.arms`
 WIDTH = 100  # columns of an overview
 ENDINGS = ("", ".yaml", ".yml")
 FILE, FITS, REFUSED = "F", "o", "."  # cells of the table of methods and presets
@@ -23,7 +24,8 @@ FILE, FITS, REFUSED = "F", "o", "."  # cells of the table of methods and presets
 
 def files(folder: Path) -> dict[str, Path]:
     """Every params file in a folder and those in it, by name without the ending."""
-    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
+    found = (path for path in sorted(folder.rglob("*.yaml")) if path.parent.name != STUDIES)
+    return {path.stem: path for path in found}
 
 
 def read(name: str, folder: Path) -> dict[str, Any]:
