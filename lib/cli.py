@@ -250,7 +250,9 @@ def _parser() -> argparse.ArgumentParser:
         help="replace a setting in every run by its dotted name (planner.samples=64), the device "
         "(device=cpu) or the seeds (seeds=[0,1]); values are YAML; may be repeated",
     )
-    sub.add_argument("--out", metavar="DIR", help="folder for all of it (default: outputs/STUDY or PRESET)")
+    sub.add_argument(
+        "--out", metavar="DIR", help="folder for all of it (default: outputs/STUDY or PRESET)"
+    )
     sub.add_argument(
         "--notebook",
         type=Path,

@@ -22,7 +22,6 @@ from typing import Any
 
 from lib.algos import registry
 from lib.core import config
-from lib.core.config import RunConfig
 from lib.core.errors import UserError, short, unknown
 from lib.core.paths import PARAMS, ROOT, from_root, shown
 from lib.core.plain import plain_name
@@ -298,7 +297,7 @@ class _Layout:
     # What is built on ---------------------------------------------------------------------------
 
     def _placed(self, parameters: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, int]]]:
-        """Parameters in which every place of a run is where that run is or will be, and the runs."""
+        """Parameters in which places of runs are where those are or will be, and these runs."""
         needs: list[tuple[str, int]] = []
 
         def placed(text: str) -> str:

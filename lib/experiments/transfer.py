@@ -37,6 +37,7 @@ PARAMETERS: dict[str, Any] = {
 }
 SHARED = ("preset", "overrides", "device")  # parameters that every trial takes as they are
 
+
 def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
     """Lists every run that a comparison takes, and checks them before the first one starts.
 

@@ -1,4 +1,4 @@
-"""Runs the trials of a comparison one after another, wherever they stand, and tells how far all are.
+"""Runs the trials of a comparison one after another, from wherever they stand.
 
 A trial is one run of a table: a task, begun in one way, with one seed. What the ways are is up to
 who lays the table out: world models of finished runs (`transfer`), or params files (`arms`).
