@@ -504,13 +504,13 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     """Takes a comparison on new tasks to its end from wherever its folder is."""
     from functools import partial
 
-    from lib.experiments import folders, launch
+    from lib.experiments import folders, launch, trials
     from lib.experiments import transfer as comparison
     from lib.runner import contents
 
     study = comparison.prepare(parameters, OUTPUTS)
     folders.check_links(study.out)
-    comparison.write_request(study)
+    trials.write_request(study)
     out = shown(study.out)
     print(f"{out}: {folders.status(study.out)}")
     for note in study.notes:
@@ -526,7 +526,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         study.out,
         notebook,
         contents.TRANSFERRED,
-        partial(comparison.progress, study),
+        partial(trials.progress, study),
     )
     print(f"notebook: {out / contents.TRANSFERRED}")
 

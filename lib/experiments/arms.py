@@ -58,11 +58,6 @@ class Arms:
 # Files --------------------------------------------------------------------------------------
 
 
-def files(folder: Path = PARAMS) -> dict[str, Path]:
-    """Every comparison that has a file, by name."""
-    return {path.stem: path for path in sorted((folder / catalogue.STUDIES).glob("*.yaml"))}
-
-
 def named_first(words: Sequence[str], folder: Path = PARAMS) -> tuple[str, list[str]]:
     """The comparison that the first of some words names, or "", and the other words.
 
@@ -71,7 +66,7 @@ def named_first(words: Sequence[str], folder: Path = PARAMS) -> tuple[str, list[
     if not words:
         return "", []
     first, *others = words
-    if first in files(folder):
+    if first in catalogue.studies(folder):
         return first, others
     if Path(first).suffix in catalogue.ENDINGS[1:] and Path(first).is_file():
         return from_root(Path(first)), others
@@ -84,7 +79,7 @@ def read(name: str, folder: Path = PARAMS) -> Arms:
     Raises:
         UserError: there is none, or the file says what cannot be.
     """
-    known = files(folder)
+    known = catalogue.studies(folder)
     path = known.get(name) or ROOT / name
     if not path.is_file():
         raise unknown("study", name, known, f"of {shown(folder / catalogue.STUDIES)}")
@@ -175,7 +170,7 @@ def prepare(given: Mapping[str, Any], outputs: Path, folder: Path = PARAMS) -> S
     layout.check_used()
     complete = {
         **given,
-        "study": found.name if found.name in files(folder) else given["study"],
+        "study": found.name if found.name in catalogue.studies(folder) else given["study"],
         "preset": found.preset,
         "tasks": list(targets),
         "sources": [from_root(source.folder) for source in layout.taken.values()],

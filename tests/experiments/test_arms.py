@@ -62,7 +62,7 @@ def small(name: str, **changes) -> dict:
 # Files ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", arms.files())
+@pytest.mark.parametrize("name", catalogue.studies(PARAMS))
 def test_every_committed_study_can_be_laid_out_and_says_where_it_comes_from(name, tmp_path):
     study = transfer.prepare({"study": name, "out_dir": str(tmp_path / "new")}, tmp_path)
     found = arms.read(name)
@@ -411,7 +411,7 @@ def test_a_dreamers_world_model_is_handed_over_whole_where_actions_are_alike(tmp
 
 
 def test_parameters_of_every_study_lead_back_to_their_runs():
-    for name in arms.files():
+    for name in catalogue.studies(PARAMS):
         for given in (*arms.read(name).arms.values(), *arms.read(name).sources.values()):
             assert given.keys() == run_config.PARAMETERS.keys()
             assert params.record(run_config.resolve(given), given)

@@ -54,6 +54,11 @@ def check(run: DreamerRun) -> None:
                     f"meta.{name} builds on an encoder that other runs share; name it with "
                     "meta.autoencoder, a file of 'python -m lib export RUN --part autoencoder'"
                 )
+    if nameless := [i for i, path in enumerate(meta.rewards) if not path.strip()]:
+        raise UserError(
+            f"meta.rewards[{nameless[0]}] of {len(meta.rewards)} names no run to read; "
+            "give a run folder, or a file of 'python -m lib export RUN --part reward'"
+        )
     if not meta.rewards and not meta.use_sources:
         raise UserError(
             "meta.use_sources false is the control of a head that reads others; name those with "
