@@ -321,7 +321,8 @@ charts.save(axes[0, 0], figures / "learning_curves.png")
 # ## The same in numbers
 #
 # Returns, and areas as shares of the return that counts as 100 %, which for a body is the most that
-# an episode can pay. Forward transfer sets each area against the mean of scratch.
+# an episode can pay; where returns are negative there are none. Forward transfer sets each area
+# against the mean of scratch.
 
 # %%
 columns = {
@@ -469,25 +470,26 @@ print("written to", shown(folder / "transfer.json"))
 # ## What we saw
 
 # %%
+means = transfer_results.table(plan, found, transfer_results.mean_return)
 for j, task in enumerate(plan.tasks):
     estimates = {
         start: metrics.interval(values[:, j][np.isfinite(values[:, j])])
-        for start, values in areas.items()
+        for start, values in means.items()
         if np.isfinite(values[:, j]).any()
     }
     ranked = sorted(estimates, key=lambda start: -estimates[start].point)
     if len(ranked) < 2:
         continue
     best, second = (estimates[start] for start in ranked[:2])
-    print(f"{task}: {ranked[0]} learns fastest (area {best.text('.3f')}),")
-    print(f"  ahead of {ranked[1]} ({second.text('.3f')}).")
+    print(f"{task}: {ranked[0]} learns fastest (mean return over the run {best.text('.1f')}),")
+    print(f"  ahead of {ranked[1]} ({second.text('.1f')}).")
     if best.has_interval and second.has_interval:
         apart = best.low > second.high
         print(f"  The intervals {'do not overlap' if apart else 'overlap'}.")
     else:
         print(f"  At least {metrics.FEWEST_SEEDS} seeds are needed to tell this from chance.")
 
-for what, values in {"area": areas, f"return after {FEW} episodes": few}.items():
+for what, values in {"return over the run": means, f"return after {FEW} episodes": few}.items():
     for other, one in itertools.combinations(plan.starts, 2):
         lead = transfer_results.over_seeds(values[one]) - transfer_results.over_seeds(values[other])
         known = np.isfinite(lead).sum()

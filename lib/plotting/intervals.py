@@ -33,7 +33,7 @@ def interval_rows(
         ax.plot(numbers, np.full(len(numbers), row), "o", color=look["color"], alpha=0.35, ms=5)
         if found.has_interval:
             ax.plot([found.low, found.high], [row, row], color=look["color"], linewidth=2.2)
-        ax.plot(found.point, row, look["marker"], color=look["color"], ms=8, mec="white", mew=0.8)
+        ax.plot(found.point, row, "s", color=look["color"], ms=8, mec="white", mew=0.8)
     for row, number in enumerate(others.values(), len(values)):
         ax.plot(number, row, "D", color=GREY, ms=6)
     labels = [literal(label) for label in (*values, *others)] if names else []

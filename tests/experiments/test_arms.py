@@ -78,6 +78,11 @@ def test_every_committed_study_can_be_laid_out_and_says_where_it_comes_from(name
     assert not (tmp_path / "new").exists()
 
 
+def test_every_committed_study_stands_in_the_table_beside_the_files():
+    table = (PARAMS / "README.md").read_text().split("| study |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == {*catalogue.studies(PARAMS)}
+
+
 def test_a_study_is_found_by_its_name_or_its_path(tmp_path, monkeypatch):
     path = written(tmp_path, arms={"scratch": QUICK})
     assert arms.named_first([QUICK, "a", "b"]) == (QUICK, ["a", "b"])

@@ -190,6 +190,9 @@ def test_the_few_shot_return_lies_on_the_line_between_evaluations(tmp_path):
     assert transfer_results.first_return(run) == 10.0 and transfer_results.last_return(run) == 300.0
     # trapezia of 8,000 steps over returns of at most 1000: (55 + 150 + 250) / 3 / 1000
     assert transfer_results.area(run) == pytest.approx(0.455 / 3)
+    assert transfer_results.mean_return(run) == pytest.approx(455 / 3)
+    below = made(tmp_path / "c", [0, 8000], [-10, 100])
+    assert np.isnan(transfer_results.area(below)) and transfer_results.mean_return(below) == 45.0
     assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1]), 20))
 
 
