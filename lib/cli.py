@@ -470,12 +470,12 @@ def _runs_of(asked: Sequence[Path]) -> list[Path]:
 
 def transfer(given: argparse.Namespace) -> None:
     """Executes 10_transfer over finished runs and new tasks, or goes on with it."""
-    from lib.experiments import arms, folders, params
+    from lib.experiments import folders, params, studies
     from lib.experiments.transfer import PARAMETERS
 
-    study, names = arms.named_first(given.sources)
+    study, names = studies.named_first(given.sources)
     sources = _runs_of([folders.find_run(name, OUTPUTS) for name in names])
-    usual = arms.read(study).preset if study else PARAMETERS["preset"]
+    usual = studies.read(study).preset if study else PARAMETERS["preset"]
     parameters: dict[str, Any] = {
         "study": study,
         "preset": given.preset or usual,

@@ -418,9 +418,9 @@ print(
 # %% [markdown]
 # **What we saw.** A source's parts are worth a lot to a *world model*: with copied networks and a
 # fresh last layer the new reward is known after 25 updates about as well as scratch knows it after
-# 70, and every further share of the source's last layers helps, so that ω = 1 is best here. Nothing
-# of that is about actions; the three pendulums differ in just those, and in what an angle pays they
-# are close.
+# 50, and a share of the source's last layers helps further, most of it by ω = 0.5. Nothing of that
+# is about actions; the three pendulums differ in just those, and in what an angle pays they are
+# close.
 #
 # Advisers add nothing that their control does not have. What helped was the recurrent model of
 # the source (half the error), with and without advisers.
@@ -428,9 +428,9 @@ print(
 # **Where it fails.** A better world model is hardly a better agent. Targets that take parts begin
 # higher and one seed of five comes near to swinging up, but intervals of five seeds overlap with
 # those of scratch, and one modular seed ends where it began. Five thousand steps are short: most
-# seeds of every arm end near -50, which is a pendulum held sideways by a constant torque. And ω = 1
-# being best for the reward does not make it best for the critic, whose values belong to another
-# policy.
+# seeds of every arm end near -50, which is a pendulum held sideways by a constant torque. And a
+# large share that is good for the reward is not for that good for the critic, whose values belong
+# to another policy.
 #
 # **What to try.** `transfer.scope=whole_head` hands over fractions of whole heads. Sources that
 # have seen more (`dreamer-v1-sources-quick-two` with `-p env_steps_per_task=40000`). A target that

@@ -1,20 +1,12 @@
-"""Lays out comparisons whose starts are params files: what each arm begins with, in every seed.
-
-A comparison is a file below `params/studies/`, which has a name for every arm, and the params file
-that the arm is, with changes where it is not quite that:
-
-    arms:
-      scratch: dreamer-v1-sources-quick
-      omega-0.5: {params: dreamer-v1-sources-quick-ftl, overrides: {transfer.omega: 0.5}}
-    seeds: [0, 1, 2]
+"""Lays out studies: every arm in every seed, and before them the runs that they build on.
 
 What an arm builds on its params file says, as a place such as `outputs/NAME-s{seed}`. That run is
 taken where it is finished and just as its own params file has it. Otherwise it is trained first,
-in the comparison's folder, once for each seed, whichever arms build on it.
+in the study's folder, once for each seed, whichever arms build on it.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,118 +14,29 @@ from typing import Any
 
 from lib.algos import registry
 from lib.core import config
-from lib.core.errors import UserError, short, unknown
+from lib.core.errors import UserError, short
 from lib.core.paths import PARAMS, ROOT, from_root, shown
-from lib.core.plain import plain_name
-from lib.core.plain_yaml import read_yaml_file
 from lib.envs import worlds
-from lib.experiments import catalogue, folders, params, run_config, runs, sources, summaries
+from lib.experiments import (
+    catalogue,
+    folders,
+    params,
+    run_config,
+    runs,
+    sources,
+    studies,
+    summaries,
+)
 from lib.experiments.sources import Source
+from lib.experiments.studies import Arms
 from lib.experiments.trials import Study, Trial
 from lib.runner import contents, warm_start
 from lib.runner.run_folder import differences
 from lib.runner.warm_start import SEED
 
-KEYS = ("arms", "sources", "seeds")
 PLACE = re.compile(r"outputs/(.+)-s(\{seed\}|\d+)")  # a run that can be made, for one seed or each
 ANYWHERE = ("name", "device", "engine")  # settings that change no number of a source
 TARGETS = "budget"  # the section of settings that are about the new tasks alone
-
-
-@dataclass(frozen=True)
-class Arms:
-    """What a file says: names to parameters of notebooks/20_run.py, complete but for seeds."""
-
-    name: str
-    arms: Mapping[str, dict[str, Any]]
-    sources: Mapping[str, dict[str, Any]]  # runs to build on that have no params file of their own
-    seeds: tuple[int, ...]
-
-    @property
-    def preset(self) -> str:
-        """The one of all arms."""
-        return next(iter(self.arms.values()))["preset"]
-
-
-# Files --------------------------------------------------------------------------------------
-
-
-def named_first(words: Sequence[str], folder: Path = PARAMS) -> tuple[str, list[str]]:
-    """The comparison that the first of some words names, or "", and the other words.
-
-    It is named by its file's name or by a path, and comes back as seen from the repository's root.
-    """
-    if not words:
-        return "", []
-    first, *others = words
-    if first in catalogue.studies(folder):
-        return first, others
-    if Path(first).suffix in catalogue.ENDINGS[1:] and Path(first).is_file():
-        return from_root(Path(first)), others
-    return "", list(words)
-
-
-def read(name: str, folder: Path = PARAMS) -> Arms:
-    """The comparison that a name or a path stands for.
-
-    Raises:
-        UserError: there is none, or the file says what cannot be.
-    """
-    known = catalogue.studies(folder)
-    path = known.get(name) or ROOT / name
-    if not path.is_file():
-        raise unknown("study", name, known, f"of {shown(folder / catalogue.STUDIES)}")
-    where = f"in '{shown(path)}'"
-    try:
-        found = read_yaml_file(path)
-    except ValueError as error:
-        raise UserError(f"'{shown(path)}' is not valid YAML: {error}; mend it there") from None
-    if not isinstance(found, dict) or not _is_table(found.get("arms")):
-        raise UserError(f"no arms {where}; list them as 'arms: {{scratch: PARAMS, ...}}'")
-    for key in found:
-        if key not in KEYS:
-            raise unknown("key", key, KEYS, where)
-    if not _is_table(found.get("sources", {"": ""})):
-        raise UserError(f"sources {where}: wanted names to params files, as arms are")
-    seeds = found.get("seeds", [run_config.PARAMETERS["seed"]])
-    if not isinstance(seeds, list) or not seeds:
-        raise UserError(f"seeds {where}: got {short(seeds)}, wanted a list such as [0, 1, 2]")
-    named = {
-        key: {
-            plain_name(str(each), f"name {where}"): _parameters(entry, folder, f"'{each}' {where}")
-            for each, entry in found.get(key, {}).items()
-        }
-        for key in ("arms", "sources")
-    }
-    presets = {arm: given["preset"] for arm, given in named["arms"].items()}
-    if len(set(presets.values())) > 1:
-        several = ", ".join(f"{arm}: {preset}" for arm, preset in presets.items())
-        raise UserError(
-            f"arms {where} are of several presets ({several}), so that more than what they begin "
-            "with would differ; take files of one"
-        )
-    return Arms(path.stem, named["arms"], named["sources"], tuple(run_config.checked_seeds(seeds)))
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict) and bool(value)
-
-
-def _parameters(entry: Any, folder: Path, where: str) -> dict[str, Any]:
-    """The parameters of a params file by its name, and what is to be changed in it."""
-    entry = {"params": entry} if isinstance(entry, str) else entry
-    if not isinstance(entry, dict) or not isinstance(entry.get("params"), str):
-        raise UserError(
-            f"{where}: got {short(entry)}, wanted a params file, or {{params: NAME, ...}}"
-        )
-    changes = {key: value for key, value in entry.items() if key != "params"}
-    run_config.check_parameters(changes)
-    given = run_config.PARAMETERS | catalogue.read(entry["params"], folder)
-    overrides = config.flat(given["overrides"]) | config.flat(changes.get("overrides") or {})
-    return given | changes | {"overrides": overrides}
-
-
-# Laying out ---------------------------------------------------------------------------------
 
 
 def prepare(given: Mapping[str, Any], outputs: Path, folder: Path = PARAMS) -> Study:
@@ -155,7 +58,7 @@ def prepare(given: Mapping[str, Any], outputs: Path, folder: Path = PARAMS) -> S
         UserError: an unknown name, what the params files cannot say, a source that is missing or
             of no use, or a folder that holds something else.
     """
-    found = read(given["study"], folder)
+    found = studies.read(given["study"], folder)
     if given["pre_rollout"]:
         raise UserError("pre_rollout is said by the arms of a study; leave it out")
     out = ROOT / given["out_dir"] if given["out_dir"] else outputs / found.name
@@ -289,7 +192,7 @@ class _Layout:
                     f"'{_section(key)}' itself; leave it out"
                 )
 
-    # What is built on ---------------------------------------------------------------------------
+    # What is built on -------------------------------------------------------------------------
 
     def _placed(self, parameters: dict[str, Any]) -> tuple[dict[str, Any], list[tuple[str, int]]]:
         """Parameters in which places of runs are where those are or will be, and these runs."""
@@ -321,10 +224,9 @@ class _Layout:
         None where nothing is known of how it is made.
         """
         key = name, seed
-        if key in self.made:
-            return self.made[key].folder
-        if key in self.taken:
-            return self.taken[key].folder
+        for known in (self.made, self.taken):
+            if key in known:
+                return known[key].folder
         if key in self.named:
             self.taken[key] = self.named[key]
             return self.taken[key].folder
@@ -333,23 +235,26 @@ class _Layout:
         mine = self.found.sources.get(name)
         if mine is None:
             with suppress(UserError):
-                mine = _parameters(name, self.folder, name)
+                mine = studies.parameters_of(name, self.folder, name)
         if mine is None:
             return None
         self.open.append(key)
+        self._find_or_make(name, seed, mine)
+        self.open.remove(key)
+        return self._source(name, seed)
+
+    def _find_or_make(self, name: str, seed: int, mine: Mapping[str, Any]) -> None:
+        """Takes a run from outputs/ where it is what would be made, or lays it out."""
         parameters = self._complete(mine, seed, self._settings(mine, target=False))
-        parameters["name"] = name
-        folder = f"{name}-s{seed}"
+        parameters["name"], folder = name, f"{name}-s{seed}"
         placed, _ = self._placed(parameters)
-        if not (self.out / contents.TRIALS / folder).exists() and self._is_there(folder, placed):
-            self.taken[key] = sources.read(shown(self.outputs / folder))
-            self.open.remove(key)
-            return self.taken[key].folder
+        begun = (self.out / contents.TRIALS / folder).exists()
+        if not begun and self._is_there(folder, placed):
+            self.taken[name, seed] = sources.read(shown(self.outputs / folder))
+            return
         cfg = run_config.resolve(placed)
         task = "+".join(one.name for one in worlds.resolve(cfg.env, cfg.tasks))
-        self.made[key] = self._run(task, name, folder, parameters)
-        self.open.remove(key)
-        return self.made[key].folder
+        self.made[name, seed] = self._run(task, name, folder, parameters)
 
     def _is_there(self, folder: str, parameters: Mapping[str, Any]) -> bool:
         """Whether a finished run below outputs/ is what would be made."""

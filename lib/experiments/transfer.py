@@ -17,7 +17,7 @@ from lib.core.config import RunConfig
 from lib.core.errors import UserError
 from lib.core.paths import ROOT, from_root, shown
 from lib.envs import worlds
-from lib.experiments import arms, folders, params, run_config, sources
+from lib.experiments import arms, folders, params, run_config, sources, studies
 from lib.experiments.sources import Source
 from lib.experiments.trials import NOTHING, Study, Trial
 from lib.runner import contents, warm_start
@@ -54,7 +54,7 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
     run_config.check_parameters(parameters, PARAMETERS)
     given = PARAMETERS | dict(parameters)
     if given["study"]:
-        preset = arms.read(given["study"]).preset
+        preset = studies.read(given["study"]).preset
         if given["preset"] not in (preset, PARAMETERS["preset"]):
             raise UserError(
                 f"preset '{given['preset']}': study '{given['study']}' is one of '{preset}'; leave "

@@ -1,4 +1,4 @@
-"""Comparisons whose starts are params files: what is made first, and what reaches whom.
+"""Studies laid out and trained: what is made first, and what reaches whom.
 
 Three pendulums with networks of a few units: two sources in turn, and a target.
 """
@@ -7,14 +7,23 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 from lib.algos import registry
 from lib.analysis import results, transfer_results
 from lib.core.errors import NonFiniteError, UserError
 from lib.core.paths import PARAMS
-from lib.experiments import arms, catalogue, folders, params, run_config, runs, transfer, trials
+from lib.experiments import (
+    catalogue,
+    folders,
+    params,
+    run_config,
+    runs,
+    studies,
+    transfer,
+    trials,
+)
 from lib.runner import contents, training
+from tests.experiments.test_studies import QUICK, written
 from tests.tiny import SETTINGS
 
 TINY = {
@@ -38,7 +47,6 @@ TINY = {
     "update.burst": 1,
     "replay.capacity": 200,
 }
-QUICK = "dreamer-v1-sources-quick"
 ARMS = ("scratch", "modular", "ftl", "meta", "control")
 
 
@@ -47,25 +55,18 @@ def asked(tmp_path: Path, **changes) -> dict:
     return given | {"out_dir": str(tmp_path / "new")} | changes
 
 
-def written(tmp_path: Path, **said) -> str:
-    """The path of a comparison's file."""
-    path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(said, sort_keys=False))
-    return str(path)
-
-
 def small(name: str, **changes) -> dict:
     """An arm or a source of tiny networks."""
     return {"params": name, **changes, "overrides": TINY | changes.get("overrides", {})}
 
 
-# Files ----------------------------------------------------------------------------
+# Laying out ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", catalogue.studies(PARAMS))
 def test_every_committed_study_can_be_laid_out_and_says_where_it_comes_from(name, tmp_path):
     study = transfer.prepare({"study": name, "out_dir": str(tmp_path / "new")}, tmp_path)
-    found = arms.read(name)
+    found = studies.read(name)
     assert study.starts == list(found.arms) and len(study.trials) == len(found.arms) * len(
         study.parameters["seeds"]
     ) * len(study.tasks)
@@ -81,49 +82,6 @@ def test_every_committed_study_can_be_laid_out_and_says_where_it_comes_from(name
 def test_every_committed_study_stands_in_the_table_beside_the_files():
     table = (PARAMS / "README.md").read_text().split("| study |")[1].split("\n\n")[0]
     assert set(re.findall(r"^\| `([\w-]+)`", table, re.MULTILINE)) == {*catalogue.studies(PARAMS)}
-
-
-def test_a_study_is_found_by_its_name_or_its_path(tmp_path, monkeypatch):
-    path = written(tmp_path, arms={"scratch": QUICK})
-    assert arms.named_first([QUICK, "a", "b"]) == (QUICK, ["a", "b"])
-    assert arms.named_first([path, "a"]) == (path, ["a"])
-    assert arms.named_first(["a", QUICK]) == ("", ["a", QUICK])
-    assert arms.named_first([]) == ("", [])
-    assert arms.read(path).name == "mine" and arms.read(path).seeds == (0,)
-
-
-@pytest.mark.parametrize(
-    ("said", "message"),
-    [
-        ({}, "no arms in '.*mine.yaml'; list them"),
-        ({"arms": []}, "no arms in"),
-        ({"arms": {"a": "dreamer-v1-sources-quik"}}, "did you mean 'dreamer-v1-sources-quick'"),
-        ({"arms": {"a": 3}}, "'a' in '.*': got 3, wanted a params file"),
-        ({"arms": {"a": {"overrides": {}}}}, "wanted a params file"),
-        ({"arms": {"a/b": QUICK}}, "name in '.*' 'a/b' is no plain file name"),
-        ({"arms": {"a": {"params": QUICK, "tasc": []}}}, "unknown parameter 'tasc'.*'tasks'"),
-        ({"arms": {"a": QUICK}, "seds": [0]}, "unknown key 'seds'.*did you mean 'seeds'"),
-        ({"arms": {"a": QUICK}, "seeds": 3}, "seeds in '.*': got 3, wanted a list"),
-        ({"arms": {"a": QUICK}, "seeds": [0, 0]}, "0 is there twice"),
-        ({"arms": {"a": QUICK}, "sources": ["x"]}, "sources in '.*': wanted names to params files"),
-        (
-            {"arms": {"a": QUICK, "b": "dreamer-v1-sources"}},
-            r"several presets \(a: sources-quick, b: sources-full\)",
-        ),
-    ],
-)
-def test_what_a_file_cannot_say_is_one_line(tmp_path, said, message):
-    with pytest.raises(UserError, match=message) as error:
-        arms.read(written(tmp_path, **said))
-    assert "\n" not in str(error.value)
-
-
-def test_a_study_that_is_not_there_is_told_those_that_are():
-    with pytest.raises(UserError, match="unknown study.*did you mean 'dreamer-v1-sources-quick'"):
-        transfer.prepare({"study": "dreamer-v1-sources-quik"}, Path("nowhere"))
-
-
-# Laying out ----------------------------------------------------------------------------
 
 
 def test_a_study_is_every_arm_with_every_seed_and_its_sources_once_a_seed(tmp_path):
@@ -417,6 +375,6 @@ def test_a_dreamers_world_model_is_handed_over_whole_where_actions_are_alike(tmp
 
 def test_parameters_of_every_study_lead_back_to_their_runs():
     for name in catalogue.studies(PARAMS):
-        for given in (*arms.read(name).arms.values(), *arms.read(name).sources.values()):
+        for given in (*studies.read(name).arms.values(), *studies.read(name).sources.values()):
             assert given.keys() == run_config.PARAMETERS.keys()
             assert params.record(run_config.resolve(given), given)
