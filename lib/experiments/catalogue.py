@@ -16,7 +16,7 @@ from lib.core.errors import UserError, unknown
 from lib.envs import worlds
 from lib.experiments import params, run_config
 
-STUDIES = "studies"  # folder of files that are no runs, see `lib.experiments.arms`
+STUDIES = "studies"  # folder of files that are no runs, see `lib.experiments.studies`
 WIDTH = 100  # columns of an overview
 ENDINGS = ("", ".yaml", ".yml")
 FILE, FITS, REFUSED = "F", "o", "."  # cells of the table of methods and presets
@@ -29,7 +29,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def studies(folder: Path) -> dict[str, Path]:
-    """Every comparison that has a file, by name, see `lib.experiments.arms`."""
+    """Every comparison that has a file, by name, see `lib.experiments.studies`."""
     return {path.stem: path for path in sorted((folder / STUDIES).glob("*.yaml"))}
 
 

@@ -28,7 +28,8 @@ def begin(agent: Agent, start: Start) -> list[Moved]:
     moved = transfer_of(agent).load_parts(loaded) if mode == "parts" else []
     for foreign in registry.of(agent.cfg).foreign(agent.cfg):
         moved += transfer_of(agent).take(foreign, parts.read(foreign, agent.cfg))
-    return moved + _untouched(agent, moved) if moved else []
+    alone = moved and mode in ("", "parts")  # no whole networks came before
+    return moved + _untouched(agent, moved) if alone else moved
 
 
 def _untouched(agent: Agent, moved: Sequence[Moved]) -> list[Moved]:
