@@ -31,6 +31,7 @@ examples:
   python -m lib find "train_minigrid.py --cl --plan2explore"
   python -m lib resume outputs/drago-grid-quick-s3
   python -m lib compare outputs/drago-grid-quick-s* outputs/tdmpc-grid-quick-s*
+  python -m lib transfer dreamer-v1-sources-quick -p seeds=[0,1,2]
   python -m lib transfer --preset grid-transfer-quick
   python -m lib transfer --tasks jump2run,jump-and-run --seeds 0,1,2 --out outputs/jumps
   python -m lib export outputs/dreamer-v1-sources-quick-s0 --part autoencoder
@@ -47,11 +48,18 @@ own, outputs/NAME-s0 and so on, as if it had run alone; finished ones are kept. 
 all of them lies in outputs/NAME-seeds-0-1-2; `resume` and `compare` take it in place of the runs.
 """
 TRANSFERRING = """
-Every task is learnt from nothing, and from the world model of each source, once for each seed;
-notebooks/10_transfer.py shows what came of it. Sources are runs of the same domain and sizes, by
+A STUDY says what a task may begin with: arms, each a params file. What arms build on is taken from
+outputs/ where it is finished and just as its own file has it, else it is trained first, once for
+each seed. Settings given with -p reach all of these runs; those of the budget reach the new tasks
+alone, and those of what is handed over (transfer.omega, meta.freeze_decoder) arms that set some.
+
+Without a study every task is learnt from nothing, and from the world model of each source, once for
+each seed. Sources are runs of the same domain and sizes, by
 default outputs/{tdmpc,drago}-DOMAIN-quick-sSEED for a quick preset. Tasks such as jump2run begin
-where another agent leaves off, by default that of the first source that learnt to jump. The same
-command again goes on where it stopped, and adds what is asked for on top.
+where another agent leaves off, by default that of the first source that learnt to jump.
+
+notebooks/10_transfer.py shows what came of it. The same command again goes on where it stopped, and
+adds what is asked for on top.
 """
 EXPORTING = """
 The file holds the part's tensors by name, and says which run, task and configuration they are of.
@@ -208,16 +216,27 @@ def _parser() -> argparse.ArgumentParser:
 
     about = "learn new tasks from trained world models and from nothing, and compare"
     sub = command(transfer, "transfer", about, TRANSFERRING + STOPPING)
-    sub.add_argument("sources", nargs="*", metavar="SOURCE", help="finished runs to build on")
+    sub.add_argument(
+        "sources",
+        nargs="*",
+        metavar="STUDY|SOURCE",
+        help="a file below params/studies/ or a path of one, and finished runs to build on",
+    )
     sub.add_argument(
         "--preset",
-        default="cheetah-transfer-quick",
-        help="what every run is (default: %(default)s; or walker-transfer-quick, "
-        "grid-transfer-quick, cheetah-few-shot-quick, the same without -quick, and so on)",
+        default="",
+        help="what every run is, without a study (default: cheetah-transfer-quick; or "
+        "walker-transfer-quick, grid-transfer-quick, cheetah-few-shot-quick, the same without "
+        "-quick, and so on)",
     )
-    sub.add_argument("--tasks", metavar="A,B", default="", help="default: the domain's own four")
     sub.add_argument(
-        "--seeds", metavar="0,1", default="", help="default: those that all sources come with"
+        "--tasks", metavar="A,B", default="", help="default: the study's, or the domain's own four"
+    )
+    sub.add_argument(
+        "--seeds",
+        metavar="0,1",
+        default="",
+        help="default: the study's, or those that all sources come with",
     )
     sub.add_argument(
         "--pre-rollout", metavar="RUN", default="", help="run or checkpoint that acts first"
@@ -228,10 +247,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         dest="overrides",
-        help="replace a setting in every run by its dotted name (planner.samples=64), or the "
-        "device (device=cpu); values are YAML; may be repeated",
+        help="replace a setting in every run by its dotted name (planner.samples=64), the device "
+        "(device=cpu) or the seeds (seeds=[0,1]); values are YAML; may be repeated",
     )
-    sub.add_argument("--out", metavar="DIR", help="folder for all of it (default: outputs/PRESET)")
+    sub.add_argument(
+        "--out", metavar="DIR", help="folder for all of it (default: outputs/STUDY or PRESET)"
+    )
     sub.add_argument(
         "--notebook",
         type=Path,
@@ -449,15 +470,19 @@ def _runs_of(asked: Sequence[Path]) -> list[Path]:
 
 def transfer(given: argparse.Namespace) -> None:
     """Executes 10_transfer over finished runs and new tasks, or goes on with it."""
-    from lib.experiments import folders, params
+    from lib.experiments import folders, params, studies
+    from lib.experiments.transfer import PARAMETERS
 
-    sources = _runs_of([folders.find_run(name, OUTPUTS) for name in given.sources])
+    study, names = studies.named_first(given.sources)
+    sources = _runs_of([folders.find_run(name, OUTPUTS) for name in names])
+    usual = studies.read(study).preset if study else PARAMETERS["preset"]
     parameters: dict[str, Any] = {
-        "preset": given.preset,
+        "study": study,
+        "preset": given.preset or usual,
         "tasks": [name.strip() for name in given.tasks.split(",") if name.strip()],
         "sources": [from_root(run) for run in sources],
         "seeds": _numbers(given.seeds),
-        "out_dir": from_root(Path(given.out) if given.out else OUTPUTS / given.preset),
+        "out_dir": from_root(Path(given.out)) if given.out else "",
     }
     if given.pre_rollout:
         place = Path(given.pre_rollout)
@@ -479,15 +504,21 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
     """Takes a comparison on new tasks to its end from wherever its folder is."""
     from functools import partial
 
-    from lib.experiments import folders, launch
+    from lib.experiments import folders, launch, trials
     from lib.experiments import transfer as comparison
     from lib.runner import contents
 
     study = comparison.prepare(parameters, OUTPUTS)
     folders.check_links(study.out)
-    comparison.write_request(study)
+    trials.write_request(study)
     out = shown(study.out)
     print(f"{out}: {folders.status(study.out)}")
+    for note in study.notes:
+        print(note)
+    for source in study.sources if study.parameters["study"] else ():
+        print(f"  built on as it is: {shown(source.folder)}")
+    for trial in study.made:
+        print(f"  trained first: {trial.start}, seed {trial.seed}")
     seeds = ", ".join(str(seed) for seed in study.parameters["seeds"])
     print(f"{', '.join(study.tasks)}; starts {', '.join(study.starts)}; seeds {seeds}", flush=True)
     launch.execute(
@@ -495,7 +526,7 @@ def _compare_starts(parameters: dict[str, Any], notebook: Path) -> None:
         study.out,
         notebook,
         contents.TRANSFERRED,
-        partial(comparison.progress, study),
+        partial(trials.progress, study),
     )
     print(f"notebook: {out / contents.TRANSFERRED}")
 

@@ -23,16 +23,21 @@
 #
 #     python -m lib transfer --preset grid-transfer-quick
 #     python -m lib transfer --preset cheetah-transfer-quick --tasks jump2run --seeds 0,1,2
+#     python -m lib transfer dreamer-v1-sources-quick -p seeds=[0,1,2]
 #
-# The runs to build on must be there; if not, the run card's cell says how to make them. A quick run
-# on the grid takes about a minute on one CPU core, on a body two or three, and every task takes
-# three of them for each seed. Reading takes a quarter of an hour. Chapters assumed: 00, 20.
+# The third command names a *study*, a file below `params/studies/`: it says what a task may begin
+# with, its *arms*, such as parts of an agent (chapter 11), and the runs that arms build on are
+# trained first. Without a study these must be there; if not, the run card's cell says how to make
+# them. A quick run on the grid or a pendulum takes about a minute on one CPU core, on a body two or
+# three, and every task takes one for each start and seed. Reading takes a quarter of an hour.
+# Chapters assumed: 00, 20.
 
 # %% tags=["parameters"]
-preset: str = "cheetah-transfer-quick"  # what every run is; `python -m lib list` shows all
-tasks: list = []  # names such as jump2run; empty for the four of the domain
-sources: list = []  # finished run folders to build on; empty for those of TD-MPC and DRAGO
-seeds: list = []  # empty for all that every method has a source of
+study: str = ""  # a file below params/studies/ or a path, which says what arms begin with
+preset: str = "cheetah-transfer-quick"  # what every run is; that of a study goes without saying
+tasks: list = []  # names such as jump2run; empty for those of the study, or the domain's four
+sources: list = []  # finished run folders to build on; empty for those that are found
+seeds: list = []  # empty for those of the study, or all that every method has a source of
 pre_rollout: str = ""  # who acts first in jump2run and its like; empty for a source that can
 overrides: dict = {}  # any other setting of every run by its dotted name
 device: str = "auto"  # "auto" takes a GPU where there is one, otherwise "cpu", "cuda:1" and so on
@@ -42,8 +47,8 @@ out_dir: str = ""  # where all runs and figures go, empty for outputs/PRESET
 # ## The run card
 #
 # `transfer.prepare` lists every run that the comparison takes, and checks them all before the first
-# one starts: that the sources are there and finished, that they come from this world and have
-# networks of the same sizes, and who acts first where another agent has to.
+# one starts: that the sources are there and finished or can be made, that they come from this world
+# and have networks of the same sizes, and who acts first where another agent has to.
 
 # %%
 import itertools
@@ -58,7 +63,15 @@ from IPython.display import Markdown, display
 
 from lib.algos import registry
 from lib.algos.tdmpc.transfer import WarmStart
-from lib.analysis import measures, results, transfer_results
+from lib.analysis import (
+    measures,
+    moved,
+    origins,
+    published,
+    results,
+    transfer_results,
+    whole_runs,
+)
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
@@ -67,8 +80,8 @@ from lib.core.plain import escape
 from lib.core.seeding import generator
 from lib.engine import machine
 from lib.envs import worlds
-from lib.experiments import summaries, transfer
-from lib.plotting import charts
+from lib.experiments import params, summaries, transfer, trials
+from lib.plotting import charts, intervals, network
 from lib.runner import warm_start as starting_points
 from lib.runner.provenance import versions
 from lib.workbook.teach import show
@@ -76,8 +89,9 @@ from lib.workbook.teach import show
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
 
-study = transfer.prepare(
+plan = transfer.prepare(
     {
+        "study": study,
         "preset": preset,
         "tasks": tasks,
         "sources": sources,
@@ -89,18 +103,21 @@ study = transfer.prepare(
     },
     Path("outputs"),
 )
-folder = study.out
+folder = plan.out
 figures = folder / "figures"
-example = study.trials[0].config
+example = plan.trials[0].config
 episode = example.env.episode_length
 budget = example.budget.env_steps_per_task
-FEW = registry.of(example).transfer_study.few_episodes  # episodes after which a return is read
+rules = registry.of(example).transfer_study
+FEW = rules.few_episodes if rules else budget // episode // 4  # episodes until a return is read
 card = {
-    "preset": preset,
-    "new tasks": ", ".join(study.tasks),
-    "starts": ", ".join(study.starts),
-    "seeds": ", ".join(str(seed) for seed in study.parameters["seeds"]),
-    "runs": f"{len(study.trials)} of {budget:,} environment steps ({budget // episode} episodes)",
+    "study": plan.parameters["study"] or "world models of finished runs",
+    "preset": plan.parameters["preset"],
+    "new tasks": ", ".join(plan.tasks),
+    "starts": ", ".join(plan.starts),
+    "seeds": ", ".join(str(seed) for seed in plan.parameters["seeds"]),
+    "runs": f"{len(plan.trials)} of {budget:,} environment steps ({budget // episode} episodes)",
+    "trained first": ", ".join(dict.fromkeys(trial.start for trial in plan.made)) or "nothing",
     "device": machine.choose_device(device),
     "overrides": ", ".join(f"{key} {value}" for key, value in overrides.items()) or "none",
     "folder": shown(folder),
@@ -109,17 +126,29 @@ card = {
 Markdown(results.markdown_table(["comparison", "transfer"], card.items(), numbers=False))
 
 # %% [markdown]
-# The runs that it builds on. A fair comparison needs sources that learnt the same tasks with the
-# same budget.
+# What each start begins with, and the runs that it builds on. A fair comparison needs sources that
+# learnt the same tasks with the same budget.
 
 # %%
+for note in plan.notes:
+    print(note)
+rows = []
+for start in plan.starts:
+    trial = next(trial for trial in plan.trials if trial.start == start)
+    began = origins.of_record(params.record(trial.config, trial.parameters))
+    rows.append([start, began.begins or "nothing", ", ".join(began.sources) or "–"])
+header = ["start", "begins with", "of"]
+display(Markdown(results.markdown_table(header, rows, numbers=False)))
 rows = [
-    [run.method, run.seed, " → ".join(run.tasks), f"{run.env_steps:,}", run.folder]
-    for run in study.sources
-    if run.seed in study.parameters["seeds"]
+    [run.name, run.seed, " → ".join(run.tasks), f"{run.env_steps:,}", run.folder]
+    for run in plan.sources
+    if run.seed in plan.parameters["seeds"]
 ]
+for trial in plan.made:
+    steps = trial.config.budget.steps_before(len(trial.config.tasks))
+    rows.append([trial.start, trial.seed, trial.task, f"{steps:,}", shown(trial.folder)])
 header = ["source", "seed", "tasks learnt", "environment steps", "folder"]
-Markdown(results.markdown_table(header, rows, numbers=False))
+display(Markdown(results.markdown_table(header, rows, numbers=False)))
 
 # %% [markdown]
 # ## The mechanism: what crosses over
@@ -138,14 +167,17 @@ Markdown(results.markdown_table(header, rows, numbers=False))
 # *how* to get it. There is no reviewer, no rehearsal and no random warm-up here, as in the transfer
 # run that DRAGO's authors logged: what was kept before the new task is what is being tested.
 #
-# Three starts are compared. **scratch** has a fresh world model too. **tdmpc** and **drago** have
-# those of the sources with these methods, one that nothing protected and one that rehearsed and
-# reviewed. New tasks come in three kinds:
+# So it is without a study, where three starts are compared. **scratch** has a fresh world model
+# too. **tdmpc** and **drago** have those of the sources with these methods, one that nothing
+# protected and one that rehearsed and reviewed. New tasks come in three kinds:
 #
 # - *another place* (in the grid): start in one known room, goal in another;
 # - *a composite* (jump-and-run): wants at once what earlier tasks wanted separately;
 # - *a pair* (jump2run): the task is known, but episodes begin where the agent of another task has
 #   brought the body.
+#
+# Arms of a study say for themselves what crosses over, see the table above; after training, the
+# networks of each are drawn with what became of them.
 
 # %%
 show(WarmStart.load_world_model)
@@ -168,7 +200,7 @@ show(starting_points.PreRollout.reset)
 # and the pair asks for no more than the task alone.
 
 # %%
-led = next((trial for trial in study.trials if trial.parameters["pre_rollout"]), None)
+led = next((trial for trial in plan.trials if trial.parameters["pre_rollout"]), None)
 if led is None:
     print("No task here begins with another agent.")
 else:
@@ -237,7 +269,24 @@ show(transfer_results.few_shot, metrics.forward_transfer)
 # passed over, and the one that was stopped goes on where it stood.
 
 # %%
-transfer.run(study)
+trials.run(plan)
+
+# %% [markdown]
+# ## What crossed over
+#
+# Of agents that took parts of others: what became of every layer, in the first seed. A bar is a
+# layer; in the recurrent model's first one, what reads actions stands below what reads the state.
+
+# %%
+drawn = False
+for start in plan.starts:
+    first = next(trial for trial in plan.trials if trial.start == start)
+    if taken := moved.of_run(first.folder):
+        ax = network.network(moved.layers(taken), start, moved.omega_of(taken))
+        charts.save(ax, figures / f"parts-{start}.png")
+        drawn = True
+if not drawn:
+    print("Nothing but whole world models, or agents as they were.")
 
 # %% [markdown]
 # ## Learning curves
@@ -247,8 +296,8 @@ transfer.run(study)
 # optimum; for a body nobody knows it, and the most that an episode can pay is far above the frame.
 
 # %%
-found = transfer_results.load(study)
-for trial in study.trials:
+found = transfer_results.load(plan)
+for trial in plan.trials:
     if not summaries.is_finished(trial.folder):
         print("not finished:", trial)
 wide = min(2, len(found))
@@ -272,20 +321,21 @@ charts.save(axes[0, 0], figures / "learning_curves.png")
 # ## The same in numbers
 #
 # Returns, and areas as shares of the return that counts as 100 %, which for a body is the most that
-# an episode can pay. Forward transfer sets each area against the mean of scratch.
+# an episode can pay; where returns are negative there are none. Forward transfer sets each area
+# against the mean of scratch.
 
 # %%
 columns = {
     "first evaluation": (
-        transfer_results.table(study, found, transfer_results.first_return),
+        transfer_results.table(plan, found, transfer_results.first_return),
         ".1f",
     ),
     f"after {FEW} episodes": (
-        transfer_results.table(study, found, partial(transfer_results.few_shot, episodes=FEW)),
+        transfer_results.table(plan, found, partial(transfer_results.few_shot, episodes=FEW)),
         ".1f",
     ),
-    "at the end": (transfer_results.table(study, found, transfer_results.last_return), ".1f"),
-    "area under the curve": (transfer_results.table(study, found, transfer_results.area), ".3f"),
+    "at the end": (transfer_results.table(plan, found, transfer_results.last_return), ".1f"),
+    "area under the curve": (transfer_results.table(plan, found, transfer_results.area), ".3f"),
 }
 areas = columns["area under the curve"][0]
 few = columns[f"after {FEW} episodes"][0]
@@ -298,25 +348,53 @@ def cell(values, form):
 
 
 tables = []
-for j, task in enumerate(study.tasks):
+for j, task in enumerate(plan.tasks):
     rows = [
         [start, *(cell(v[start][:, j] if start in v else None, f) for v, f in columns.values())]
-        for start in study.starts
+        for start in plan.starts
     ]
     tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(["start", *columns], rows))
 (folder / "transfer.md").write_text("\n\n".join(tables) + "\n")
 display(Markdown("\n\n".join(tables)))
 
 # %% [markdown]
+# ## Whole runs
+#
+# The returns of all evaluations, and of the last tenth of them. The first two columns are how the
+# authors of multi-source transfer tell it (Sasso, Sabatelli and Wiering, TMLR 2023): mean and
+# standard deviation over runs and evaluations, which is no error of the mean. Then means of single
+# runs, with an interval over runs; the area under the curve (the mean return over environment
+# steps), and the last evaluation. Lines of others are read at our environment steps.
+
+# %%
+tables = []
+for task, groups in found.items():
+    theirs = published.curves(task, groups[0].first.background)
+    measured = {group.label: whole_runs.of_group(group, task) for group in groups}
+    size = (10.4, 1.0 + 0.4 * len(groups))
+    figure, axes = plt.subplots(1, 2, figsize=size, layout="constrained", sharex=True)
+    of_all = {label: runs.overall.of_runs for label, runs in measured.items()}
+    of_last = {label: runs.last.of_runs for label, runs in measured.items()}
+    intervals.interval_rows(of_all, f"{task}: all evaluations", "mean return of a run", ax=axes[0])
+    look = {"names": False, "ax": axes[1]}
+    intervals.interval_rows(of_last, "the last tenth", "mean return of a run", **look)
+    slug = "whole_runs" if len(found) == 1 else f"whole_runs-{task}"
+    charts.save(axes[0], figures / f"{slug}.png")
+    for header, rows in (whole_runs.table(groups, task, theirs), whole_runs.by_run(groups, task)):
+        tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(header, rows))
+(folder / "whole_runs.md").write_text("\n\n".join(tables) + "\n")
+display(Markdown("\n\n".join(tables)))
+
+# %% [markdown]
 # ## Few shots
 #
-# The return after 20 episodes of the new task, side by side: on a straight line between the
+# The return after a few episodes of the new task, side by side: on a straight line between the
 # evaluations around that moment, and missing where runs are shorter. Dots are seeds.
 
 # %%
 if np.isfinite(list(few.values())).any():
-    no_line = np.full(len(study.tasks), np.nan)
-    ax = charts.return_bars(study.tasks, few, no_line, f"After {FEW} episodes")
+    no_line = np.full(len(plan.tasks), np.nan)
+    ax = charts.return_bars(plan.tasks, few, no_line, f"After {FEW} episodes")
     charts.save(ax, figures / "few_shot.png")
 else:
     print(f"These runs are shorter than {FEW} episodes.")
@@ -324,7 +402,7 @@ else:
 # %% [markdown]
 # ## Why? What the models knew beforehand
 #
-# Each source's world model, exactly as the new task found it, is study about transitions of that
+# Each source's world model, exactly as the new task found it, is asked about transitions of that
 # task that it has never seen: those that the best of all finished learners met with the same seed.
 # In a grid these are all that it met, and a prediction is right or wrong; for a body, those of its
 # last evaluation. *scratch* is a world model that has learnt nothing.
@@ -337,11 +415,13 @@ else:
 # %%
 show(transfer_results.foreknowledge)
 known = {}
-for task in study.tasks:
-    for seed in study.parameters["seeds"]:
-        judge = transfer_results.best_trial(study, task, seed)
-        for start in study.starts if judge else ():
-            answer = transfer_results.foreknowledge(judge, study.source(start, seed))
+if plan.parameters["study"]:
+    print("Not asked: arms of a study hand over more than a world model, or less.")
+for task in () if plan.parameters["study"] else plan.tasks:
+    for seed in plan.parameters["seeds"]:
+        judge = transfer_results.best_trial(plan, task, seed)
+        for start in plan.starts if judge else ():
+            answer = transfer_results.foreknowledge(judge, plan.source(start, seed))
             known.setdefault(task, {}).setdefault(start, []).append(answer)
 tables = []
 for task, answers in known.items():
@@ -350,11 +430,11 @@ for task, answers in known.items():
         [
             start,
             *(
-                kind.cell([row.get(f"audit/met-{task}/{kind.quantity}", np.nan) for row in study])
+                kind.cell([row.get(f"audit/met-{task}/{kind.quantity}", np.nan) for row in asked])
                 for kind in kinds
             ),
         ]
-        for start, study in answers.items()
+        for start, asked in answers.items()
     ]
     header = ["world model of", *(kind.axis for kind in kinds)]
     tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(header, rows))
@@ -366,13 +446,14 @@ display(Markdown("\n\n".join(tables)))
 # Every number with its seeds, hardware, commit and the command that repeats it.
 
 # %%
-asked = study.parameters
+asked = plan.parameters
 names = [name if isinstance(name, str) else name["name"] for name in asked["tasks"]]
 command = " ".join(
     [
         "python -m lib transfer",
+        *([asked["study"]] if asked["study"] else []),
         *asked["sources"],
-        f"--preset {preset}",
+        *([] if asked["study"] else [f"--preset {preset}"]),
         f"--tasks {','.join(names)}",
         f"--seeds {','.join(str(seed) for seed in asked['seeds'])}",
     ]
@@ -389,26 +470,27 @@ print("written to", shown(folder / "transfer.json"))
 # ## What we saw
 
 # %%
-for j, task in enumerate(study.tasks):
+means = transfer_results.table(plan, found, transfer_results.mean_return)
+for j, task in enumerate(plan.tasks):
     estimates = {
         start: metrics.interval(values[:, j][np.isfinite(values[:, j])])
-        for start, values in areas.items()
+        for start, values in means.items()
         if np.isfinite(values[:, j]).any()
     }
     ranked = sorted(estimates, key=lambda start: -estimates[start].point)
     if len(ranked) < 2:
         continue
     best, second = (estimates[start] for start in ranked[:2])
-    print(f"{task}: {ranked[0]} learns fastest (area {best.text('.3f')}),")
-    print(f"  ahead of {ranked[1]} ({second.text('.3f')}).")
+    print(f"{task}: {ranked[0]} learns fastest (mean return over the run {best.text('.1f')}),")
+    print(f"  ahead of {ranked[1]} ({second.text('.1f')}).")
     if best.has_interval and second.has_interval:
         apart = best.low > second.high
         print(f"  The intervals {'do not overlap' if apart else 'overlap'}.")
     else:
         print(f"  At least {metrics.FEWEST_SEEDS} seeds are needed to tell this from chance.")
 
-for what, values in {"area": areas, f"return after {FEW} episodes": few}.items():
-    for other, one in itertools.combinations(study.starts, 2):
+for what, values in {"return over the run": means, f"return after {FEW} episodes": few}.items():
+    for other, one in itertools.combinations(plan.starts, 2):
         lead = transfer_results.over_seeds(values[one]) - transfer_results.over_seeds(values[other])
         known = np.isfinite(lead).sum()
         print(f"Mean {what}: {one} ahead of {other} in {(lead > 0).sum()} of {known} tasks.")

@@ -54,11 +54,11 @@ from IPython.display import Markdown, display
 
 from lib.algos import registry
 from lib.algos.dreamer import parameter_transfer, parts, reward_heads
-from lib.analysis import moved, results, reward_fit
+from lib.analysis import moved, results, reward_fit, whole_runs
 from lib.core.seeding import Streams
 from lib.envs import worlds
 from lib.experiments import run_config
-from lib.plotting import charts
+from lib.plotting import charts, network
 from lib.runner import beginning
 from lib.runner.training import train
 from lib.runner.warm_start import Start
@@ -166,19 +166,42 @@ FTL = {
     "load_from": str(SOURCE),
     "overrides": {"transfer.case": "ftl", "transfer.omega": 0.2},
 }
-config = run_config.resolve(FTL)
-domain = worlds.build(config.env, config.tasks, "cpu")
-agent = registry.build_agent(config, domain, Streams(seed, "cpu"), torch.device("cpu"))
+
+
+def new_agent(given):
+    """An agent before it takes anything of others."""
+    config = run_config.resolve(given)
+    domain = worlds.build(config.env, config.tasks, "cpu")
+    return registry.build_agent(config, domain, Streams(seed, "cpu"), torch.device("cpu"))
+
+
+agent = new_agent(FTL)
 rules = parameter_transfer.rules_of(
-    config.transfer, parts.named(agent.state_dict(with_replay=False)), config.latent.variables
+    agent.cfg.transfer, parts.named(agent.state_dict(False)), agent.cfg.latent.variables
 )
 rows = [[rule.pattern, rule.how] for rule in rules]
 header = ["parameters whose whole name matches", "what becomes of them"]
 display(Markdown(results.markdown_table(header, rows, numbers=False)))
-taken = beginning.begin(agent, Start("parts", str(SOURCE)))
-title = "What the target takes from the source"
-ax = charts.share_bars(*moved.shares(taken), "share of its tensors", title)
-ax.tick_params("x", labelrotation=20)
+
+# %% [markdown]
+# The same drawn on the agent. A bar is a layer, from a part's input to its output; $f$ is all that
+# is known of a moment, which the heads read. **What we expect**: blue, but for the last layers of
+# three heads, and for one corner of the recurrent model, where it is told the last action.
+
+
+# %%
+def taken_by(given):
+    """What becomes of every tensor of a target that begins in some way."""
+    start = Start(given.get("load_mode", ""), given.get("load_from", ""))
+    return beginning.begin(new_agent(given), start)
+
+
+_, axes = plt.subplots(2, 1, figsize=(9.4, 9.8), layout="constrained")
+modular = taken_by({**FTL, "overrides": {"transfer.case": "modular"}})
+network.network(moved.layers(modular), "Modular transfer", legend=False, ax=axes[0])
+fractional = taken_by(FTL)
+title, share = "Fractional transfer", moved.omega_of(fractional)
+ax = network.network(moved.layers(fractional), title, share, ax=axes[1])
 
 # %% [markdown]
 # ## Exercise 1: a fraction of the source
@@ -305,12 +328,21 @@ for name in ("source-a", "source-b"):
     advisers.append(str(home))
 
 
-def advised(use_sources, init_rssm):
-    """How a target begins with fixed reward models to read, or with zeros in their place."""
+def with_advisers(use_sources, init_rssm):
+    """A target with fixed reward models to read, or with zeros in their place."""
     meta = {**ENCODER, "meta.rewards": advisers, "meta.use_sources": use_sources}
     if init_rssm:
         meta["meta.init_rssm"] = str(SOURCE)
-    return reward_fit.beginning({**small, "overrides": meta})
+    return {**small, "overrides": meta}
+
+
+def advised(use_sources, init_rssm):
+    """How such a target begins."""
+    return reward_fit.beginning(with_advisers(use_sources, init_rssm))
+
+
+taken = taken_by(with_advisers(True, False))
+ax = network.network(moved.layers(taken), "Meta-model transfer")
 
 
 asked = {
@@ -335,8 +367,13 @@ for words in ("", ", recurrent model of the source"):
 # ## Does it earn more?
 #
 # A world model that knows its reward sooner is not yet an agent that earns more. The figure shows
-# whole runs on the target: 5,000 environment steps, five seeds, sources of 10,000 steps each.
-# Mean over the evaluations of a run (the area under its curve), and its last tenth, with 95 %
+# whole runs on the target: 5,000 environment steps, five seeds, sources of 10,000 steps each. One
+# command makes such runs, sources first, and tells of them so:
+#
+#     python -m lib transfer dreamer-v1-sources-quick
+#
+# *Overall* and *final 10 %* are the paper's measures: mean and standard deviation of all
+# evaluations of all seeds, and of the last tenth. Beside them means of single runs, with 95 %
 # intervals over seeds.
 
 # %%
@@ -346,18 +383,12 @@ if Path(published).is_file():
     rows, curves = [], {}
     for arm in arms:
         mine = [run for run in found if run["arm"] == arm]
-        returns = np.array([run["returns"] for run in mine])  # (seeds, evaluations)
-        last = max(1, returns.shape[1] // 10)
-        rows.append(
-            [
-                arm,
-                results.table_cell(returns.mean(1)),
-                results.table_cell(returns[:, -last:].mean(1)),
-                len(mine),
-            ]
+        steps, returns = (
+            [np.array(run[part], float) for run in mine] for part in ("env_steps", "returns")
         )
-        curves[arm] = mine[0]["env_steps"], returns.mean(0)
-    header = ["target", "mean return over the run", "last tenth", "seeds"]
+        rows.append([arm, *whole_runs.measured(steps, returns).cells()[:4]])
+        curves[arm] = steps[0], np.mean(returns, 0)
+    header = ["target", *whole_runs.HEADER[:4]]
     display(Markdown(results.markdown_table(header, rows)))
     ax = charts.series(curves, "environment steps", "return", "Whole runs, mean of five seeds")
 else:
@@ -387,9 +418,9 @@ print(
 # %% [markdown]
 # **What we saw.** A source's parts are worth a lot to a *world model*: with copied networks and a
 # fresh last layer the new reward is known after 25 updates about as well as scratch knows it after
-# 70, and every further share of the source's last layers helps, so that ω = 1 is best here. Nothing
-# of that is about actions; the three pendulums differ in just those, and in what an angle pays they
-# are close.
+# 50, and a share of the source's last layers helps further, most of it by ω = 0.5. Nothing of that
+# is about actions; the three pendulums differ in just those, and in what an angle pays they are
+# close.
 #
 # Advisers add nothing that their control does not have. What helped was the recurrent model of
 # the source (half the error), with and without advisers.
@@ -397,9 +428,9 @@ print(
 # **Where it fails.** A better world model is hardly a better agent. Targets that take parts begin
 # higher and one seed of five comes near to swinging up, but intervals of five seeds overlap with
 # those of scratch, and one modular seed ends where it began. Five thousand steps are short: most
-# seeds of every arm end near -50, which is a pendulum held sideways by a constant torque. And ω = 1
-# being best for the reward does not make it best for the critic, whose values belong to another
-# policy.
+# seeds of every arm end near -50, which is a pendulum held sideways by a constant torque. And a
+# large share that is good for the reward is not for that good for the critic, whose values belong
+# to another policy.
 #
 # **What to try.** `transfer.scope=whole_head` hands over fractions of whole heads. Sources that
 # have seen more (`dreamer-v1-sources-quick-two` with `-p env_steps_per_task=40000`). A target that

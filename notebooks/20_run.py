@@ -72,7 +72,7 @@ from lib.core.plain import escape
 from lib.engine import machine
 from lib.envs import worlds
 from lib.experiments import run_config, runs
-from lib.plotting import charts, maps
+from lib.plotting import charts, maps, network
 from lib.runner import warm_start
 from lib.runner.provenance import versions
 from lib.runner.record import describe
@@ -122,14 +122,15 @@ summary_paths = runs.train(spec)
 #
 # A run may begin with parts of other runs: `load_mode parts` takes parameters by rules on their
 # names (settings `transfer`), and settings such as `meta.autoencoder` take parts that then stay as
-# they are. What became of every tensor: *copied*, left *random*, a *fraction* of the other run's
-# added to random numbers, or some *columns* copied. Of several seeds, the first.
+# they are. What became of every tensor: *copied*, copied and *fixed*, left *random*, a *fraction*
+# of the other run's added to random numbers, or some *columns* copied. In the drawing every bar is
+# a layer, from a part's input to its output. Of several seeds, the first.
 
 # %%
 taken = moved.of_run(spec.folders[0])
 if taken:
-    components, by_way = moved.shares(taken)
-    ax = charts.share_bars(components, by_way, "share of its tensors", "What the run began with")
+    heading = f"What {config.name} began with"
+    ax = network.network(moved.layers(taken), heading, moved.omega_of(taken))
     charts.save(ax, figures / "parts.png")
     header = ["tensor", "what became of it", "shape here", "in the other run"]
     display(Markdown(results.markdown_table(header, moved.rows(taken), numbers=False)))

@@ -43,12 +43,13 @@ from lib.analysis import (
     published,
     results,
     shared_transitions,
+    whole_runs,
 )
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.files import atomic_write
 from lib.core.plain import escape
-from lib.plotting import charts, maps
+from lib.plotting import charts, intervals, maps
 
 if Path.cwd().name == "notebooks":  # where JupyterLab starts; paths count from the root
     os.chdir("..")
@@ -163,6 +164,45 @@ for title, figures, members in each_world():
     ]
     header = [f"{first.yardstick.share} at the task's end", *first.tasks]
     display(Markdown(f"**{escape(title)}**\n\n" + results.markdown_table(header, rows)))
+
+# %% [markdown]
+# ## Whole runs
+#
+# The returns of all evaluations of a task, and of the last tenth of them. The first two columns are
+# how the authors of transfer from several sources tell it (Sasso, Sabatelli and Wiering, TMLR
+# 2023): mean and standard deviation over runs and evaluations, which is no error of the mean. Then
+# means of single runs, with an interval over runs; the area under the curve (the mean return over
+# environment steps), and the last evaluation. *Begin with* says what runs took of others, and *of*
+# of which. Lines of others are read at our environment steps, ~ between two of their milestones.
+
+# %%
+for title, figures, members in each_world():
+    first, tables = members[0].first, []
+    figure, axes = plt.subplots(
+        len(first.tasks),
+        2,
+        figsize=(10.4, (1.0 + 0.4 * len(members)) * len(first.tasks)),
+        layout="constrained",
+        squeeze=False,
+    )
+    for row, task in zip(axes, first.tasks, strict=True):
+        theirs = published.curves(task, first.background)
+        header, lines = whole_runs.table(members, task, theirs)
+        if lines:
+            tables.append(f"*{escape(task)}*\n\n" + results.markdown_table(header, lines))
+            tables.append(results.markdown_table(*whole_runs.by_run(members, task)))
+        known = {group.label: whole_runs.of_group(group, task) for group in members}
+        known = {label: runs for label, runs in known.items() if runs}
+        overall = {label: runs.overall.of_runs for label, runs in known.items()}
+        last = {label: runs.last.of_runs for label, runs in known.items()}
+        look = {"xlabel": "mean return of a run", "title": f"{task}, all evaluations"}
+        intervals.interval_rows(overall, ax=row[0], **look)
+        look |= {"title": "the last tenth", "names": False}
+        intervals.interval_rows(last, ax=row[1], **look)
+    figure.suptitle(charts.literal(title), fontsize=11)
+    charts.save(axes[0, 0], figures / "whole_runs.png")
+    (figures / "whole_runs.md").write_text("\n\n".join(tables) + "\n")
+    display(Markdown("\n\n".join([f"**{escape(title)}**", *tables])))
 
 # %% [markdown]
 # ## The first task, all the time

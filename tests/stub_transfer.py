@@ -4,10 +4,11 @@
 # %%
 from pathlib import Path
 
-from lib.experiments import transfer
+from lib.experiments import transfer, trials
 from tests.holding import hold
 
 # %% tags=["parameters"]
+study: str = ""
 preset: str = "cheetah-transfer-quick"
 tasks: list = []
 sources: list = []
@@ -20,4 +21,4 @@ out_dir: str = ""
 # %%
 hold(Path(out_dir).parent)
 given = {name: globals()[name] for name in transfer.PARAMETERS}
-transfer.run(transfer.prepare(given, Path("outputs")), tensorboard=False)
+trials.run(transfer.prepare(given, Path("outputs")), tensorboard=False)

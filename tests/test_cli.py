@@ -863,6 +863,44 @@ def test_a_comparison_stops_politely_goes_on_and_leaves_a_notebook(source, outpu
     assert "transfer, 2 of 2 runs finished" in capsys.readouterr().out and not out.exists()
 
 
+def test_a_study_makes_its_sources_first_goes_on_and_is_cleaned_as_a_whole(
+    outputs, tmp_path, capsys
+):
+    settings = SETTINGS | {"budget.env_steps_per_task": 84}
+    learner = {"params": "grid-transfer-quick-1to2", "overrides": settings}
+    place = {"load_from": "outputs/old-s{seed}"}
+    study = {
+        "arms": {
+            "scratch": learner | {"load_mode": "", "load_from": ""},
+            "old": learner | {"load_mode": "world-model"} | place,
+        },
+        "sources": {
+            "old": {"params": "drago-grid-quick", "tasks": ["room-1"], "overrides": settings}
+        },
+    }
+    path, out = tmp_path / "mine.yaml", outputs / "mine"
+    path.write_text(yaml.safe_dump(study, sort_keys=False))
+    more = ["-p", "seeds=[4]", "-p", "device=cpu", f"--notebook={TRANSFER_STUB}"]
+    assert cli.main(["transfer", str(path), *more]) == 0
+    said = capsys.readouterr().out
+    assert f"{out}: transfer, 0 of 3 runs finished\n  trained first: old, seed 4\n" in said
+    assert "room-1to2; starts scratch, old; seeds 4\n" in said
+    names = sorted(folder.name for folder in (out / "runs").iterdir())
+    assert names == ["old-s4", "room-1to2-old-s4", "room-1to2-scratch-s4"]
+    assert cli.main(["resume", str(out), f"--notebook={TRANSFER_STUB}"]) == 0
+    assert "transfer, 3 of 3 runs finished" in capsys.readouterr().out
+    message = refusal(capsys, "transfer", str(path), "--preset", "debug", *more)
+    assert message.startswith(f"preset 'debug': study '{path}' is one of 'grid-transfer-quick'")
+    assert cli.main(["clean", "mine", "--yes"]) == 0 and not out.exists()
+
+
+def test_studies_are_listed_after_the_files(outputs, capsys):
+    cli.main(["list"])
+    listed = capsys.readouterr().out
+    below = listed.split("params/studies/, 'python -m lib transfer NAME' runs one\n")[1]
+    assert below.lstrip().startswith("dreamer-v1-sources-advisers")
+
+
 FITTING = ["-p", "env.episode_length=28", "-p", "budget.env_steps_per_task=56"]
 
 

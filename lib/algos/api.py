@@ -46,13 +46,16 @@ class Foreign(NamedTuple):
     setting: str  # which names the file, for errors
     part: str  # one of `Family.parts`
     path: str  # a file that `lib.runner.parts` wrote, a run folder or a checkpoint
+    teaches: bool = False  # it tells what its run's tasks pay, so that a new task is to be none
 
 
 class Moved(NamedTuple):
     """What was done with one tensor when an agent took parts of another run."""
 
     name: str
-    how: str  # "copy", "random", "fraction", ...; "unused" for one that only the other run has
+    # "copy", "random", "fraction", ...; "fixed" for a copy that never learns; "unused" for one that
+    # only the other run has.
+    how: str
     shape: tuple[int, ...]  # here; of an unused one there
     source: tuple[int, ...]  # there; () where the other run has none
     note: str = ""  # what is to be said besides
@@ -362,6 +365,8 @@ class Family:
         parts: of an agent's saved state the tensors of every part that has a name, for other runs
             to take; None where they have none.
         foreign: the parts that a new run takes from files before its first task.
+        takes: the sections of its settings that say what a run takes of others.
+        begins: in a few words what a run takes of others, from the run and its load_mode.
         transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
     """
 
@@ -379,4 +384,6 @@ class Family:
     mixed_spaces: bool = False
     parts: Callable[[dict[str, Any]], Mapping[str, Mapping[str, Tensor]]] | None = None
     foreign: Callable[[Any], tuple[Foreign, ...]] = lambda run: ()
+    takes: tuple[str, ...] = ()
+    begins: Callable[[Any, str], str] = lambda run, load_mode: load_mode
     transfer_study: TransferStudy | None = None

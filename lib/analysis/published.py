@@ -45,6 +45,16 @@ class Curve:
             return float("nan")
         return float(np.interp(env_steps, self.env_steps, self.mean))
 
+    def between(self, low: float, high: float) -> float:
+        """Returns the mean height of the line from one env step to another; NaN beyond its ends."""
+        ends = np.array([self.at(low), self.at(high)])
+        if not np.isfinite(ends).all() or high <= low:
+            return float("nan")
+        inside = (self.env_steps > low) & (self.env_steps < high)
+        steps = np.concatenate([[low], self.env_steps[inside], [high]])
+        heights = np.concatenate([ends[:1], self.mean[inside], ends[1:]])
+        return float(np.trapezoid(heights, steps) / (high - low))
+
     def cell(self, env_steps: float) -> str:
         """Returns the same for a table: `824 ± 99` at a milestone, `~600` between, or a dash."""
         for index in np.flatnonzero(self.env_steps == env_steps):

@@ -5,19 +5,17 @@ Nothing here trains or draws. The files read are `summary.json`, `metrics.jsonl`
 """
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lib.algos import registry
-from lib.analysis import measures
+from lib.analysis import measures, origins, whole_runs
 from lib.analysis.measures import Measure, Yardstick
+from lib.analysis.origins import Origin
 from lib.core import metrics
 from lib.core.errors import UserError
 from lib.core.metrics import Array
@@ -26,7 +24,6 @@ from lib.experiments import summaries
 from lib.runner import records
 from lib.runner.record import read_metrics
 from lib.runner.run_folder import RunFolder
-from lib.runner.warm_start import Start
 
 RECORDED = (
     "env_steps",
@@ -44,7 +41,6 @@ RECORDED = (
     "monitor",
     "audit",
 )  # fields of summary.json that a comparison keeps of every run
-START = tuple(asdict(Start()))  # what config.yaml holds beside the configuration
 SEED_ONLY = ("name", "seed", "device", "engine")  # settings in which runs of one group may differ
 
 
@@ -70,8 +66,13 @@ class Run:
     final_return: Array  # (tasks,) mean evaluation return when the task's own training ended
     curves: dict[str, tuple[Array, Array]]  # task -> (env steps since the task began, return)
     audit: tuple[dict[str, float], ...]  # per task boundary: metric name -> value
-    origin: str  # what the run was started from, "" for nothing
+    began: Origin  # with what, and of which other runs
     summary: dict[str, Any] = field(repr=False)
+
+    @property
+    def origin(self) -> str:
+        """Returns what the run was started from in words, "" for nothing."""
+        return str(self.began)
 
     @property
     def background(self) -> str:
@@ -237,7 +238,7 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         final_return=_numbers(final.get(task) for task in tasks),
         curves=curves,
         audit=tuple(summary.get("audit") or ()),
-        origin=_origin(RunFolder(folder).config),
+        began=origins.of_record(records.read_mapping(RunFolder(folder).config) or {}),
         summary=summary,
     )
 
@@ -245,29 +246,6 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
 def _positions(curve: dict[str, Any]) -> Array:
     """Returns where a task's evaluations stand: env steps, or updates of a run without any."""
     return np.array(curve.get("task_env_steps", curve.get("task_updates")), float)
-
-
-def _origin(path: Path) -> str:
-    """Returns what a run builds on, sources without their seeds: `world-model of drago`, ..."""
-    config = records.read_mapping(path) or {}
-    parts = []
-    if mode := config.get("load_mode"):
-        rules = config.get("transfer") if mode == "parts" else None
-        taken = " ".join(str(value) for value in rules.values()) if rules else mode
-        parts.append(f"{taken} of {_source(config.get('load_from'))}")
-    if config.get("pre_rollout"):
-        parts.append(f"{_source(config['pre_rollout'])} acting first")
-    with suppress(UserError):  # of another version of the workbook
-        run = registry.from_dict({k: v for k, v in config.items() if k not in START})
-        parts += [f"{one.part} of {_source(one.path)}" for one in registry.of(run).foreign(run)]
-    return ", ".join(parts)
-
-
-def _source(path: object) -> str:
-    """Returns the name of the run that a folder or checkpoint belongs to, without its seed."""
-    source = Path(str(path))
-    source = source.parent.parent if source.suffix == ".safetensors" else source
-    return re.sub(r"-s[0-9]+$", "", source.name)
 
 
 def _number(value: float | None) -> float:
@@ -319,11 +297,13 @@ def group_runs(runs: Sequence[Run]) -> list[Group]:
     """Groups runs by preset, method, origin and every setting that changes what is learnt.
 
     Labels are the method's name, followed by what tells groups of one method apart: the preset,
-    the tasks, the origin, or else the run's name. A seed that turns up twice counts once.
+    the tasks, what they began with (and of which runs, where that is alike), or the run's name. A
+    seed that turns up twice counts once.
     """
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (run.preset, run.method, run.seed, run.name)):
-        config = {k: v for k, v in run.summary.get("config", {}).items() if k not in SEED_ONLY}
+        settings = origins.without_places(run.summary.get("config", {}))
+        config = {k: v for k, v in settings.items() if k not in SEED_ONLY}
         groups.setdefault(
             json.dumps([run.preset, run.method, run.tasks, run.origin, config], sort_keys=True), []
         ).append(run)
@@ -343,18 +323,19 @@ def _group(label: str, found: list[Run]) -> Group:
 def _labels(firsts: list[Run]) -> list[str]:
     labels = [run.method for run in firsts]
     extras = (
-        lambda run: run.preset,
-        lambda run: "+".join(run.tasks),
-        lambda run: f"({run.origin or 'from nothing'})",
-        lambda run: run.name,
+        lambda alike: [run.preset for run in alike],
+        lambda alike: ["+".join(run.tasks) for run in alike],
+        _beginnings,
+        lambda alike: [run.name for run in alike],
     )
     for extra in extras:
         clashes = {label for label in labels if labels.count(label) > 1}
         for label in clashes:
             where = [i for i, other in enumerate(labels) if other == label]
-            if len({extra(firsts[i]) for i in where}) > 1:
-                for i in where:
-                    labels[i] = f"{label} {extra(firsts[i])}"
+            said = extra([firsts[i] for i in where])
+            if len(set(said)) > 1:
+                for i, words in zip(where, said, strict=True):
+                    labels[i] = f"{label} {words}"
     counts: dict[str, int] = {}
     for i, label in enumerate(labels):
         counts[label] = counts.get(label, 0) + 1
@@ -362,19 +343,34 @@ def _labels(firsts: list[Run]) -> list[str]:
     return labels
 
 
-def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
-    """Returns (seeds, tasks) forward transfer against `scratch` runs of the same preset and tasks.
+def _beginnings(alike: list[Run]) -> list[str]:
+    """Returns what runs began with; and of which other runs, where that alone tells them apart."""
+    short = [run.began.begins for run in alike]
+    enough = len(set(short)) == len({run.began for run in alike})
+    said = short if enough else [run.origin for run in alike]
+    return [f"({words or 'from nothing'})" for words in said]
 
-    The reference area of a task is the mean over the scratch runs' seeds. None without such runs.
+
+def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
+    """Returns (seeds, tasks) forward transfer against runs from nothing of equal preset and tasks.
+
+    These are of method `scratch`, or else of the group's own method, where the group took something
+    of other runs. The reference area of a task is the mean over their seeds. None without any.
     """
-    for other in groups:
-        same = other.first.preset == group.first.preset and other.first.tasks == group.first.tasks
-        if same and other.first.method == "scratch":
-            reference = other.stack("areas").mean(axis=0)
-            return metrics.forward_transfer(
-                group.stack("areas"), np.broadcast_to(reference, group.stack("areas").shape)
-            )
-    return None
+    alike = [
+        other
+        for other in groups
+        if (other.first.preset, other.first.tasks) == (group.first.preset, group.first.tasks)
+    ]
+    nothing = [other for other in alike if other.first.method == "scratch"]
+    if not nothing and group.first.origin:
+        own = group.first.method
+        nothing = [o for o in alike if o.first.method == own and not o.first.origin]
+    if not nothing:
+        return None
+    areas = group.stack("areas")
+    reference = nothing[0].stack("areas").mean(axis=0)
+    return metrics.forward_transfer(areas, np.broadcast_to(reference, areas.shape))
 
 
 def markdown_table(
@@ -404,7 +400,8 @@ def comparison(
 
     Per group: label, method, preset, tasks, the return that counts as 100 % and whether it is the
     exact optimum, the command that repeats it, interquartile means with 95 % intervals over seeds,
-    and what each seed measured, in how many steps, on which hardware and commit.
+    also of whole runs, and what each seed measured, in how many steps, on which hardware and
+    commit.
 
     Args:
         shared: errors by label, see `lib.analysis.shared_transitions.errors_by_group`.
@@ -437,9 +434,14 @@ def _compared(group: Group, shared: Array | None) -> dict[str, Any]:
         "optimum": first.summary["optimum"],
         "optimum_is": first.summary.get("optimum_is", "exact"),
         "command": f"python -m lib run {first.name} -p seed=SEED",
-        "estimates": {
-            name: {"point": e.point, "low": _finite(e.low), "high": _finite(e.high)}
-            for name, e in estimates.items()
+        "estimates": {name: _plain(estimate) for name, estimate in estimates.items()},
+        "whole_runs": {
+            task: {
+                name: _plain(part.estimate) | {"std_over_evaluations": float(part.returns.std())}
+                for name, part in (("overall", found.overall), ("final 10 %", found.last))
+            }
+            for task in first.tasks
+            if (found := whole_runs.of_group(group, task))
         },
         "runs": [
             {
@@ -449,6 +451,12 @@ def _compared(group: Group, shared: Array | None) -> dict[str, Any]:
             for run in group.runs
         ],
     }
+
+
+def _plain(estimate: metrics.Estimate) -> dict[str, float | None]:
+    """Returns an estimate as JSON has it."""
+    ends = {"low": _finite(estimate.low), "high": _finite(estimate.high)}
+    return {"point": estimate.point, **ends}
 
 
 def _shares(group: Group) -> Array:

@@ -15,7 +15,7 @@ from lib.core.seeding import Streams
 from lib.experiments import summaries
 from lib.experiments.sources import Source
 from lib.experiments.summaries import is_finished
-from lib.experiments.transfer import NOTHING, Study, Trial
+from lib.experiments.trials import NOTHING, Study, Trial
 from lib.runner import checkpoint, warm_start
 from lib.runner.run_folder import RunFolder
 
@@ -88,8 +88,17 @@ def last_return(run: Run) -> float:
 
 
 def area(run: Run) -> float:
-    """Returns the area under the learning curve, 1 for what counts as 100 % from the start."""
-    return float(run.areas()[0])
+    """Returns the area under the learning curve, 1 for what counts as 100 % from the start.
+
+    NaN where returns are negative, of which there are no shares.
+    """
+    _, returns = run.curves[run.tasks[0]]
+    return float(run.areas()[0]) if np.min(returns) >= 0 else float("nan")
+
+
+def mean_return(run: Run) -> float:
+    """Returns the same area as a return: the mean over env steps [task units]."""
+    return metrics.area_under_curve(*run.curves[run.tasks[0]])
 
 
 def few_shot(run: Run, episodes: int) -> float:

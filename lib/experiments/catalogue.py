@@ -16,6 +16,7 @@ from lib.core.errors import UserError, unknown
 from lib.envs import worlds
 from lib.experiments import params, run_config
 
+STUDIES = "studies"  # folder of files that are no runs, see `lib.experiments.studies`
 WIDTH = 100  # columns of an overview
 ENDINGS = ("", ".yaml", ".yml")
 FILE, FITS, REFUSED = "F", "o", "."  # cells of the table of methods and presets
@@ -23,7 +24,13 @@ FILE, FITS, REFUSED = "F", "o", "."  # cells of the table of methods and presets
 
 def files(folder: Path) -> dict[str, Path]:
     """Every params file in a folder and those in it, by name without the ending."""
-    return {path.stem: path for path in sorted(folder.rglob("*.yaml"))}
+    found = (path for path in sorted(folder.rglob("*.yaml")) if path.parent.name != STUDIES)
+    return {path.stem: path for path in found}
+
+
+def studies(folder: Path) -> dict[str, Path]:
+    """Every comparison that has a file, by name, see `lib.experiments.studies`."""
+    return {path.stem: path for path in sorted((folder / STUDIES).glob("*.yaml"))}
 
 
 def read(name: str, folder: Path) -> dict[str, Any]:
@@ -175,16 +182,22 @@ def _fits(preset: str, method: str) -> bool:
 
 
 def _listed(folder: Path) -> Iterator[str]:
-    """Every file by the folder it is in, and what it is about."""
+    """Every file by the folder it is in, and what it is about; comparisons last."""
     known = files(folder)
-    first = max(map(len, known), default=0)
+    paths = [*known.values(), *studies(folder).values()]
+    first = max((len(path.stem) for path in paths), default=0)
     room = max(30, WIDTH - first - 4)
-    for place in sorted({path.parent for path in known.values()}):
-        yield f"params/{place.relative_to(folder)}/" if place != folder else "params/"
-        for name, path in known.items():
-            if path.parent == place:
-                about = textwrap.shorten(params.about(path), room, placeholder=" ...")
-                yield f"  {name:<{first}}  {about}".rstrip()
+    for place in dict.fromkeys(
+        [*sorted({path.parent for path in known.values()}), folder / STUDIES]
+    ):
+        inside = [path for path in paths if path.parent == place]
+        if inside:
+            note = ", 'python -m lib transfer NAME' runs one" if place.name == STUDIES else ""
+            within = "" if place == folder else f"{place.relative_to(folder)}/"
+            yield f"params/{within}{note}"
+        for path in inside:
+            about = textwrap.shorten(params.about(path), room, placeholder=" ...")
+            yield f"  {path.stem:<{first}}  {about}".rstrip()
 
 
 def _wrapped(head: str, names: Any) -> list[str]:

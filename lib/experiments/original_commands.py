@@ -285,7 +285,9 @@ MULTI_SOURCE = Repository(
     "meta.rewards=[FOLDER, FOLDER]`, which `--n_meta` counts, and the stored autoencoder is `-p "
     "meta.autoencoder=FOLDER`; without `--dec` the second stage has `-p meta.freeze_decoder=true`; "
     "`--xaxis`, `--yaxis` and `--bins` are curves of env steps and returns in `python -m lib "
-    "compare`. Tasks go by the same names, with BulletEnv-v0 or without.",
+    "compare`. Tasks go by the same names, with BulletEnv-v0 or without. Their comparison, sources "
+    "first and every arm with several seeds, is one command here: `python -m lib transfer "
+    "dreamer-v1-sources`, and those beside it in params/studies/.",
     (
         Original(
             "python dreamer-multi-task.py --task1 HopperBulletEnv-v0 --task2 AntBulletEnv-v0 "
@@ -331,7 +333,8 @@ MULTI_SOURCE = Repository(
             "python3 plotting.py --indir LOG --outdir PLOTS --xaxis step --yaxis test/return "
             "--bins 3e4",
             "python -m lib compare",
-            "a notebook with curves, intervals and tables over all finished runs",
+            "a notebook with curves, intervals and tables over all finished runs, among them the "
+            "authors' two measures, overall and over the last tenth of the evaluations",
         ),
         Original(
             "tensorboard --logdir LOG",

@@ -168,6 +168,17 @@ def _seeds(seed: int, seeds: list[Any]) -> list[int]:
     """All seeds that `seed` or `seeds` ask for."""
     if not seeds:
         return [seed]
+    checked_seeds(seeds)
+    if seed != PARAMETERS["seed"]:
+        raise UserError(
+            f"seed {seed} and seeds {seeds} are both given; name every seed in seeds, or leave "
+            "seeds empty for a single run"
+        )
+    return list(seeds)
+
+
+def checked_seeds(seeds: list[Any]) -> list[int]:
+    """Seeds as they are. Raises UserError for what is none, and for one that is there twice."""
     for number in seeds:
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             raise UserError(
@@ -176,12 +187,7 @@ def _seeds(seed: int, seeds: list[Any]) -> list[int]:
             )
         if seeds.count(number) > 1:
             raise UserError(f"parameter 'seeds': {number} is there twice; name every seed once")
-    if seed != PARAMETERS["seed"]:
-        raise UserError(
-            f"seed {seed} and seeds {seeds} are both given; name every seed in seeds, or leave "
-            "seeds empty for a single run"
-        )
-    return list(seeds)
+    return seeds
 
 
 def _from_task(run: RunConfig, start_at: str, inherits: bool) -> RunConfig:

@@ -125,6 +125,17 @@ def sources(config: RunConfig, parameters: Mapping[str, Any]) -> tuple[str, str]
     return load_from, pre_rollout
 
 
+def teachers(config: RunConfig, parameters: Mapping[str, Any]) -> list[str]:
+    """The runs of which a run takes what tells what tasks pay, or how they are done.
+
+    They should not have learnt what it is to learn. As `sources` names them.
+    """
+    load_from, _ = sources(config, parameters)
+    foreign = [part for part in registry.of(config).foreign(config) if part.teaches]
+    found = [load_from] if parameters["load_mode"] == "parts" else []
+    return found + [str(shown(ROOT / part.path)) for part in foreign]
+
+
 def notes(spec: RunSpec) -> Iterator[str]:
     """What is damaged in the folders of unfinished runs, and what is done about it.
 
@@ -135,10 +146,12 @@ def notes(spec: RunSpec) -> Iterator[str]:
         folder = RunFolder(path)
         if not folder.is_complete():
             yield from saved.standing(folder).notes
-        if spec.parameters["load_mode"] == "parts" and not folder.checkpoints.exists():
-            load_from, _ = sources(config, spec.parameters)
-            if note := warm_start.learnt_already(config, load_from):
-                yield note
+        if not folder.checkpoints.exists():
+            told = (
+                warm_start.learnt_already(config, place)
+                for place in teachers(config, spec.parameters)
+            )
+            yield from filter(None, told)
 
 
 def write_request(spec: RunSpec) -> None:

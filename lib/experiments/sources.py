@@ -72,7 +72,7 @@ def load(given: list[str], base: RunConfig, outputs: Path, rules: TransferStudy)
         )
     found: list[Source] = []
     for path in paths:
-        source = _read(shown(path))
+        source = read(shown(path))
         _check_fits(source, base, rules)
         if twin := of(found, source.method, source.seed):
             raise UserError(
@@ -83,7 +83,7 @@ def load(given: list[str], base: RunConfig, outputs: Path, rules: TransferStudy)
     return found
 
 
-def _read(folder: Path) -> Source:
+def read(folder: Path) -> Source:
     told = summaries.finished(folder)
     return Source(
         folder=folder,

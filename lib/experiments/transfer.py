@@ -1,40 +1,31 @@
-"""Prepares and runs comparisons of trained world models on new tasks.
+"""Prepares comparisons of what is handed to new tasks.
 
 A comparison is a table of *trials*: every task, learnt from every *start*, with every seed. A start
-is what a learner begins with: nothing ("scratch"), or the world model of a finished run, and then
-it is called after that run's method. All else is the same: learner, budget, seed, and where
-episodes begin.
+is what a learner begins with. Here that is nothing ("scratch"), or the world model of a finished
+run, and then it is called after that run's method; all else is the same: learner, budget, seed, and
+where episodes begin. In a comparison that has a file, starts are `arms`.
 """
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from lib.algos import registry
 from lib.algos.api import TransferStudy
 from lib.core.config import RunConfig
-from lib.core.errors import NonFiniteError, RunInterrupted, UserError
-from lib.core.files import atomic_write
+from lib.core.errors import UserError
 from lib.core.paths import ROOT, from_root, shown
-from lib.core.storage import continued_in
 from lib.envs import worlds
-from lib.experiments import folders, params, requests, run_config, sources, summaries
+from lib.experiments import arms, folders, params, run_config, sources, studies
 from lib.experiments.sources import Source
-from lib.experiments.summaries import read_progress
+from lib.experiments.trials import NOTHING, Study, Trial
 from lib.runner import contents, warm_start
-from lib.runner.run_folder import RunFolder, differences
-from lib.runner.training import train
-
-NOTHING = "scratch"  # the start without a world model
+from lib.runner.run_folder import differences
 
 PARAMETERS: dict[str, Any] = {
     # What notebooks/10_transfer.py may be given, with its default.
+    "study": "",
     "preset": "cheetah-transfer-quick",
     "tasks": [],
     "sources": [],
@@ -47,48 +38,6 @@ PARAMETERS: dict[str, Any] = {
 SHARED = ("preset", "overrides", "device")  # parameters that every trial takes as they are
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One run: a task, learnt from one start with one seed."""
-
-    task: str  # full name
-    start: str  # "scratch", or the method whose world model it begins with
-    seed: int
-    parameters: dict[str, Any]  # of notebooks/20_run.py
-    config: RunConfig
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"{self.task}, {self.start}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class Study:
-    """What a comparison was asked for, and the runs that it takes."""
-
-    out: Path
-    parameters: dict[str, Any]  # of notebooks/10_transfer.py, nothing left to defaults
-    sources: tuple[Source, ...]
-    trials: tuple[Trial, ...]
-
-    @property
-    def tasks(self) -> list[str]:
-        """Full names in order."""
-        return list(dict.fromkeys(trial.task for trial in self.trials))
-
-    @property
-    def starts(self) -> list[str]:
-        """Scratch first, then methods in the order of their sources."""
-        return list(dict.fromkeys(trial.start for trial in self.trials))
-
-    def source(self, start: str, seed: int) -> Source | None:
-        """The run whose world model a start means with a seed; None for scratch."""
-        return sources.of(self.sources, start, seed)
-
-
-# Preparing ----------------------------------------------------------------------------------
-
-
 def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
     """Lists every run that a comparison takes, and checks them before the first one starts.
 
@@ -98,12 +47,20 @@ def prepare(parameters: Mapping[str, Any], outputs: Path) -> Study:
             is given.
 
     Raises:
-        UserError: an unknown name, a source that is missing, unfinished, of another world or with
-            other networks, nobody to act first in a task such as jump2run, or a folder that holds
-            something else.
+        UserError: what `arms.prepare` raises, an unknown name, a source that is missing,
+            unfinished, of another world or with other networks, nobody to act first in a task such
+            as jump2run, or a folder that holds something else.
     """
     run_config.check_parameters(parameters, PARAMETERS)
     given = PARAMETERS | dict(parameters)
+    if given["study"]:
+        preset = studies.read(given["study"]).preset
+        if given["preset"] not in (preset, PARAMETERS["preset"]):
+            raise UserError(
+                f"preset '{given['preset']}': study '{given['study']}' is one of '{preset}'; leave "
+                "the preset out"
+            )
+        return arms.prepare(given, outputs)
     if wrong := [text for text in given["sources"] if not isinstance(text, str)]:
         raise UserError(f"parameter 'sources': {wrong[0]!r} is no folder; give paths of runs")
     rules = study_of(given["preset"])
@@ -206,93 +163,3 @@ def _trial(
 def _short(name: str) -> str:
     """A control task's name without its domain, a room's as it is."""
     return re.sub(r"^(cheetah|walker)-", "", name)
-
-
-# Running ------------------------------------------------------------------------------------
-
-
-def write_request(study: Study) -> None:
-    """Writes down in the comparison's folder what it is, for `resume`, `list` and `clean`."""
-    study.out.mkdir(parents=True, exist_ok=True)
-    runs = [str(trial.folder.relative_to(study.out)) for trial in study.trials]
-    record = {"parameters": study.parameters, "runs": runs}
-    atomic_write(study.out / contents.TRANSFER, yaml.safe_dump(record, sort_keys=False))
-
-
-def run(study: Study, *, video: str = "", tensorboard: bool = True, progress: bool = False) -> None:
-    """Trains every trial in turn; finished ones are passed over, unfinished ones go on.
-
-    A file named `stop` in the comparison's folder stops it, as it stops a run in a run's folder.
-    A trial whose losses stop being finite is left out, and the others go on.
-
-    Raises:
-        RunInterrupted: somebody asked for a stop; what was learnt is saved.
-    """
-    with continued_in(study.out):
-        _train_all(study, video=video, tensorboard=tensorboard, progress=progress)
-
-
-def _train_all(study: Study, **how: Any) -> None:
-    """Trains the trials that are not finished yet."""
-    write_request(study)
-    for number, trial in enumerate(study.trials, 1):
-        which = f"{number} of {len(study.trials)}: {trial}"
-        asked = trial.parameters | {"video": how["video"]}
-        try:
-            with _stopping_with(RunFolder(study.out).stop, trial.folder):
-                requests.write(trial.folder, trial.config, asked)
-                train(
-                    trial.config,
-                    trial.folder,
-                    **{key: trial.parameters[key] for key in params.KEPT},
-                    **how,
-                )
-        except NonFiniteError as error:
-            print(f"{which}: left out, {error}")
-        except RunInterrupted:
-            (RunFolder(study.out).stop).unlink(missing_ok=True)
-            raise RunInterrupted(
-                f"stopped in run {which}, saved; resume with: python -m lib resume "
-                f"{from_root(study.out)}"
-            ) from None
-        else:
-            (final,) = summaries.summary(trial.folder)["final_return"].values()
-            print(f"{which}: final return {final:.1f}")
-
-
-@contextmanager
-def _stopping_with(stop: Path, folder: Path) -> Iterator[None]:
-    """Lets the stop file of the whole comparison be that of one of its runs, by a link."""
-    folder.mkdir(parents=True, exist_ok=True)
-    link = RunFolder(folder).stop
-    link.unlink(missing_ok=True)  # left by a process that was killed
-    link.symlink_to(os.path.relpath(stop, folder))
-    try:
-        yield
-    finally:
-        link.unlink(missing_ok=True)
-
-
-def progress(study: Study, newer_than: float = 0.0) -> dict[str, Any] | None:
-    """Where all trials together stand, as one run's `progress.json` says it; None before that."""
-    states = [read_progress(RunFolder(trial.folder).progress) for trial in study.trials]
-    newest = max(range(len(states)), key=lambda index: _written(study.trials[index]))
-    if states[newest] is None or _written(study.trials[newest]) < newer_than:
-        return None
-    total = sum(trial.config.budget.env_steps_per_task for trial in study.trials)
-    done = sum(state["env_steps"] for state in states if state)
-    rate = states[newest].get("env_steps_per_s")
-    return states[newest] | {
-        "task": str(study.trials[newest]),
-        "task_index": newest,
-        "tasks": len(study.trials),
-        "env_steps": done,
-        "env_steps_total": total,
-        "eta_s": (total - done) / rate if rate else None,
-    }
-
-
-def _written(trial: Trial) -> float:
-    """When a trial last said where it stands [seconds since the epoch]; 0 for never."""
-    path = RunFolder(trial.folder).progress
-    return path.stat().st_mtime if path.exists() else 0.0

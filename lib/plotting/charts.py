@@ -83,13 +83,14 @@ def literal(text: object) -> str:
     return f" {shown}" if shown.startswith("_") else shown
 
 
-def _tidy(ax: Axes, title: str, xlabel: str, ylabel: str) -> Axes:
+def framed(ax: Axes, title: str, xlabel: str, ylabel: str, grid: Literal["x", "y"] = "y") -> Axes:
+    """Gives axes their words, and lines across in one direction; returns them."""
     ax.set_title(literal(title), fontsize=11)
     ax.set_xlabel(literal(xlabel), fontsize=10)
     ax.set_ylabel(literal(ylabel), fontsize=10)
     ax.tick_params(labelsize=9)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis="y", color="0.9", linewidth=0.8)
+    ax.grid(axis=grid, color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
     return ax
 
@@ -156,7 +157,7 @@ def learning_curves(
         ax.axhline(optimum, color=BLACK, linestyle="--", linewidth=1, label=literal(optimum_name))
     if ax.dataLim.ymin >= 0:
         ax.set_ylim(bottom=0)
-    _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
+    framed(ax, title, "environment steps in this task", "mean return (undiscounted)")
     ax.xaxis.set_major_locator(MaxNLocator(5))
     if ax.dataLim.xmax >= LONG:
         ax.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -195,7 +196,7 @@ def beside_published(
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     ax.set_ylim(bottom=0)
-    return _tidy(ax, title, "environment steps in this task", "mean return (undiscounted)")
+    return framed(ax, title, "environment steps in this task", "mean return (undiscounted)")
 
 
 def retention_curves(
@@ -233,7 +234,7 @@ def retention_curves(
         ax.set_ylim(0, 1.03)
     ax.set_xticks(np.arange(first, last + 1))
     ax.set_xlim(first - 0.15, last + 0.15)
-    _tidy(ax, title, "tasks learnt", ylabel)
+    framed(ax, title, "tasks learnt", ylabel)
     legend_apart(ax, legend)
     return ax
 
@@ -262,7 +263,7 @@ def series(
         ax.axvline(boundary, color=GREY, linestyle=":", linewidth=1)
     if log:
         ax.set_yscale("log")
-    _tidy(ax, title, xlabel, ylabel)
+    framed(ax, title, xlabel, ylabel)
     if len(curves) > 1:
         legend_apart(ax, legend)
     return ax
@@ -294,7 +295,7 @@ def composition(
     for boundary in boundaries:
         ax.axvline(boundary, color=BLACK, linestyle=":", linewidth=1)
     ax.set_ylim(0, 1)
-    _tidy(ax, title, "environment steps of the whole run", "share of stored steps")
+    framed(ax, title, "environment steps of the whole run", "share of stored steps")
     legend_apart(ax)
     return ax
 
@@ -367,7 +368,7 @@ def return_bars(
             name = optimum_name if index == 0 else None
             ax.plot([index - 0.45, index + 0.45], [best, best], "--", color=BLACK, label=name)
     ax.set_xticks(range(len(tasks)), _wrapped(tasks))
-    _tidy(ax, title, "", "mean return (undiscounted)")
+    framed(ax, title, "", "mean return (undiscounted)")
     legend_apart(ax)
     return ax
 
@@ -388,7 +389,7 @@ def share_bars(
             x, np.asarray(values, float), width * 0.92, color=CYCLE[position], label=literal(label)
         )
     ax.set_xticks(range(len(groups)), [*map(literal, groups)])
-    _tidy(ax, title, "", ylabel)
+    framed(ax, title, "", ylabel)
     legend_apart(ax)
     return ax
 

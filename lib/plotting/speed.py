@@ -17,6 +17,7 @@ from lib.plotting.charts import (
     GREY,
     VERMILION,
     Legend,
+    framed,
     legend_apart,
     literal,
     new_axes,
@@ -100,7 +101,7 @@ def _rows(ax: Axes, names: Sequence[str], title: str, xlabel: str) -> None:
     ax.set_xscale("log")
     ax.set_yticks(range(len(names)), [*map(literal, names)])
     ax.set_ylim(len(names) - 0.4, -0.6)
-    _framed(ax, title, xlabel, "", grid="x")
+    framed(ax, title, xlabel, "", grid="x")
     ax.xaxis.set_major_formatter(_plainly)
 
 
@@ -136,7 +137,7 @@ def growth_curves(
     ax.set_ylim(low / room, high * room)
     ax.set_xticks(sorted(ticks), [f"{tick:g}" for tick in sorted(ticks)])
     ax.xaxis.set_minor_locator(NullLocator())
-    _framed(ax, title, xlabel, ylabel, grid="y")
+    framed(ax, title, xlabel, ylabel, grid="y")
     ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.yaxis.set_major_formatter(_plainly)
     ax.yaxis.set_minor_formatter(NullFormatter())
@@ -147,16 +148,6 @@ def growth_curves(
 def _form_color(position: int, many: int) -> str:
     """Returns grey for the first of several, what the others are compared with."""
     return GREY if position == 0 and many > 1 else CYCLE[max(0, position - 1)]
-
-
-def _framed(ax: Axes, title: str, xlabel: str, ylabel: str, grid: str) -> None:
-    ax.set_title(literal(title), fontsize=11)
-    ax.set_xlabel(literal(xlabel), fontsize=10)
-    ax.set_ylabel(literal(ylabel), fontsize=10)
-    ax.tick_params(labelsize=9)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(axis=grid, color="0.9", linewidth=0.8)
-    ax.set_axisbelow(True)
 
 
 def _short(ratio: float) -> str:

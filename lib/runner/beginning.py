@@ -1,5 +1,7 @@
 """The first task of a new run opens, with whatever the agent takes of other runs."""
 
+from collections.abc import Sequence
+
 from lib.algos import registry
 from lib.algos.api import Agent, Moved
 from lib.runner import parts, warm_start
@@ -10,7 +12,8 @@ def begin(agent: Agent, start: Start) -> list[Moved]:
     """Opens an agent's first task, before any update; returns what became of single tensors.
 
     Another run's world model or agent as it is comes first, then parts of one by the rules of the
-    run's section `transfer`, then what its settings name in files.
+    run's section `transfer`, then what its settings name in files. Where tensors were taken one by
+    one, all others are told as well.
 
     Raises:
         UserError: what the agent is to take is missing, or of no use to it.
@@ -25,4 +28,19 @@ def begin(agent: Agent, start: Start) -> list[Moved]:
     moved = transfer_of(agent).load_parts(loaded) if mode == "parts" else []
     for foreign in registry.of(agent.cfg).foreign(agent.cfg):
         moved += transfer_of(agent).take(foreign, parts.read(foreign, agent.cfg))
-    return moved
+    alone = moved and mode in ("", "parts")  # no whole networks came before
+    return moved + _untouched(agent, moved) if alone else moved
+
+
+def _untouched(agent: Agent, moved: Sequence[Moved]) -> list[Moved]:
+    """Returns rows of the tensors that nothing was said of, which are the agent's own."""
+    divide, told = registry.of(agent.cfg).parts, {row.name for row in moved}
+    if divide is None:
+        return []
+    parts_of = divide(agent.state_dict(with_replay=False)).values()
+    tensors = {name: tensor for part in parts_of for name, tensor in part.items()}
+    return [
+        Moved(name, "random", tuple(tensor.shape), ())
+        for name, tensor in tensors.items()
+        if name not in told
+    ]

@@ -50,6 +50,7 @@ _RUN_FIGURES = (
 )
 _COMPARED_FIGURES = (
     "learning_curves|final_returns|first_task|published|retention|retention_shared|components|"
+    "whole_runs|"
     r"return_matrices|accuracy_maps_\d+|imagined"
 )
 
@@ -104,8 +105,9 @@ STUDY = Kind(
     "a comparison on new tasks",
     TRANSFER,
     re.compile(
-        rf"{_SHARED}|transfer\.(yaml|md|json)|{_notebook(TRANSFERRED)}|"
-        rf"{FIGURES}/(beginnings|learning_curves|few_shot)\.png|{TRIALS}/[^/]+/({_RUN})"
+        rf"{_SHARED}|transfer\.(yaml|md|json)|whole_runs\.md|{_notebook(TRANSFERRED)}|"
+        rf"{FIGURES}/(beginnings|learning_curves|few_shot|whole_runs(-[^/]+)?|parts-[^/]+)\.png|"
+        rf"{TRIALS}/[^/]+/({_RUN})"
     ),
 )
 COMPARED = Kind(
@@ -113,7 +115,7 @@ COMPARED = Kind(
     COMPARISON,
     re.compile(
         rf"{_SHARED}|comparison\.json|{_notebook(COMPARISON)}|"
-        rf"(world-\d+/)?(({_COMPARED_FIGURES})\.png|transfer\.md)"
+        rf"(world-\d+/)?(({_COMPARED_FIGURES})\.png|(transfer|whole_runs)\.md)"
     ),
 )
 KINDS = (RUN, SEVERAL, STUDY, COMPARED)

@@ -205,17 +205,22 @@ def _load_loosely(agent: Agent, path: Path) -> dict[str, Any]:
     return state
 
 
-def learnt_already(cfg: RunConfig, load_from: str) -> str:
+def learnt_already(cfg: RunConfig, place: str, tasks: Any = None) -> str:
     """Returns a line where what a run learns is among what its source has learnt, else "".
 
     Transfer is measured on tasks that the source does not know.
+
+    Args:
+        place: the source, a run folder or a checkpoint.
+        tasks: what it learns, where it has yet to be made.
     """
-    path = checkpoint_of(load_from)
-    theirs = config_in(checkpoint.load_meta(path), path)["tasks"]
-    both = sorted(_named(cfg.tasks) & _named(theirs))
+    if tasks is None:
+        path = checkpoint_of(place)
+        tasks = config_in(checkpoint.load_meta(path), path)["tasks"]
+    both = sorted(_named(cfg.tasks) & _named(tasks))
     if not both:
         return ""
-    return f"note: '{load_from}' has learnt {', '.join(both)} already, which this run is to learn"
+    return f"note: '{place}' has learnt {', '.join(both)} already, which this run is to learn"
 
 
 def _named(tasks: Any) -> set[str]:

@@ -2,10 +2,12 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 
-from lib.analysis import results
+from lib.analysis import origins, results
 from lib.analysis.measures import ACCURACY, ERROR, SCORE, UNEXPLAINED, YARDSTICKS
 from lib.core.errors import UserError
+from lib.experiments import params, run_config
 from tests.synthetic import BODY_TASKS, TASKS, make_body_run, make_run
 
 
@@ -264,6 +266,55 @@ def test_runs_in_which_other_agents_act_first_are_kept_apart(tmp_path):
     )
     origins = [results.load_run(folder).origin for folder in folders]
     assert origins == ["drago-cheetah-quick acting first", "agent of tdmpc, drago acting first"]
+
+
+def begun(folder, seed=0, **given):
+    """A run of the Dreamer whose config.yaml says what it began with."""
+    given = run_config.PARAMETERS | {"preset": "sources-quick", "method": "dreamer-v1"} | given
+    cfg = run_config.resolve(given | {"seed": seed})
+    held = params.record(cfg, given)
+    out = make_body_run(folder, "dreamer-v1", seed, tasks=("cheetah-run",))
+    told = json.loads((out / "summary.json").read_text())
+    settings = {key: value for key, value in held.items() if key not in origins.START}
+    (out / "summary.json").write_text(json.dumps(told | {"config": settings}))
+    (out / "config.yaml").write_text(yaml.safe_dump(held))
+    return results.load_run(out)
+
+
+FTL = {"load_mode": "parts", "load_from": "outputs/two-s{seed}"}
+
+
+def test_seeds_that_took_parts_of_as_many_runs_are_one_group_called_after_what_they_took(tmp_path):
+    meta = {"meta.autoencoder": "outputs/two-s{seed}", "meta.rewards": ["outputs/a-s{seed}"]}
+    runs = [
+        begun(tmp_path / "a", 0),
+        *(begun(tmp_path / f"b{seed}", seed, **FTL) for seed in range(2)),
+        begun(tmp_path / "c", 0, overrides=meta),
+        begun(tmp_path / "d", 1, overrides={**meta, "meta.rewards": ["here/a-s1"]}),
+        begun(tmp_path / "e", 0, overrides={**meta, "meta.use_sources": False}),
+    ]
+    assert {group.label: len(group.runs) for group in results.group_runs(runs)} == {
+        "dreamer-v1 (from nothing)": 1,
+        "dreamer-v1 (fractional, ω 0.2)": 2,
+        "dreamer-v1 (meta-model)": 2,
+        "dreamer-v1 (meta-model, control)": 1,
+    }
+    three = {**FTL, "load_from": "outputs/three-s{seed}"}
+    others = [runs[1], begun(tmp_path / "f", 0, **three)]
+    assert [group.label for group in results.group_runs(others)] == [
+        "dreamer-v1 (fractional, ω 0.2 of two)",
+        "dreamer-v1 (fractional, ω 0.2 of three)",
+    ]
+
+
+def test_what_took_parts_is_measured_against_its_own_method_from_nothing(tmp_path):
+    runs = [begun(tmp_path / "a"), begun(tmp_path / "b", **FTL)]
+    nothing, taken = results.group_runs(runs)
+    areas = [run.areas() for run in runs]
+    found = results.forward_transfer(taken, [nothing, taken])
+    np.testing.assert_allclose(found, [(areas[1] - areas[0]) / (1 - areas[0])])
+    assert results.forward_transfer(nothing, [nothing, taken]) is None
+    assert results.forward_transfer(taken, [taken]) is None
 
 
 def test_a_group_counts_env_steps_and_decisions(tmp_path):

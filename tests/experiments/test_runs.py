@@ -116,3 +116,13 @@ def test_a_run_whose_source_has_learnt_its_task_is_told_so_before_it_begins(tmp_
     (spec.out / "checkpoints").mkdir(parents=True)  # it has begun, and nothing is taken again
     assert list(runs.notes(spec)) == []
     assert list(runs.notes(tiny_spec(tmp_path / "other", [4]))) == []
+
+
+def test_advisers_that_know_the_task_are_told_of_and_an_encoder_that_has_seen_it_is_not():
+    meta = {"meta.autoencoder": "outputs/two-s{seed}", "meta.rewards": ["outputs/a-s{seed}", "b"]}
+    given = run_config.PARAMETERS | {"preset": "sources-quick", "method": "dreamer-v1", "seed": 3}
+    given |= {"overrides": meta}
+    found = runs.teachers(run_config.resolve(given), given)
+    assert [Path(place).name for place in found] == ["a-s3", "b"]
+    given |= {"load_mode": "parts", "load_from": "outputs/c-s{seed}", "overrides": {}}
+    assert [Path(p).name for p in runs.teachers(run_config.resolve(given), given)] == ["c-s3"]

@@ -1,61 +1,21 @@
 """Comparisons on new tasks: what they take, what is refused, and that they go on."""
 
 import json
-import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.algos.tdmpc.presets import PRESETS, TRANSFER
-from lib.algos.tdmpc.settings import TdmpcRun
 from lib.analysis import results, transfer_results
 from lib.core import config
-from lib.core.errors import NonFiniteError, RunInterrupted, UserError
+from lib.core.errors import UserError
 from lib.core.paths import PARAMS
-from lib.experiments import catalogue, folders, notebooks, params, run_config, sources, transfer
-from lib.runner import contents, evaluate, training
+from lib.experiments import catalogue, notebooks, run_config, sources, transfer
+from lib.runner import training
 from tests.synthetic import make_body_run
 from tests.tiny import control
-
-SHORT = {"budget__env_steps_per_task": 112, "budget__eval_every": 56}  # 4 episodes of 28 steps
-LEARNT = ["cheetah-jump", "cheetah-run"]
-
-
-def overrides(**changes) -> dict:
-    """Those that make every run tiny."""
-    cfg = control("tdmpc", budget__pre_rollout=3, **SHORT | changes)
-    return params.from_record(params.record(cfg, run_config.PARAMETERS))["overrides"]
-
-
-@pytest.fixture(scope="module")
-def outputs(tmp_path_factory) -> Path:
-    """Finished runs of continual TD-MPC and DRAGO, one seed each, that learnt to jump and run."""
-    folder = tmp_path_factory.mktemp("outputs")
-    for method in ("tdmpc", "drago"):
-        cfg = control(method, tasks=LEARNT, **SHORT)
-        cfg = config.merge(cfg, {"name": f"{method}-cheetah-quick"})
-        training.train(cfg, folder / f"{cfg.name}-s0", tensorboard=False, progress=False)
-    return folder
-
-
-def asked(tmp_path: Path, **changes) -> dict:
-    given = {"tasks": ["jump2run"], "device": "cpu", "overrides": overrides()}
-    return given | {"out_dir": str(tmp_path / "new")} | changes
-
-
-def run(study: transfer.Study) -> None:
-    transfer.run(study, tensorboard=False)
-
-
-@pytest.fixture(scope="module")
-def done(outputs, tmp_path_factory) -> transfer.Study:
-    """A comparison that nobody interrupted."""
-    study = transfer.prepare(asked(tmp_path_factory.mktemp("whole")), outputs)
-    run(study)
-    return study
-
+from tests.transfers import asked, overrides
 
 # Preparing -------------------------------------------------------------------------------------
 
@@ -210,96 +170,6 @@ def test_a_folder_with_other_things_or_other_runs_is_refused(done, outputs, tmp_
         transfer.prepare(longer | {"out_dir": str(done.out)}, outputs)
 
 
-# Running ---------------------------------------------------------------------------------------
-
-
-def test_every_run_leaves_its_folder_and_the_comparison_its_own(done):
-    assert folders.status(done.out) == "transfer, 3 of 3 runs finished"
-    for trial in done.trials:
-        assert results.load_run(trial.folder).tasks == (trial.task,)
-        assert not (trial.folder / "stop").is_symlink()
-    assert folders.asked(done.out, contents.TRANSFER)["parameters"] == done.parameters
-
-
-def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
-    done, outputs, tmp_path, capsys, monkeypatch
-):
-    monkeypatch.setattr(training, "Run", lambda *a: pytest.fail("trained again"))
-    run(done)
-    assert capsys.readouterr().out.count("final return") == 3
-    more = asked(tmp_path, tasks=["jump2run", "flip"]) | {"out_dir": str(done.out)}
-    study = transfer.prepare(more, outputs)
-    assert [folders.held(trial.folder) is not None for trial in study.trials] == [True] * 3 + (
-        [False] * 3
-    )
-
-
-def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
-    study, real, seen = transfer.prepare(asked(tmp_path), outputs), evaluate.play_batch, []
-
-    def play_batch(*args, **kwargs):
-        seen.append(1)
-        if len(seen) == 9:  # in the second run: one plays six times
-            (study.out / "stop").touch()
-        return real(*args, **kwargs)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "play_batch", play_batch)
-        with pytest.raises(RunInterrupted, match="stopped in run 2 of 3: .*lib resume") as error:
-            run(study)
-    assert str(error.value).endswith(str(tmp_path / "new"))
-    assert not (study.out / "stop").exists()
-    again = folders.asked(study.out, contents.TRANSFER)["parameters"]
-    run(transfer.prepare(again, outputs))
-    for mine, whole in zip(study.trials, done.trials, strict=True):
-        one, other = (trial.folder / "metrics.jsonl" for trial in (mine, whole))
-        assert one.read_bytes() == other.read_bytes()
-
-
-def test_a_link_left_by_a_killed_process_is_no_obstacle(outputs, tmp_path):
-    study = transfer.prepare(asked(tmp_path), outputs)
-    left = study.trials[0].folder
-    left.mkdir(parents=True)
-    (left / "stop").symlink_to("../../stop")
-    transfer.write_request(study)
-    with transfer._stopping_with(study.out / "stop", left):
-        assert (left / "stop").is_symlink() and not (left / "stop").exists()
-        (study.out / "stop").touch()
-        assert (left / "stop").exists()
-    assert not (left / "stop").is_symlink() and (study.out / "stop").exists()
-
-
-def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
-    done, outputs, tmp_path, monkeypatch, capsys
-):
-    study = transfer.prepare(asked(tmp_path), outputs)
-
-    def train(cfg: TdmpcRun, folder: Path, **kwargs) -> None:
-        if kwargs["load_from"].endswith("tdmpc-cheetah-quick-s0"):
-            raise NonFiniteError("non-finite loss")
-        shutil.copytree(done.out / "runs" / folder.name, folder, dirs_exist_ok=True)
-
-    monkeypatch.setattr(transfer, "train", train)
-    run(study)
-    assert (
-        "2 of 3: cheetah-jump2run, tdmpc, seed 0: left out, non-finite" in capsys.readouterr().out
-    )
-    found = transfer_results.load(study)
-    assert [group.label for group in found["cheetah-jump2run"]] == ["scratch", "drago"]
-    table = transfer_results.table(study, found, transfer_results.last_return)
-    assert np.isnan(table["tdmpc"]).all() and np.isfinite(table["drago"]).all()
-    assert np.isnan(transfer_results.over_seeds(table["tdmpc"])).all()
-
-
-def test_progress_counts_all_runs_together(done, tmp_path, outputs):
-    assert transfer.progress(transfer.prepare(asked(tmp_path), outputs)) is None
-    state = transfer.progress(done)
-    assert state["env_steps"] == state["env_steps_total"] == 3 * 112
-    assert state["task"] == "cheetah-jump2run, drago, seed 0"
-    assert (state["task_index"], state["tasks"], state["phase"]) == (2, 3, "done")
-    assert transfer.progress(done, newer_than=time.time() + 1) is None
-
-
 # Reading ---------------------------------------------------------------------------------------
 
 
@@ -320,6 +190,9 @@ def test_the_few_shot_return_lies_on_the_line_between_evaluations(tmp_path):
     assert transfer_results.first_return(run) == 10.0 and transfer_results.last_return(run) == 300.0
     # trapezia of 8,000 steps over returns of at most 1000: (55 + 150 + 250) / 3 / 1000
     assert transfer_results.area(run) == pytest.approx(0.455 / 3)
+    assert transfer_results.mean_return(run) == pytest.approx(455 / 3)
+    below = made(tmp_path / "c", [0, 8000], [-10, 100])
+    assert np.isnan(transfer_results.area(below)) and transfer_results.mean_return(below) == 45.0
     assert np.isnan(transfer_results.few_shot(made(tmp_path / "b", [0, 19000], [0, 1]), 20))
 
 

@@ -14,7 +14,7 @@ from lib.core.paths import PARAMS
 from lib.envs import worlds
 from lib.experiments import catalogue, notebooks, run_config
 
-FILES = sorted(PARAMS.rglob("*.yaml"))
+FILES = sorted(path for path in PARAMS.rglob("*.yaml") if path.parent.name != catalogue.STUDIES)
 OF_DREAMERS = [path for path in FILES if yaml.safe_load(path.read_text())["preset"] in DREAMED]
 
 

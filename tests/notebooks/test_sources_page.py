@@ -22,4 +22,4 @@ def test_it_runs_with_a_small_budget_and_without_published_numbers(tmp_path):
     assert "class MetaRewardHead(" in text and "After 4 updates: scratch" in text
     assert "Recurrent model of the source: advisers change the error after 4 updates" in text
     assert "Not run here yet" in text
-    assert len(figures(node)) == 4
+    assert len(figures(node)) == 5

@@ -157,6 +157,7 @@ def test_a_run_begins_with_fractions_and_writes_down_what_became_of_every_tensor
     assert {row.how for row in table.values()} == {"copy", "random", "columns", "fraction"}
     held = agent_in(out)
     assert sum(row.name.startswith("model.") for row in table.values()) == len(held["model"])
+    assert len(parts.read_table(out / "parts.json")) == len(table), "each once"
 
 
 def test_what_the_source_has_learnt_already_is_said(source):
@@ -173,9 +174,14 @@ def test_sources_of_other_sizes_and_pictures_are_refused(source, tmp_path):
     seen = train(
         run(tasks=["target"], budget__env_steps_per_task=44, **pictures), tmp_path / "pictures"
     )
+    larger = pictures | {"env__image_size": 64}
     with pytest.raises(UserError, match=r"env.image_size is 32 there, 64 here"):
-        cfg = run(tasks=[TARGET], **pictures | {"env__image_size": 64})
+        cfg = run(tasks=[TARGET], **larger)
         train(cfg, tmp_path / "b", load_from=str(seen), **FTL)
+    with pytest.raises(
+        UserError, match=r"^meta.autoencoder: .*env.image_size is 32 there, 64 here"
+    ):
+        train(run(tasks=[TARGET], meta__autoencoder=str(seen), **larger), tmp_path / "c")
 
 
 # Fixed parts ------------------------------------------------------------------------------------
@@ -205,6 +211,11 @@ def test_three_stages_are_one_trainer_and_what_is_fixed_stays(source, rewards, t
     assert not torch.equal(held["objective.decoder.net.0.weight"], decoders[0])
     table = {row.name: row.how for row in parts.read_table(out / "parts.json")}
     assert table["model.rssm.input.weight"] == "columns"
+    # what nothing is said of is told as well: it is the run's own
+    new = {name for name, how in table.items() if how == "random"}
+    assert {"critic.net.0.weight", "actor.net.0.weight", "model.reward_head.net.0.weight"} <= new
+    fixed = {name for name, how in table.items() if how == "fixed"}
+    assert fixed and all("encoder" in name or ".sources." in name for name in fixed)
 
 
 def test_a_run_goes_on_and_acts_without_the_files(source, rewards, tmp_path):

@@ -14,7 +14,7 @@ from lib.analysis import results
 from lib.core.plain import escape
 from lib.experiments import summaries
 from lib.experiments.display import describe
-from lib.plotting import charts, maps, speed
+from lib.plotting import charts, intervals, maps, network, speed
 from lib.viewer import Dial, View, player
 from lib.viewer.base import png
 from lib.viewer.browser import Browser
@@ -176,6 +176,8 @@ FIGURES = {
     "a map": lambda: maps.grid_map(CELLS, np.arange(9.0), NAME, NAME),
     "trajectories": lambda: maps.trajectories(CELLS, [CELLS[:3]], title=NAME),
     "ratio bars": lambda: speed.ratio_bars([NAME], [2.0], NAME),
+    "interval rows": lambda: intervals.interval_rows({NAME: [1.0]}, NAME, NAME, {NAME: 2.0}),
+    "network": lambda: network.network({NAME: [network.Layer("copy")]}, NAME),
     "pair bars": lambda: speed.pair_bars([NAME], {NAME: [2.0], "b": [1.0]}, title=NAME),
     "a film": scrubber,
     "retention": retention,

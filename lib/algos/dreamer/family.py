@@ -133,4 +133,6 @@ FAMILY = Family(
     least_bytes=least_bytes,
     parts=parts.parts,
     foreign=meta.foreign,
+    takes=("transfer", "meta"),
+    begins=meta.begins,
 )

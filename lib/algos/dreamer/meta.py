@@ -54,6 +54,11 @@ def check(run: DreamerRun) -> None:
                     f"meta.{name} builds on an encoder that other runs share; name it with "
                     "meta.autoencoder, a file of 'python -m lib export RUN --part autoencoder'"
                 )
+    if nameless := [i for i, path in enumerate(meta.rewards) if not path.strip()]:
+        raise UserError(
+            f"meta.rewards[{nameless[0]}] of {len(meta.rewards)} names no run to read; "
+            "give a run folder, or a file of 'python -m lib export RUN --part reward'"
+        )
     if not meta.rewards and not meta.use_sources:
         raise UserError(
             "meta.use_sources false is the control of a head that reads others; name those with "
@@ -78,10 +83,24 @@ def foreign(run: DreamerRun) -> tuple[Foreign, ...]:
     asked += [(f"meta.rewards[{i}]", "reward", path) for i, path in enumerate(meta.rewards)]
     asked += [("meta.init_rssm", "rssm", meta.init_rssm)]
     return tuple(
-        Foreign(setting, part, path.replace(SEED, str(run.seed)))
+        Foreign(setting, part, path.replace(SEED, str(run.seed)), teaches=part == "reward")
         for setting, part, path in asked
         if path
     )
+
+
+def begins(run: DreamerRun, load_mode: str) -> str:
+    """Returns in a few words what a run takes of others: see `lib.algos.api.Family.begins`."""
+    meta = run.meta
+    parts_taken = parameter_transfer.in_words(run.transfer) if load_mode == "parts" else load_mode
+    taken = [
+        (parts_taken, load_mode),
+        ("meta-model" if meta.use_sources else "meta-model, control", meta.rewards),
+        ("fixed encoder", meta.autoencoder and not meta.rewards),
+        ("fixed decoder", meta.freeze_decoder),
+        ("recurrent model", meta.init_rssm),
+    ]
+    return ", ".join(words for words, is_so in taken if is_so)
 
 
 def take(agent: "DreamerAgent", wanted: Foreign, tensors: Mapping[str, Tensor]) -> list[Moved]:
@@ -113,4 +132,5 @@ def take(agent: "DreamerAgent", wanted: Foreign, tensors: Mapping[str, Tensor]) 
             f"{wanted.part} has no place; name a run with the same networks"
         )
     agent.load_tensors(found)
-    return rows
+    never = tuple(f"model.{name}" for name in fixed_parts(agent.cfg))
+    return [row._replace(how="fixed") if row.name.startswith(never) else row for row in rows]

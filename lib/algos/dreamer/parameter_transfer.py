@@ -159,6 +159,13 @@ def rules_of(cfg: TransferConfig, target: Tensors, columns: int) -> tuple[Rule, 
     return tuple(rule for rule in rules if any(re.fullmatch(rule.pattern, name) for name in target))
 
 
+def in_words(cfg: TransferConfig) -> str:
+    """Returns what a case is called where cases are compared."""
+    share = f"fractional, ω {cfg.omega:g}" if cfg.case == "ftl" else cfg.case
+    whole = cfg.scope == "whole_head" and cfg.case in ("ftl", "modular")
+    return f"{share}, whole heads" if whole else share
+
+
 def share_of(cfg: TransferConfig) -> float:
     """Returns ω, which is 0 of modular transfer whatever is set."""
     return cfg.omega if cfg.case == "ftl" else 0.0

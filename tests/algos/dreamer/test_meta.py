@@ -133,17 +133,21 @@ def test_a_saved_agent_holds_what_is_fixed_and_goes_on_without_the_files():
 def test_a_run_names_what_it_takes_with_its_own_seed():
     assert meta.foreign(run(seed=3)) == (
         Foreign("meta.autoencoder", "autoencoder", "space"),
-        Foreign("meta.rewards[0]", "reward", "one"),
-        Foreign("meta.rewards[1]", "reward", "3/two"),
+        Foreign("meta.rewards[0]", "reward", "one", teaches=True),
+        Foreign("meta.rewards[1]", "reward", "3/two", teaches=True),
     )
     assert meta.foreign(tiny("dreamer-v1")) == () and FAMILY.foreign is meta.foreign
 
 
 def test_parts_go_where_they_belong():
     agent, theirs = new_agent(run(meta__init_rssm="first"), VECTOR, BOX), source()
-    before = tensors(agent)
+    before, rows = tensors(agent), []
     for wanted in meta.foreign(agent.cfg):
-        meta.take(agent, wanted, parts.part(theirs, wanted.part))
+        rows += meta.take(agent, wanted, parts.part(theirs, wanted.part))
+    fixed = {row.name for row in rows if row.how == "fixed"}
+    assert {row.name for row in rows} - fixed == {
+        name for name in before if name.startswith((DECODER, "model.rssm."))
+    }, "the encoder and the sources' heads never learn"
     after = tensors(agent)
     for name, tensor in after.items():
         if name.startswith((ENCODER, DECODER)) or (
@@ -196,6 +200,9 @@ def test_a_part_of_other_sizes_is_refused_and_nothing_is_written(changes, messag
             "meta.freeze_decoder builds on an encoder",
         ),
         ({"meta__rewards": [], "meta__use_sources": False}, "use_sources false is the control"),
+        ({"meta__rewards": ["one", " "]}, r"meta.rewards\[1\] of 2 names no run.*--part reward"),
+        ({"meta__rewards": "one"}, "meta.rewards"),
+        ({"meta__rewards": [3]}, "meta.rewards"),
         ({"objective__representation": "redundancy"}, "'redundancy' has no decoder"),
         ({"boundary__carry": "nothing"}, "would be thrown away"),
         ({"meta__layers": 0}, "meta.layers.*at least 1"),
