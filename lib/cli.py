@@ -249,17 +249,30 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--out", metavar="FILE", help="where to (default: parts/PART.safetensors in the run)"
     )
-    about = "make files of experience, which some families learn from"
-    sub = command(data, "data", about, MAKING)
-    sub.add_argument("action", choices=["make"], help="write what is not there yet")
-    sub.add_argument("world", metavar="WORLD", help="point-mass")
-    sub.add_argument("--episodes", type=int, metavar="N", help="of every task (default: 600)")
-    sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
+    _data_commands(command(data, "data", "make, look at, import files of experience", MAKING))
 
     sub = command(clean, "clean", "remove run folders for good")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
     sub.add_argument("--yes", action="store_true", help="do not ask")
     return parser
+
+
+def _data_commands(parser: argparse.ArgumentParser) -> None:
+    """Adds what can be done with files of experience."""
+    what = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    sub = what.add_parser("make", help="play what is not there yet")
+    sub.add_argument("world", metavar="WORLD", help="point-mass, metaworld or dmc-states")
+    sub.add_argument("--tasks", default="", metavar="A,B", help="these alone (default: all)")
+    sub.add_argument("--episodes", type=int, metavar="N", help="of every task (default: by world)")
+    sub.add_argument("--processes", type=int, default=0, metavar="N", help="that play side by side")
+    sub.add_argument(
+        "--no-hold", action="store_true", help="let experts of metaworld go on after a success"
+    )
+    sub.add_argument("--agent", default="", metavar="RUN", help="whose agent acts, in dmc-states")
+    sub.add_argument("--random", action="store_true", help="let chance act, and nobody else")
+    sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
+    sub = what.add_parser("card", help="print what files are and what they hold, as a table")
+    sub.add_argument("folder", metavar="DIR", help="that make wrote")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -514,16 +527,35 @@ def export(given: argparse.Namespace) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    """Makes files of experience."""
-    from dataclasses import replace
-
+    """Makes files of experience, or shows what some are."""
     from lib.experiments import data as files
+    from lib.experiments.makers import Recipe
 
-    recipe = files.Recipe()
-    if given.episodes is not None:
-        recipe = replace(recipe, episodes=given.episodes)
-    for line in files.make(given.world, given.out or "", recipe):
-        print(line, flush=True)
+    if given.action == "card":
+        print("\n".join(files.table(given.folder)))
+        return
+    from tqdm import tqdm
+
+    if given.episodes is not None and given.episodes < 1:
+        raise UserError(f"{given.episodes} episodes make no file; ask for 1 or more")
+    recipe = Recipe(
+        episodes=given.episodes or 0,
+        random_share=1.0 if given.random else Recipe.random_share,
+        hold=not given.no_hold,
+        agent=given.agent,
+    )
+    tasks = [name for name in given.tasks.split(",") if name]
+    with tqdm(unit="episode", disable=None, mininterval=1.0) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        lines = files.make(
+            given.world, given.out or "", recipe, tasks, processes=given.processes, tell=tell
+        )
+        for line in lines:
+            bar.write(line)
 
 
 def clean(given: argparse.Namespace) -> None:

@@ -62,6 +62,7 @@ class EnvConfig:
     # bullet only, PyBullet's bodies. Episodes and decisions as of dmc.
     look_at: str = one_of("link", "torso")  # link: the paper's camera, the body's first link
     ignore_termination: bool = False  # episodes go on when the task has ended
+    reward_version: str = one_of("v2", "v1")  # metaworld only
     # Tasks that differ in how many numbers they take or show, see lib.envs.padding.
     min_actions: int = at_least(0, 0)  # numbers in an action; 0: of the task with the most
     min_numbers: int = at_least(0, 0)  # numbers of a vector that is observed; 0: likewise

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
-from lib.envs.api import Domain, EndingEnv, Scene, evaluation_env, spaces
+from lib.envs.api import DataPart, Domain, EndingEnv, Scene, data_parts, evaluation_env, spaces
 from lib.envs.around import Around
 
 KEYS = ("name", "turns")
@@ -127,6 +127,11 @@ class TurnsDomain(Around):
     def task_spaces(self, task_index: int) -> tuple[ObsSpace, ActionSpace]:
         """What one task shows and takes."""
         return spaces(self._domain, self._parts[task_index][0])
+
+    def data_parts(self, task_index: int) -> tuple[DataPart, ...]:
+        """The files that one task is learnt from: those of all its constituents, in order."""
+        found = (data_parts(self._domain, part) for part in self._parts[task_index])
+        return tuple(file for files in found for file in files)
 
     def make(self, task_index: int) -> EndingEnv:
         """The environments of one task, n at a time; those of a mixture take turns."""

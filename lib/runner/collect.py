@@ -180,14 +180,17 @@ def check_files(cfg: RunConfig, domain: Domain, first: int) -> None:
         )
     for task in range(first, len(domain.tasks)):
         for part in data_parts(domain, task):
-            path = dataset.path_of(cfg.dataset, part.name)
-            if not path.is_file():
-                command = worlds.of(cfg.env).made_by
-                advice = f"make it with '{command}', or name" if command else "name"
-                raise UserError(
-                    f"no experience of task '{part.name}' at '{shown(path)}'; {advice} "
-                    "a folder with one .npz per task in `dataset`"
-                )
+            if dataset.is_there(cfg.dataset, part.name):
+                continue
+            if told := dataset.missing(cfg.dataset, part.name):
+                raise UserError(told)
+            command = worlds.of(cfg.env).made_by
+            path = shown(dataset.path_of(cfg.dataset, part.name))
+            advice = f"make it with '{command}', or name" if command else "name"
+            raise UserError(
+                f"no experience of task '{part.name}' at '{path}'; {advice} "
+                "a folder with a folder of arrays per task in `dataset`"
+            )
 
 
 class FromFiles:

@@ -43,20 +43,22 @@ def begun(count: int, cfg: ModelConfig, tasks: int, device: torch.device | str) 
     )
 
 
-def observed(memory: Memory, state: Tensor, target: float, scale: float) -> Memory:
+def observed(
+    memory: Memory, state: Tensor, target: Tensor | float, scale: Tensor | float
+) -> Memory:
     """Takes the observations (E, S) of a new step; the oldest one is forgotten.
 
     Args:
-        target: the return wanted of a whole episode, divided by the scale. What is still wanted
-            never exceeds it.
-        scale: of the task's rewards.
+        target: () or (E,) the return wanted of a whole episode, divided by the scale. What is still
+            wanted never exceeds it.
+        scale: () or (E,) of the task's rewards.
     """
     return memory._replace(
         state=_pushed(memory.state, state),
         action=_pushed(memory.action, torch.zeros_like(memory.action[:, 0])),
         reward=_pushed(memory.reward, torch.zeros_like(memory.earned)),
         to_go=_pushed(memory.to_go, target - memory.earned),
-        scale=torch.full_like(memory.scale, scale),
+        scale=scale * torch.ones_like(memory.scale),
     )
 
 

@@ -74,7 +74,9 @@ class SequenceAgent:
         self.modulator: Modulator = KNOWN[kind](getattr(cfg.modulators, kind, None), context)
         self.modulator.to(device)
         self.pretraining = Full(None, context)
-        self.targets = torch.zeros(len(domain.tasks), device=device)  # returns wanted, scaled
+        widest = max(map(len, self.parts))
+        # Returns wanted, scaled, of every file of a task.
+        self.targets = torch.zeros(len(domain.tasks), widest, device=device)
         self.base = ""  # fingerprint of the model that modules belong to; "": none does
         self.means = RunningMeans()
         self.task, self.steps, self.updates = -1, 0, 0
@@ -160,12 +162,19 @@ class SequenceAgent:
             memory = acting.begun(len(obs), cfg, self.modulator.context.tasks, self.device)
         state = obs.new_zeros(len(obs), cfg.slots)
         state[:, list(layout)] = obs
-        memory = acting.observed(memory, state, float(self.targets[task]), self.scale(task))
+        played = self.played(task, len(obs))
+        scale = torch.tensor([self.scale(task, part) for part in played], device=self.device)
+        memory = acting.observed(memory, state, self.targets[task, played], scale)
         told = self.modulator.labelled and stream < 0
         modulator = None if told or self.cfg.pretrains(self.task) else self.modulator
         return acting.act(
             self.model, modulator, memory, width, stream, self.cfg.modulator.freeze_after
         )
+
+    def played(self, task: int, copies: int) -> list[int]:
+        """Returns which of a task's files each copy plays: in turn, or all the first one's."""
+        turns = len(getattr(self.domain.tasks[task], "turns", ())) or 1
+        return [copy % turns for copy in range(copies)]
 
     def _shown(self, numbers: int) -> int:
         """Returns the task at hand, or another one where observations are none of its own."""
@@ -193,8 +202,7 @@ class SequenceAgent:
             *(episodes, layout, sizes, self.scale(self.task, number), part.name),
             keep_short=self.cfg.data.pad_starts,
         )
-        if number == 0:
-            self.targets[self.task] = here.best
+        self.targets[self.task, number] = here.best
         kind = (layout, part.actions.size)  # what shows and takes the same is one domain
         if kind in self.experience:
             self.experience[kind].join(here)

@@ -16,7 +16,6 @@ from lib.envs.api import Domain
 
 MISSING = {
     # Worlds that presets name and that are not here, to what they are.
-    "metaworld": "Meta-World",
     "dmc-states": "dm_control's suite as numbers",
 }
 

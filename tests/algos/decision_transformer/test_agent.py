@@ -108,7 +108,7 @@ def test_the_return_wanted_is_the_best_of_a_tasks_first_file():
     one.begin_task(0)
     one.store("learner", found)
     one.store("learner", episodes(5, 7, 1)._replace(reward=torch.full((5, 7), 99.0)))
-    assert float(one.targets[0]) == pytest.approx(float(found.reward.sum(1).max()))
+    assert float(one.targets[0, 0]) == pytest.approx(float(found.reward.sum(1).max()))
 
 
 def test_every_file_may_have_a_scale_of_its_own():
