@@ -288,6 +288,8 @@ def run(given: argparse.Namespace) -> None:
     elif parameters.get("out_dir"):
         parameters["out_dir"] = str(ROOT / parameters["out_dir"])
     spec = runs.prepare(parameters, OUTPUTS)
+    if _follows(spec):
+        return
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
     _settle(spec.outs, spec.folders)
@@ -319,12 +321,14 @@ def _settle(outs: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
+    from lib.engine import ranks
     from lib.experiments import afresh, folders, own_modules, requests, runs
     from lib.runner import contents
 
     own_modules.ask_for(given.modules)
-    for place in (Path(given.run), OUTPUTS / given.run):
-        _settle(*afresh.group_of(place))
+    if not ranks.number():
+        for place in (Path(given.run), OUTPUTS / given.run):
+            _settle(*afresh.group_of(place))
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -338,7 +342,19 @@ def resume(given: argparse.Namespace) -> None:
         parameters = requests.read(out, held)
     else:
         raise folders.no_run(out)
-    _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
+    spec = runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS)
+    if not _follows(spec):
+        _go_on(spec, given.notebook)
+
+
+def _follows(spec: "runs.RunSpec") -> bool:
+    """Learns beside the process that executes the notebook, where this is not that one."""
+    from lib.engine import ranks
+    from lib.runner import training
+
+    if ranks.number():
+        training.follow(spec.configs)
+    return ranks.number() > 0
 
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:

@@ -359,6 +359,8 @@ class Family:
         least_bytes: how much memory one seed of a run takes at least, by arithmetic alone.
         for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
+        shared: whether several processes may learn one agent, whose followers have `follow`, see
+            `lib.engine.ranks`.
         parts: of an agent's saved state the tensors of every part that has a name, for other runs
             to take; None where they have none.
         foreign: the parts that a new run takes from files before its first task.
@@ -377,6 +379,7 @@ class Family:
     sizes: Mapping[str, Mapping[str, Sections]] = field(default_factory=dict)
     least_bytes: Callable[[Any], int] | None = None
     mixed_spaces: bool = False
+    shared: bool = False
     parts: Callable[[dict[str, Any]], Mapping[str, Mapping[str, Tensor]]] | None = None
     foreign: Callable[[Any], tuple[Foreign, ...]] = lambda run: ()
     transfer_study: TransferStudy | None = None

@@ -30,13 +30,14 @@ from lib.runner import dataset, evaluate
 
 CARD, PIECES = "card.json", ".pieces"
 DATA = OUTPUTS / "data"
+DEFAULT = Recipe()
 Tell = Callable[[int, int], None]  # episodes that are there, of how many
 
 
 def make(
     world: str,
     folder: str | Path = "",
-    recipe: Recipe = Recipe(),
+    recipe: Recipe = DEFAULT,
     tasks: Sequence[str] = (),
     processes: int = 0,
     tell: Tell = lambda done, total: None,

@@ -1,7 +1,7 @@
 """Who plays the files of experience of each world: experts that know the task, and chance.
 
-An expert's actions are shaken by noise and cut to what an action may be; what was executed is what is
-kept. Episodes start where training does, never where evaluation does.
+An expert's actions are shaken by noise and cut to what an action may be; what was executed is what
+is kept. Episodes start where training does, never where evaluation does.
 """
 
 import os

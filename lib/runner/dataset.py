@@ -14,8 +14,8 @@ decisions, in a file `<array>.npy` each, and `about.json`:
 | reached  | (N,)             | bool, at the goal at any step               | optional   |
 
 Sizes are the task's own: who learns from many tasks pads what it draws. Arrays are memory-mapped,
-so that only what is drawn is read; nothing in them is executed, and they are checked before anything
-uses them.
+so that only what is drawn is read; nothing in them is executed, and they are checked before
+anything uses them.
 """
 
 import json

@@ -17,12 +17,12 @@ Shapes: E episodes, L numbers of an observation, A of an action.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
 from lib.algos.decision_transformer import acting, audit, slots, transfer
@@ -30,6 +30,7 @@ from lib.algos.decision_transformer.acting import Memory
 from lib.algos.decision_transformer.model import (
     DecisionTransformer,
     action_loss,
+    counted,
     decayed,
     mean_state,
 )
@@ -42,9 +43,13 @@ from lib.algos.decision_transformer.settings import SequenceRun
 from lib.algos.decision_transformer.windows import Experience, Window
 from lib.core.errors import NonFiniteError, UserError
 from lib.core.seeding import Streams
+from lib.core.trees import leaf_map
+from lib.engine import ranks
 from lib.engine.running_means import RunningMeans
 from lib.envs.api import Domain, data_parts
 from lib.replay.buffer import Episodes
+
+ALL = slice(None)  # of the windows of a batch
 
 
 class SequenceAgent:
@@ -83,6 +88,7 @@ class SequenceAgent:
         self.optimizer: NamedAdamW | None = None
         self.experience: dict[Any, Experience] = {}
         self.read = 0  # files of the task at hand
+        self._shared: nn.Module | None = None  # computes losses, among processes; None: to be made
 
     def _layout(self, part: Any) -> tuple[int, ...]:
         room = self.cfg.model.actions
@@ -134,6 +140,7 @@ class SequenceAgent:
         for p in learning.values():
             p.requires_grad_(True)
         shrinking = {f"model.{name}" for name in decayed(self.model)}
+        self._shared = None
         self.optimizer = NamedAdamW(learning, shrinking, self.cfg.optimizer.decay)
         self.optimizer.load_moments(moments)
 
@@ -210,10 +217,10 @@ class SequenceAgent:
             self.experience[kind] = here
         self.read += 1
 
-    def _draw(self, batch: int, domain: int = 0) -> Window:
+    def _draw(self, batch: int, domain: int = 0, share: slice = ALL) -> Window:
         held = list(self.experience.values())
         found = held[domain % len(held)]
-        return found.draw(batch, self.streams.replay, self.cfg.data.pad_starts)
+        return found.draw(batch, self.streams.replay, self.cfg.data.pad_starts, share)
 
     def _data(self) -> Data:
         held = next(iter(self.experience.values()))
@@ -229,10 +236,12 @@ class SequenceAgent:
     def update(self, n: int) -> None:
         """Makes n updates; what a modulator does before and after a task belongs to them."""
         for _ in range(n):
-            with self._reproducibly():
+            draws = self.streams.update
+            seed = int(torch.randint(2**62, (), generator=draws, device=draws.device))
+            with self._reproducibly(seed):
                 if self.updates == 0 and not self.cfg.pretrains(self.task):
                     self.tuning.before_learning(self.model, self._data())
-                self.model.train()
+                self._lead(seed)
                 self._update()
                 self.updates += 1
                 last = self.updates == self.cfg.budget.updates_of(self.task)
@@ -240,36 +249,69 @@ class SequenceAgent:
                     self.tuning.after_learning(self.model, self._data())
 
     @contextmanager
-    def _reproducibly(self) -> Iterator[None]:
+    def _reproducibly(self, seed: int) -> Iterator[None]:
         """Lets dropout draw from the run's own stream, and leaves PyTorch's generator alone."""
-        draws = self.streams.update
-        seed = int(torch.randint(2**62, (), generator=draws, device=draws.device))
         devices = [self.device] if torch.device(self.device).type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(seed)
             yield
 
+    def _lead(self, seed: int) -> None:
+        """Tells processes that learn beside this one what the next update needs."""
+        if group := ranks.group(self.device):
+            told = self._shared is not None
+            group.tell(
+                {
+                    "state": None if told else leaf_map(lambda x: x.cpu(), self.state_dict()),
+                    "replay": self.streams.replay.get_state(),
+                    "updates": self.updates,
+                    "seed": seed,
+                }
+            )
+
+    def follow(self, order: dict[str, Any]) -> None:
+        """Makes the update that the leader makes; see `lib.engine.ranks`."""
+        self.streams.replay.set_state(order["replay"])
+        self.updates = order["updates"]
+        with self._reproducibly(order["seed"] + ranks.number()):  # drops out other numbers
+            self._update()
+
     def _update(self) -> None:
         """Steps once along the mean gradient of its batches."""
-        pretrain, tune = self.cfg.pretrain, self.cfg.tune
+        pretrain, tune, group = self.cfg.pretrain, self.cfg.tune, ranks.group(self.device)
+        self.model.train()
         if self.cfg.pretrains(self.task):
-            batches = [self._draw(pretrain.batch, i) for i in range(pretrain.domains)]
+            batch, count, stage = pretrain.batch, pretrain.domains, "pretraining"
             rate = rate_at(self.updates, self.cfg.budget.updates_of(self.task), pretrain)
-            stage = "pretraining"
         else:
-            batches, rate, stage = [self._draw(tune.batch)], tune.rate, "policy"
+            batch, count, stage, rate = tune.batch, 1, "policy", tune.rate
+        share = group.share(batch) if group else ALL
+        batches = [self._draw(batch, domain, share) for domain in range(count)]
+        if self._shared is None:
+            self._shared = _Loss(self)
+            if group:
+                unused = self.tuning.keeps_base or self.cfg.model.idle_heads
+                self._shared = group.averaging(self._shared, unused)
         self.optimizer.clear()
         told: list[dict[str, Tensor]] = []
         for window in batches:
-            loss, parts = self._loss(window)
-            (loss / len(batches)).backward()
+            more = len(told) < count - 1
+            with ranks.Group.held_back(self._shared) if more else nullcontext():
+                loss, parts = self._shared(window, group.weight(counted(window)) if group else 1.0)
+                (loss / count).backward()
             told.append(parts)
         norm = self.optimizer.step(rate, self.cfg.optimizer.clip)
         found = {name: torch.stack([part[name] for part in told]).mean() for name in told[0]}
         self.means.add(stage, {**found, "grad_norm": norm})
 
-    def _loss(self, window: Window) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns what is minimised, and its parts for the record."""
+    def _loss(
+        self, window: Window, weight: Tensor | float = 1.0
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns what is minimised, and its parts for the record.
+
+        Args:
+            weight: of the actions' cross-entropy.
+        """
         half = self.cfg.optimizer.precision == "bf16" and torch.device(self.device).type == "cuda"
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             tokens = self.model.embed(window)
@@ -278,7 +320,7 @@ class SequenceAgent:
             logits = self.model.logits(features)
         action = action_loss(logits.float(), window.action, window.valid, window.real)
         parts = {**adapted.parts, **self.tuning.penalty(self.model, features.float(), window)}
-        loss = action + sum(parts.values())
+        loss = weight * action + sum(parts.values())
         return loss, {"action": action.detach(), **{k: v.detach() for k, v in parts.items()}}
 
     def check_finite(self) -> None:
@@ -352,3 +394,15 @@ class SequenceAgent:
         if state["memory"] is not None:
             self.modulator.load_memory(state["memory"])
         self.means.load_state_dict(state["means"], self.device)
+
+
+class _Loss(nn.Module):
+    """An agent's loss as a module, which processes that learn together need it to be."""
+
+    def __init__(self, agent: SequenceAgent):
+        super().__init__()
+        self.model, self.modulator, self._of = agent.model, agent.modulator, agent._loss
+
+    def forward(self, window: Window, weight: Tensor | float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns what is minimised, and its parts for the record."""
+        return self._of(window, weight)

@@ -11,6 +11,7 @@ from lib.algos.decision_transformer.sizes import training_bytes
 from lib.core import config
 from lib.core.errors import UserError, unknown
 from lib.core.seeding import Streams
+from lib.engine import ranks
 from lib.envs import worlds
 from lib.envs.api import Domain
 
@@ -59,6 +60,9 @@ def check(run: SequenceRun, inherits: bool) -> None:
             f"model.steps {model.steps} is fewer than an episode's {env.decisions} decisions "
             "(env.episode_length); make it at least that"
         )
+    ranks.check_share(run.tune.batch, "tune.batch")
+    if run.pretrain.tasks:
+        ranks.check_share(run.pretrain.batch, "pretrain.batch")
     settings = run.modulators.hide_lora
     if settings.centroids > settings.windows:
         raise UserError(
@@ -106,4 +110,5 @@ FAMILY = Family(
     for_acting=lambda run: run,
     least_bytes=least_bytes,
     mixed_spaces=True,
+    shared=True,
 )

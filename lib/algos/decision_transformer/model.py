@@ -152,8 +152,13 @@ def action_loss(logits: Tensor, action: Tensor, valid: Tensor, real: Tensor) -> 
     Returns:
         () [nats].
     """
-    counted = valid.unsqueeze(-1) & real.unsqueeze(1)  # (B, C, A)
-    return F.cross_entropy(logits[counted], action[counted])
+    there = valid.unsqueeze(-1) & real.unsqueeze(1)  # (B, C, A)
+    return F.cross_entropy(logits[there], action[there])
+
+
+def counted(window: Window) -> Tensor:
+    """Counts what `action_loss` averages over in a window, ()."""
+    return (window.valid.unsqueeze(-1) & window.real.unsqueeze(1)).sum()
 
 
 def decayed(model: nn.Module) -> set[str]:

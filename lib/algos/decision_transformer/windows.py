@@ -138,15 +138,22 @@ class Experience:
     def __len__(self) -> int:
         return len(self.time)
 
-    def draw(self, batch: int, generator: torch.Generator, pad_starts: bool) -> Window:
+    def draw(
+        self,
+        batch: int,
+        generator: torch.Generator,
+        pad_starts: bool,
+        share: slice = slice(None),
+    ) -> Window:
         """Draws windows, each step as likely as any other: longer episodes more often.
 
         Args:
             pad_starts: the window ends at the step drawn, as while acting, so that it is padded at
                 an episode's start. Otherwise it begins there, as in the published code, so that it
                 is padded at an episode's end.
+            share: of the windows drawn, those that are wanted.
         """
-        drawn = torch.randint(len(self), (batch,), generator=generator)
+        drawn = torch.randint(len(self), (batch,), generator=generator)[share]
         drawn = drawn.to(self.time.device)
         if pad_starts:
             return self.at(drawn)
