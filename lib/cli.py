@@ -273,6 +273,16 @@ def _data_commands(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
     sub = what.add_parser("card", help="print what files are and what they hold, as a table")
     sub.add_argument("folder", metavar="DIR", help="that make wrote")
+    sub = what.add_parser("import", help="take what is in another form")
+    sub.add_argument("form", metavar="FORM", help="npz (L2M's), lerobot (Parquet) or minari")
+    sub.add_argument("source", metavar="SOURCE", help="a file or folder, of minari a name")
+    sub.add_argument("--observed", default="", metavar="COLUMN", help="of lerobot")
+    other = what.add_parser("export", help="give a task's experience to Minari")
+    other.add_argument("name", metavar="NAME", help="such as workbook/door-close-v0")
+    for one in (sub, other):
+        one.add_argument("--world", required=True, help="point-mass, metaworld or dmc-states")
+        one.add_argument("--task", required=True, metavar="NAME", help="whose experience it is")
+        one.add_argument("--folder", metavar="DIR", help="(default: outputs/data/WORLD)")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -543,12 +553,21 @@ def export(given: argparse.Namespace) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    """Makes files of experience, or shows what some are."""
+    """Makes files of experience, shows what some are, takes or gives some."""
     from lib.experiments import data as files
     from lib.experiments.makers import Recipe
 
     if given.action == "card":
         print("\n".join(files.table(given.folder)))
+        return
+    if given.action in ("import", "export"):
+        from lib.experiments import exchange
+
+        folder, task = given.folder or files.DATA / given.world, (given.world, given.task)
+        if given.action == "import":
+            print(exchange.take(given.form, given.source, *task, folder, given.observed))
+        else:
+            print(exchange.give(folder, *task, given.name))
         return
     from tqdm import tqdm
 

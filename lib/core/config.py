@@ -129,7 +129,7 @@ class RunConfig:
     seed: int = at_least(0, 0)
     device: str = "auto"
     tasks: tuple[Any, ...] = ()  # names, or mappings with name, start and goal
-    dataset: str = ""  # folder of files of experience, of families that learn from these
+    dataset: str = ""  # folders of files of experience, of families that learn from these; a,b
     env: EnvConfig = EnvConfig()
     budget: BudgetConfig = BudgetConfig()
     engine: EngineConfig = EngineConfig()

@@ -180,7 +180,8 @@ class TurnsBatch:
         self.evaluates = evaluates
         first = envs[0]
         self.obs_space, self.obs_dim, self.actions = first.obs_space, first.obs_dim, first.actions
-        self.episode_length, self.device = first.episode_length, first.device
+        self.episode_length = max(env.episode_length for env in envs)
+        self.device = first.device
         self._arrange(0)
 
     def _arrange(self, copies: int) -> None:

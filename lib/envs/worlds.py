@@ -28,6 +28,7 @@ WORLDS: dict[str, str | World] = {
     "bullet": "lib.envs.bullet.domain:WORLD",  # PyBullet's bodies
     "point-mass": "lib.envs.point_mass.domain:WORLD",
     "metaworld": "lib.envs.metaworld.domain:WORLD",
+    "mtdmc": "lib.envs.mtdmc.domain:WORLD",  # metaworld and dmc-states in one stream
     "minigrid": "lib.envs.gym.minigrid:WORLD",
     "minihack": "lib.envs.gym.minihack:WORLD",
     "gymnasium": "lib.envs.gym.custom:REGISTERED",  # whatever is registered there

@@ -42,6 +42,7 @@ KINDS = {"action": "float32", "reward": "float32", "length": "int64"}
 KINDS |= {"terminal": "bool", "success": "bool", "reached": "bool"}
 ABOUT, LAYOUT = "about.json", 1
 SUFFIX = ".npy"
+SEPARATOR = ","
 OTHERS = {
     # Forms in which a task's experience is found elsewhere, to what is to be done.
     ".npz": "it is one file of arrays: 'python -m lib data import npz' makes a folder of it, of "
@@ -63,8 +64,14 @@ class Dataset:
 
 
 def path_of(folder: str | Path, task: str) -> Path:
-    """Where the experience of a task lies; a folder counts from the repository's root."""
-    return ROOT / folder / task
+    """Where the experience of a task lies, or would.
+
+    Args:
+        folder: one, or several separated by commas, of which the first that has the task counts;
+            each counts from the repository's root.
+    """
+    places = [ROOT / place / task for place in str(folder).split(SEPARATOR)]
+    return next((place for place in places if (place / ABOUT).is_file()), places[0])
 
 
 def is_there(folder: str | Path, task: str) -> bool:

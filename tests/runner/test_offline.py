@@ -255,6 +255,17 @@ def test_what_is_written_is_read_again_as_it_is_needed(tmp_path):
     assert again.checksum == found.checksum and not (again.episodes.obs == 7).all()
 
 
+def test_of_several_folders_the_first_that_has_a_task_counts(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    cloning.experience(one, "pick", episodes=3)
+    for task in ("pick", "reach"):
+        cloning.experience(other, task, episodes=5)
+    both = f"{one},{other}"
+    assert len(dataset.read(both, "pick", *SPACES["pick"]).episodes.reward) == 3
+    assert len(dataset.read(both, "reach", *SPACES["reach"]).episodes.reward) == 5
+    assert dataset.path_of(both, "lift") == one / "lift"
+
+
 def test_experience_is_replaced_whole(tmp_path):
     cloning.experience(tmp_path, "reach", episodes=5)
     path = cloning.experience(tmp_path, "reach", episodes=3)

@@ -29,7 +29,10 @@ def together(cfg, folder: Path, out: Path, *kill_at: int) -> subprocess.Complete
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "tests.several"]
     command += [str(described), str(out), *map(str, kill_at)]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1"}
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+    }
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=900)
 
 
@@ -57,9 +60,9 @@ def test_two_processes_killed_and_resumed_learn_what_one_does(method, tmp_path):
     furthest = max(float((one[name] - two[name]).abs().max()) for name in one)
     assert furthest < TOLERANCE
     start, _ = checkpoint.load(tmp_path / "one" / "checkpoints" / "task-1.safetensors")
-    assert float((one["head.weight"] - start["world_model"]["model"]["head.weight"]).abs().max()) > (
-        100 * TOLERANCE if method == "dt-full" else -1
-    )
+    assert float(
+        (one["head.weight"] - start["world_model"]["model"]["head.weight"]).abs().max()
+    ) > (100 * TOLERANCE if method == "dt-full" else -1)
 
 
 def as_of_two(monkeypatch) -> None:

@@ -40,13 +40,14 @@ from lib.algos.decision_transformer.modulators.full import Full
 from lib.algos.decision_transformer.named_adamw import Moments, NamedAdamW
 from lib.algos.decision_transformer.schedule import rate_at
 from lib.algos.decision_transformer.settings import SequenceRun
+from lib.algos.decision_transformer.tokens import padded
 from lib.algos.decision_transformer.windows import Experience, Window
 from lib.core.errors import NonFiniteError, UserError
 from lib.core.seeding import Streams
 from lib.core.trees import leaf_map
 from lib.engine import ranks
 from lib.engine.running_means import RunningMeans
-from lib.envs.api import Domain, data_parts
+from lib.envs.api import Domain, data_parts, spaces
 from lib.replay.buffer import Episodes
 
 ALL = slice(None)  # of the windows of a batch
@@ -72,6 +73,7 @@ class SequenceAgent:
     ):
         self.cfg, self.domain, self.streams, self.device = cfg, domain, streams, device
         self.parts = [data_parts(domain, task) for task in range(len(domain.tasks))]
+        self.spaces = [spaces(domain, task) for task in range(len(domain.tasks))]
         self.layouts = [[self._layout(part) for part in parts] for parts in self.parts]
         self.model = DecisionTransformer(cfg.model, streams.init).to(device)
         kind, tasks = cfg.modulator.kind, max(1, len(domain.tasks) - cfg.pretrain.tasks)
@@ -163,20 +165,34 @@ class SequenceAgent:
         """Returns the likeliest actions (E, A) for observations (E, L); nothing is random."""
         self.model.eval()
         task = heads["task"] if heads else self._shown(obs.shape[-1])
-        layout, width = self.layouts[task][0], self.parts[task][0].actions.size
         cfg, stream = self.cfg.model, task - self.cfg.pretrain.tasks
         if memory is None:
             memory = acting.begun(len(obs), cfg, self.modulator.context.tasks, self.device)
-        state = obs.new_zeros(len(obs), cfg.slots)
-        state[:, list(layout)] = obs
         played = self.played(task, len(obs))
-        scale = torch.tensor([self.scale(task, part) for part in played], device=self.device)
-        memory = acting.observed(memory, state, self.targets[task, played], scale)
+        memory = self.observed(memory, obs, task)
         told = self.modulator.labelled and stream < 0
         modulator = None if told or self.cfg.pretrains(self.task) else self.modulator
-        return acting.act(
-            self.model, modulator, memory, width, stream, self.cfg.modulator.freeze_after
+        sizes = [self.parts[task][part].actions.size for part in played]
+        action, memory = acting.act(
+            self.model,
+            modulator,
+            memory,
+            torch.tensor(sizes, device=self.device),
+            stream,
+            self.cfg.modulator.freeze_after,
         )
+        return padded(action, self.spaces[task][1].size), memory
+
+    def observed(self, memory: Memory, obs: Tensor, task: int) -> Memory:
+        """Takes observations (E, L) into what episodes carry along, each number in its slot."""
+        played = self.played(task, len(obs))
+        state = obs.new_zeros(len(obs), self.cfg.model.slots)
+        for part in set(played):
+            rows = torch.tensor([one == part for one in played], device=obs.device).nonzero()
+            slots = torch.tensor(self.layouts[task][part], device=obs.device)
+            state[rows, slots] = obs[rows[:, 0], : len(slots)]
+        scale = torch.tensor([self.scale(task, part) for part in played], device=self.device)
+        return acting.observed(memory, state, self.targets[task, played], scale)
 
     def played(self, task: int, copies: int) -> list[int]:
         """Returns which of a task's files each copy plays: in turn, or all the first one's."""
@@ -185,8 +201,8 @@ class SequenceAgent:
 
     def _shown(self, numbers: int) -> int:
         """Returns the task at hand, or another one where observations are none of its own."""
-        order = [self.task, *range(len(self.layouts))]
-        return next(task for task in order if len(self.layouts[task][0]) == numbers)
+        order = [self.task, *range(len(self.spaces))]
+        return next(task for task in order if self.spaces[task][0].shape == (numbers,))
 
     def observe_reward(self, memory: Memory, reward: Tensor) -> Memory:
         """Takes the rewards of the step just made into what episodes carry along."""

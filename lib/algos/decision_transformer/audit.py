@@ -48,13 +48,11 @@ def _right_by_step(
     cfg, layout = agent.cfg.model, list(agent.layouts[task][0])
     width = agent.parts[task][0].actions.size
     memory = acting.begun(len(obs), cfg, agent.modulator.context.tasks, agent.device)
-    played = agent.played(task, len(obs))
-    target = agent.targets[task, played]
-    scale = torch.tensor([agent.scale(task, part) for part in played], device=agent.device)
+    target, scale = float(agent.targets[task]), agent.scale(task)
     told = []
     for step in range(action.shape[1]):
         state = obs.new_zeros(len(obs), cfg.slots)
-        state[:, layout] = obs[:, step, : len(layout)]
+        state[:, layout] = obs[:, step]
         memory = acting.observed(memory, state, target, scale)
         window = acting.window(memory, width, cfg.bins)
         features = agent.model.read(agent.model.embed(window), window.valid)

@@ -15,20 +15,10 @@ from lib.engine import ranks
 from lib.envs import worlds
 from lib.envs.api import Domain
 
-MISSING = {
-    # Worlds that presets name and that are not here, to what they are.
-    "dmc-states": "dm_control's suite as numbers",
-}
-
 
 def check(run: SequenceRun, inherits: bool) -> None:
     """Raises UserError where settings that are fine alone do not fit each other."""
     env, model = run.env, run.model
-    if env.domain in MISSING and env.domain not in worlds.WORLDS:
-        raise UserError(
-            f"preset '{run.preset}' learns from files of {MISSING[env.domain]}, and neither that "
-            "world nor its files are here; take preset point-mass-quick, which makes its own"
-        )
     world = worlds.of(env)
     if "state" not in world.observations or env.observation != "state":
         raise UserError(
