@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.decision_transformer.model import DecisionTransformer, mean_state, state_features
+from lib.algos.decision_transformer.model import DecisionTransformer, state_features
 from lib.algos.decision_transformer.modulators.api import Modulator
 from lib.algos.decision_transformer.sizes import ModelConfig
 from lib.algos.decision_transformer.tokens import NOTHING, to_actions, to_tokens
@@ -124,7 +124,8 @@ def act(
             module = inferred(modulator, memory.evidence)
         else:
             module = torch.full_like(memory.steps, task)
-        adapter = modulator.acting(mean_state(tokens, seen.valid), module)
+        query = model.query(tokens, seen.valid, modulator.query)
+        adapter = modulator.acting(query, module)
     chosen = model.decide(seen, tokens, width, adapter)
     action = to_actions(chosen, cfg.bins, cfg.decode)
     whole = torch.full_like(memory.action[:, -1], int(to_tokens(torch.tensor(NOTHING), cfg.bins)))

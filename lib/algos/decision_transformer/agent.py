@@ -27,12 +27,7 @@ from torch import Tensor
 from lib.algos.api import Capabilities
 from lib.algos.decision_transformer import acting, audit, slots, transfer
 from lib.algos.decision_transformer.acting import Memory
-from lib.algos.decision_transformer.model import (
-    DecisionTransformer,
-    action_loss,
-    decayed,
-    mean_state,
-)
+from lib.algos.decision_transformer.model import DecisionTransformer, action_loss, decayed
 from lib.algos.decision_transformer.modulators import KNOWN
 from lib.algos.decision_transformer.modulators.api import Context, Data, Modulator
 from lib.algos.decision_transformer.modulators.full import Full
@@ -265,7 +260,8 @@ class SequenceAgent:
         half = self.cfg.optimizer.precision == "bf16" and torch.device(self.device).type == "cuda"
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             tokens = self.model.embed(window)
-            adapted = self.tuning.adapt(mean_state(tokens, window.valid).detach())
+            query = self.model.query(tokens, window.valid, self.tuning.query)
+            adapted = self.tuning.adapt(query)
             features = self.model.read(tokens, window.valid, adapted.adapter)
             logits = self.model.logits(features)
         action = action_loss(logits.float(), window.action, window.valid, window.real)

@@ -51,10 +51,13 @@ class Modulator(nn.Module):
     """
 
     Settings: ClassVar[type | None] = None
+    acts: ClassVar[str] = ""  # where it changes what is computed, for tables
     keeps_base: ClassVar[bool] = False  # the model stays as it was pre-trained, but for its head
+    begins_unchanged: ClassVar[bool] = True  # before its first update all is as pre-trained
     # How it knows which task it acts: it is told ("oracle"), infers it, or acts all alike.
     labelled: bool = False
     infers: bool = False
+    query: str = "embedding"  # what it asks to know windows by, see `DecisionTransformer.query`
 
     def __init__(self, settings: Any, context: Context):
         super().__init__()
@@ -78,7 +81,7 @@ class Modulator(nn.Module):
         """Chooses, while learning, what each window is read with.
 
         Args:
-            query: (B, D) mean of a window's embedded states.
+            query: (B, D) what each window is known by, without gradient.
         """
         return Adapted()
 
@@ -97,7 +100,7 @@ class Modulator(nn.Module):
         """Returns what episodes are read with.
 
         Args:
-            query: (B, D) mean of their windows' embedded states.
+            query: (B, D) what their windows are known by.
             module: (B,) index of the task that each is taken for, told or inferred.
         """
         return None
