@@ -86,6 +86,7 @@ def play_batch(
     _note_poses(poses, envs)
     seen, actions, rewards, alive = [obs], [], [], []
     may_end = envs[0].ended is not None
+    reached = torch.zeros(obs.shape[:2], dtype=torch.bool)  # (S, E), on the host
     tell = getattr(batch, "observe_reward", None)
     for _ in range(envs[0].episode_length):
         if may_end:
@@ -99,6 +100,8 @@ def play_batch(
         action, memory = executed(envs, action, memory)
         steps = [env.step(mine) for env, mine in zip(envs, action, strict=True)]
         obs = torch.stack([after for after, _ in steps])
+        if may_end:
+            reached = reached | torch.stack([env.success for env in envs])
         seen.append(obs)
         actions.append(action)
         rewards.append(torch.stack([reward for _, reward in steps]))
@@ -110,8 +113,10 @@ def play_batch(
     if not may_end:
         return whole
     return [
-        episodes._replace(length=length, terminal=env.terminal, success=env.success)
-        for episodes, length, env in zip(whole, torch.stack(alive, 2).sum(2), envs, strict=True)
+        episodes._replace(length=length, terminal=env.terminal, success=env.success, reached=hit)
+        for episodes, length, env, hit in zip(
+            whole, torch.stack(alive, 2).sum(2), envs, reached, strict=True
+        )
     ]
 
 
@@ -156,6 +161,8 @@ def results(episodes: Episodes) -> dict[str, float]:
     found = {"return": float(total.mean()), "return_std": float(total.std(correction=0))}
     if episodes.success is not None:
         found["success"] = float(episodes.success.float().mean())
+    if episodes.reached is not None:
+        found["success_any"] = float(episodes.reached.float().mean())
     if episodes.length is not None:
         found["length"] = float(episodes.length.float().mean())
     return found

@@ -18,6 +18,7 @@ Shapes: E episodes, L numbers of an observation, A of an action.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor
 
 from lib.algos.api import Capabilities
-from lib.algos.decision_transformer import acting, audit, slots, transfer
+from lib.algos.decision_transformer import acting, audit, replaying, slots, transfer
 from lib.algos.decision_transformer.acting import Memory
 from lib.algos.decision_transformer.model import DecisionTransformer, action_loss, decayed
 from lib.algos.decision_transformer.modulators import KNOWN
@@ -156,11 +157,13 @@ class SequenceAgent:
         state = obs.new_zeros(len(obs), cfg.slots)
         state[:, list(layout)] = obs
         memory = acting.observed(memory, state, float(self.targets[task]), self.scale(task))
-        told = self.modulator.labelled and stream < 0
-        modulator = None if told or self.cfg.pretrains(self.task) else self.modulator
-        return acting.act(
-            self.model, modulator, memory, width, stream, self.cfg.modulator.freeze_after
-        )
+        modulator, freeze_after = self.acting_with(task), self.cfg.modulator.freeze_after
+        return acting.act(self.model, modulator, memory, width, stream, freeze_after)
+
+    def acting_with(self, task: int) -> Modulator | None:
+        """Returns what changes the model while a task is acted; None: nothing does."""
+        told = self.modulator.labelled and self.cfg.pretrains(task)
+        return None if told or self.cfg.pretrains(self.task) else self.modulator
 
     def _shown(self, numbers: int) -> int:
         """Returns the task at hand, or another one where observations are none of its own."""
@@ -290,12 +293,17 @@ class SequenceAgent:
     def audit(
         self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Returns how often the task of held-out episodes is inferred, where it is."""
-        return audit.inferred_tasks(self, held_out), {}
+        """Returns for which tasks held-out episodes are taken, where they are inferred."""
+        return audit.inferred_tasks(self, held_out)
 
     def capabilities(self) -> Capabilities:
-        """Acts finished tasks by their returns, and starts from another run's model."""
-        return Capabilities(heads=self, is_told=True, transfer=transfer.WarmStart(self))
+        """Acts finished tasks by their returns, starts from another run's model, explains."""
+        return Capabilities(
+            heads=self,
+            is_told=True,
+            transfer=transfer.WarmStart(self),
+            decisions=partial(replaying.decisions, self),
+        )
 
     def save(self) -> dict[str, int]:
         """Returns what acts the current task: which one it is."""

@@ -128,4 +128,5 @@ FAMILY = Family(
     for_acting=lambda run: run,
     least_bytes=least_bytes,
     mixed_spaces=True,
+    reference="dt-lora",  # a fresh set for every task, on a model that stays as it is
 )

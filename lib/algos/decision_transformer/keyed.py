@@ -110,7 +110,10 @@ class Keyed(Modulator):
         return self.change(of_each([s.tensors() for s in self.pool], index), learning)
 
     def acting(self, query: Tensor, module: Tensor) -> Adapter | None:
-        return self._read(self.choose(query, learning=False, task=module), learning=False)
+        return self._read(self.members(query, module), learning=False)
+
+    def members(self, query: Tensor, module: Tensor) -> Tensor:
+        return self.choose(query, learning=False, task=module)
 
 
 def nearness(query: Tensor, keys: Tensor, metric: str) -> Tensor:

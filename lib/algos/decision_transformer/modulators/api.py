@@ -105,6 +105,13 @@ class Modulator(nn.Module):
         """
         return None
 
+    def members(self, query: Tensor, module: Tensor) -> Tensor | None:
+        """Returns which members of a pool episodes are read with, (B, W); None without a pool.
+
+        Args: as of `acting`.
+        """
+        return None
+
     def evidence(self, features: Tensor) -> Tensor:
         """Returns log p(task | window) up to a constant, (B, T), where it infers the task.
 
