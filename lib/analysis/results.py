@@ -391,8 +391,8 @@ def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
 
 def reference_of(run: Run) -> str:
     """Returns the method against which a run's forward transfer is measured."""
-    family = registry.FAMILIES.get(run.summary.get("config", {}).get("family", ""))
-    return family.reference if family else "scratch"
+    name = run.summary.get("config", {}).get("family", "tdmpc")
+    return registry.family(name).reference
 
 
 def markdown_table(

@@ -43,6 +43,7 @@ class Keyed(Modulator):
 
     settings: KeyedConfig
     keeps_base = True
+    chooses = True
 
     def __init__(self, settings: Any, context: Context):
         super().__init__(settings, context)

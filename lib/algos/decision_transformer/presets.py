@@ -115,6 +115,7 @@ POINT_MASS: dict[str, Any] = {
         "eval_every": 50,
         "eval_episodes": 50,
         "eval_tasks": "seen",
+        "eval_fixed": True,  # a change of a result is the agent's, not the episodes'
         "report_every": 25,
         "checkpoint_every": 100,
     },

@@ -25,6 +25,11 @@ KINDS = {
     "prefix": {KEYS: None, VALUES: None},
     "p_tuning": {TOKENS: None},
 }
+WHERE = {  # in words, for tables
+    "prompt": "tokens before the first layer",
+    "prefix": "keys and values of every layer",
+    "p_tuning": "tokens before every layer, others in each",
+}
 
 
 @dataclass(frozen=True)

@@ -51,12 +51,13 @@ class Modulator(nn.Module):
     """
 
     Settings: ClassVar[type | None] = None
-    acts: ClassVar[str] = ""  # where it changes what is computed, for tables
     keeps_base: ClassVar[bool] = False  # the model stays as it was pre-trained, but for its head
     begins_unchanged: ClassVar[bool] = True  # before its first update all is as pre-trained
+    acts: str = ""  # where it changes what is computed, for tables
     # How it knows which task it acts: it is told ("oracle"), infers it, or acts all alike.
     labelled: bool = False
     infers: bool = False
+    chooses: bool = False  # by keys, whatever the task
     query: str = "embedding"  # what it asks to know windows by, see `DecisionTransformer.query`
 
     def __init__(self, settings: Any, context: Context):
@@ -129,6 +130,10 @@ class Modulator(nn.Module):
     def memory(self) -> Any:
         """Returns what learning alone needs and grows with the tasks; None for nothing."""
         return None
+
+    def grows(self, model: DecisionTransformer) -> int:
+        """Returns how many numbers one more task adds to `memory`."""
+        return 0
 
     def load_memory(self, memory: Any) -> None:
         """Restores what `memory` returned."""

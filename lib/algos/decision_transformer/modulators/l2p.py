@@ -9,7 +9,7 @@ from torch import nn
 
 from lib.algos.decision_transformer.keyed import Keyed, KeyedConfig
 from lib.algos.decision_transformer.modulators.api import Adapter, Context
-from lib.algos.decision_transformer.prompts import PromptChange, PromptConfig, Prompts
+from lib.algos.decision_transformer.prompts import WHERE, PromptChange, PromptConfig, Prompts
 from lib.algos.decision_transformer.rows import Pick
 from lib.core.config import at_least, one_of
 
@@ -29,7 +29,10 @@ class L2p(Keyed):
 
     Settings = Settings
     begins_unchanged = False
-    acts = "tokens before the first or every layer, or keys and values of every layer"
+
+    def __init__(self, settings: Settings, context: Context):
+        super().__init__(settings, context)
+        self.acts = WHERE[settings.kind]
 
     def fresh(self, context: Context) -> nn.Module:
         return Prompts(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lib.algos.decision_transformer.modulators.prompted import Prompted
-from lib.algos.decision_transformer.prompts import PromptConfig
+from lib.algos.decision_transformer.prompts import WHERE, PromptConfig
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,11 @@ class Settings(PromptConfig):
 
 
 class PTuning(Prompted):
-    """Trains tokens before every layer, others in each."""
+    """Trains such vectors."""
 
     Settings = Settings
     kind = "p_tuning"
-    acts = "tokens before every layer, others in each"
+    acts = WHERE[kind]
 
 
 MODULATOR = PTuning

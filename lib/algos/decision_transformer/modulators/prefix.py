@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lib.algos.decision_transformer.modulators.prompted import Prompted
-from lib.algos.decision_transformer.prompts import PromptConfig
+from lib.algos.decision_transformer.prompts import WHERE, PromptConfig
 
 
 @dataclass(frozen=True)
@@ -12,11 +12,11 @@ class Settings(PromptConfig):
 
 
 class Prefix(Prompted):
-    """Trains keys and values of every layer."""
+    """Trains such vectors."""
 
     Settings = Settings
     kind = "prefix"
-    acts = "keys and values of every layer"
+    acts = WHERE[kind]
 
 
 MODULATOR = Prefix
