@@ -445,9 +445,7 @@ for title, figures, members in each_world():
         continue
     stream = members[0].first.tasks[members[0].first.prepares :]
     size = ((1.6 + 0.8 * len(stream)) * len(taken), 1.4 + 0.6 * len(stream))
-    figure, axes = plt.subplots(
-        1, len(taken), figsize=size, layout="constrained", squeeze=False
-    )
+    figure, axes = plt.subplots(1, len(taken), figsize=size, layout="constrained", squeeze=False)
     look = {"colorbar": False, "xlabel": "taken for", "ylabel": "episodes of"}
     for ax, (label, found) in zip(axes[0], taken.items(), strict=True):
         charts.return_matrix(found, stream, label, ax=ax, **look)

@@ -49,4 +49,3 @@ def inferred_tasks(
         found[f"audit/{name}/inferred_end"] = float(share[-1])
         taken[task - first] = (torch.bincount(told[-1], minlength=tasks) / len(obs)).cpu().numpy()
     return found, {"inferred_as": taken}
-

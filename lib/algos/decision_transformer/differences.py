@@ -72,6 +72,4 @@ def _numbers(one: Modulator) -> int:
 
 def table(rows: list[Difference]) -> list[list[str]]:
     """Returns the rows of a table under `HEADER`."""
-    return [
-        [row.method, row.acts, row.task, f"{row.learning:,}", f"{row.each:,}"] for row in rows
-    ]
+    return [[row.method, row.acts, row.task, f"{row.learning:,}", f"{row.each:,}"] for row in rows]

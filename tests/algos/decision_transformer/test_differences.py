@@ -58,6 +58,8 @@ def test_what_one_more_task_costs(rows):
 
 def test_tables_say_who_is_told_the_task(rows):
     told = {method for method, row in rows.items() if row.task == TOLD}
-    per_task = {f"dt-{kind}" for kind in ("adapters", "lora", "ia3", "prompt", "prefix", "p-tuning")}
+    per_task = {
+        f"dt-{kind}" for kind in ("adapters", "lora", "ia3", "prompt", "prefix", "p-tuning")
+    }
     assert told == per_task | {"dt-l2m-oracle", "dt-hide-lora-oracle"}
     assert rows["dt-hide-lora"].task == "inferred" and rows["dt-l2p-prefix"].task == "by keys"

@@ -76,7 +76,9 @@ def test_without_the_penalty_learning_chooses_as_acting_does():
 def test_windows_are_known_by_their_embedding_or_by_a_layer_of_the_model_alone():
     body, seen = model(), window(padding=1)
     tokens = body.embed(seen)
-    asked = {source: body.query(tokens, seen.valid, source) for source in ("embedding", "first", "last")}
+    asked = {
+        source: body.query(tokens, seen.valid, source) for source in ("embedding", "first", "last")
+    }
     states = tokens[:, 1:, 0].mean(1)
     torch.testing.assert_close(asked["embedding"], states)
     torch.testing.assert_close(asked["last"], body.read(tokens, seen.valid)[:, 1:, 0].mean(1))
@@ -93,7 +95,11 @@ def test_windows_are_known_by_their_embedding_or_by_a_layer_of_the_model_alone()
     [
         ("dt-l2m-oracle", {"modulators__l2m__pool": 1}, "pool 1 has 0 members for each of 2 tasks"),
         ("dt-l2p-prompt", {"modulators__l2p__top": 9}, "pool 7 has 7 members, .* read with 9"),
-        ("dt-l2m", {"modulators__l2m__metric": "cosin"}, "unknown value for 'modulators.l2m.metric'"),
+        (
+            "dt-l2m",
+            {"modulators__l2m__metric": "cosin"},
+            "unknown value for 'modulators.l2m.metric'",
+        ),
     ],
 )
 def test_a_pool_that_is_too_small_is_refused_in_one_line(method, changes, message):

@@ -80,7 +80,10 @@ def test_a_set_for_every_row_is_a_loop_over_rows():
     for row, one in enumerate(index.tolist()):
         alone = type(seen)(*(part[row : row + 1] for part in seen))
         torch.testing.assert_close(
-            together[row : row + 1], made(alone, LowRankChange(of_all(sets[one]), 2.0)), atol=1e-5, rtol=1e-4
+            together[row : row + 1],
+            made(alone, LowRankChange(of_all(sets[one]), 2.0)),
+            atol=1e-5,
+            rtol=1e-4,
         )
     assert not torch.allclose(together[0], made(seen)[0])
 

@@ -26,7 +26,11 @@ def slowly(made, tokens: torch.Tensor, valid: torch.Tensor, given: dict, kind: s
     for x, mine in zip(tokens, valid, strict=True):
         count = len(x)
         for layer, block in enumerate(body.blocks):
-            front = given["tokens"][layer] if kind != "prefix" and layer < len(given["tokens"]) else None
+            front = (
+                given["tokens"][layer]
+                if kind != "prefix" and layer < len(given["tokens"])
+                else None
+            )
             if front is not None:
                 x = torch.cat((front, x[-count:]))
             h = block.norm_1(x)

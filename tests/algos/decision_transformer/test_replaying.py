@@ -55,7 +55,9 @@ def test_it_says_which_task_it_takes_an_episode_for_and_keeps_that_after_some_st
     whole = replaying.believed(one, 2, *(part[None] for part in parts))[:, 0]
     assert torch.equal(taken[:10], whole[:10].argmax(1) + 1)
     freeze = one.cfg.modulator.freeze_after
-    assert len(set(taken[freeze - 1 :].tolist())) == 1 and len(set(sure[freeze - 1 :].tolist())) == 1
+    assert (
+        len(set(taken[freeze - 1 :].tolist())) == 1 and len(set(sure[freeze - 1 :].tolist())) == 1
+    )
     assert "; taken for point-mass-turn-" in told.words[0]
 
 

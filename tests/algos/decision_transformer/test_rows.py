@@ -3,7 +3,9 @@ import torch
 from lib.algos.decision_transformer.rows import of_all, of_each
 
 # Two layers; a set's tensor "a" is (L, 1, 2).
-SETS = [{"a": torch.full((2, 1, 2), float(n)) + torch.arange(2.0).view(2, 1, 1) / 10} for n in range(4)]
+SETS = [
+    {"a": torch.full((2, 1, 2), float(n)) + torch.arange(2.0).view(2, 1, 1) / 10} for n in range(4)
+]
 
 
 def test_all_rows_share_the_tensors_of_one_set():

@@ -42,7 +42,9 @@ def test_embedded_tokens_are_multiplied_by_their_kind():
     tokens = torch.randn(5, 3, 5, CFG.width, generator=generator(0, "tokens"))
     told = VectorChange(of_all(given)).embedded(tokens, (0, 1, 2, 2, 3))
     for place, kind in enumerate((0, 1, 2, 2, 3)):
-        torch.testing.assert_close(told[:, :, place], tokens[:, :, place] * given["embedding"][0, kind])
+        torch.testing.assert_close(
+            told[:, :, place], tokens[:, :, place] * given["embedding"][0, kind]
+        )
 
 
 @torch.no_grad()
@@ -54,7 +56,10 @@ def test_a_set_for_every_row_is_a_loop_over_rows_also_while_deciding():
     adapter = VectorChange(of_each(sets, index))
     together, decided = made(seen, adapter), made.decide(seen, made.embed(seen), 2, adapter)
     for row, one in enumerate(index.tolist()):
-        alone, mine = type(seen)(*(part[row : row + 1] for part in seen)), VectorChange(of_all(sets[one]))
+        alone, mine = (
+            type(seen)(*(part[row : row + 1] for part in seen)),
+            VectorChange(of_all(sets[one])),
+        )
         torch.testing.assert_close(together[row : row + 1], made(alone, mine), atol=1e-4, rtol=1e-4)
         assert torch.equal(decided[row : row + 1], made.decide(alone, made.embed(alone), 2, mine))
 
@@ -68,7 +73,9 @@ def test_vectors_after_an_activation_are_pefts():
     theirs = peft.get_peft_model(torch.nn.Sequential(linear), settings)
     (given,) = fresh()
     layer = theirs.base_model.model[0]
-    layer.ia3_l["default"].data = given["active"][0].detach().clone().view_as(layer.ia3_l["default"])
+    layer.ia3_l["default"].data = (
+        given["active"][0].detach().clone().view_as(layer.ia3_l["default"])
+    )
     x = torch.randn(3, 4 * CFG.width, generator=generator(0, "x"))
     mine = VectorChange(of_all(given)).change("active", 0, x, F.gelu(x))
     torch.testing.assert_close(theirs(F.gelu(x)), layer.base_layer(mine))

@@ -35,9 +35,7 @@ class L2p(Keyed):
         self.acts = WHERE[settings.kind]
 
     def fresh(self, context: Context) -> nn.Module:
-        return Prompts(
-            self.settings.kind, self.settings.length, context.model, context.generator
-        )
+        return Prompts(self.settings.kind, self.settings.length, context.model, context.generator)
 
     def change(self, pick: Pick, learning: bool) -> Adapter:
         front = self.settings.top * self.settings.length

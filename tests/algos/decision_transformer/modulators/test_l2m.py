@@ -41,12 +41,16 @@ def test_after_a_switch_a_key_chosen_too_often_loses_to_an_equal_one():
     made.begin_task(0)
     made.adapt(query)
     assert made.share.tolist() == [1, 0]
-    assert made.choose(query, learning=True)[:, 0].tolist() == [0] * B, "the first task counts nothing"
+    assert made.choose(query, learning=True)[:, 0].tolist() == [0] * B, (
+        "the first task counts nothing"
+    )
     made.begin_task(1)
     assert made.choose(query, learning=True)[:, 0].tolist() == [1] * B
     assert made.choose(query, learning=False)[:, 0].tolist() == [0] * B, "nor does evaluation"
     made.adapt(query)
-    assert made.choose(query, learning=True)[:, 0].tolist() == [1] * B, "weights change at a switch alone"
+    assert made.choose(query, learning=True)[:, 0].tolist() == [1] * B, (
+        "weights change at a switch alone"
+    )
 
 
 def test_weights_and_shares_by_hand():
