@@ -160,6 +160,13 @@ class Imagination(NamedTuple):
     seen. Of models whose imagined observations have no error of their own."""
 
 
+class Told(NamedTuple):
+    """What an agent says of the T decisions of an episode."""
+
+    numbers: Mapping[str, Tensor]  # by what a figure calls them, (T,) each
+    words: Sequence[str]  # one line of each decision
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an agent can do besides acting and learning; None where it cannot.
@@ -183,6 +190,10 @@ class Capabilities:
     value: Callable[[Tensor, Tensor, torch.Generator], Tensor] | None = None
     """A critic's expectation: an episode's obs (T+1, *shape) and action (T, A), and a random
     generator, to (T,), the return from every decision on."""
+
+    decisions: Callable[[Tensor, Tensor, Tensor, Any], Told] | None = None
+    """How an episode was decided: its obs (T+1, *shape), action (T, A), reward (T,) and heads as of
+    `Agent.act`."""
 
     look_ahead: int = 0
     """Decisions that its plans or its imagination go ahead."""
@@ -365,6 +376,7 @@ class Family:
             to take; None where they have none.
         foreign: the parts that a new run takes from files before its first task.
         transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
+        reference: the method whose runs learn every task alone, for forward transfer.
     """
 
     config: type[RunConfig]
@@ -383,3 +395,4 @@ class Family:
     parts: Callable[[dict[str, Any]], Mapping[str, Mapping[str, Tensor]]] | None = None
     foreign: Callable[[Any], tuple[Foreign, ...]] = lambda run: ()
     transfer_study: TransferStudy | None = None
+    reference: str = "scratch"

@@ -64,9 +64,12 @@ class Run:
     preset: str
     seed: int
     tasks: tuple[str, ...]
+    prepares: int  # of these, at the beginning, in which it got ready for the stream
     optimum: Array  # (tasks,) the return that counts as 100 %, NaN where unknown
     yardstick: Yardstick  # what that return is
     return_matrix: Array  # (tasks, tasks) [after task, on task], NaN above the diagonal
+    success_matrix: Array  # the same, share of episodes at the goal in the end; NaN where unknown
+    success_any_matrix: Array  # the same, at the goal at any step
     final_return: Array  # (tasks,) mean evaluation return when the task's own training ended
     curves: dict[str, tuple[Array, Array]]  # task -> (env steps since the task began, return)
     audit: tuple[dict[str, float], ...]  # per task boundary: metric name -> value
@@ -152,7 +155,7 @@ class Run:
             name.split("/")[1]
             for row in self.audit
             for name in row
-            if name.startswith("audit/") and name.count("/") == 2
+            if name.startswith("audit/") and name.count("/") == 2 and name.endswith("/accuracy")
         }
         return sorted(name for name in found if not name.startswith("met-") and name != "all")
 
@@ -221,9 +224,6 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         task: (_positions(curve), _numbers(curve["return"]))
         for task, curve in (summary.get("curves") or {}).items()
     }
-    matrix = np.full((len(tasks), len(tasks)), np.nan)
-    for index, row in enumerate(summary["return_matrix"][: len(tasks)]):
-        matrix[index, : len(row)] = _numbers(row)
     return Run(
         folder=folder,
         name=summary["name"],
@@ -231,15 +231,26 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         preset=summary["preset"],
         seed=int(summary["seeds"][0]),
         tasks=tasks,
+        prepares=summary.get("prepares", 0),
         optimum=_numbers(optimum.get(task) for task in tasks),
         yardstick=measures.yardstick(summary.get("optimum_is", "exact")),  # new with control
-        return_matrix=matrix,
+        return_matrix=_matrix(summary["return_matrix"], len(tasks)),
+        success_matrix=_matrix(summary.get("success_matrix") or (), len(tasks)),
+        success_any_matrix=_matrix(summary.get("success_any_matrix") or (), len(tasks)),
         final_return=_numbers(final.get(task) for task in tasks),
         curves=curves,
         audit=tuple(summary.get("audit") or ()),
         origin=_origin(RunFolder(folder).config),
         summary=summary,
     )
+
+
+def _matrix(rows: Sequence[Sequence[float | None]], tasks: int) -> Array:
+    """Returns (tasks, tasks), NaN where nothing is known."""
+    matrix = np.full((tasks, tasks), np.nan)
+    for index, row in enumerate(rows):
+        matrix[index, : len(row)] = _numbers(row)
+    return matrix
 
 
 def _positions(curve: dict[str, Any]) -> Array:
@@ -363,18 +374,25 @@ def _labels(firsts: list[Run]) -> list[str]:
 
 
 def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
-    """Returns (seeds, tasks) forward transfer against `scratch` runs of the same preset and tasks.
+    """Returns (seeds, tasks) forward transfer against runs that learn every task alone.
 
-    The reference area of a task is the mean over the scratch runs' seeds. None without such runs.
+    Their method is the family's `reference`, their preset and tasks the same; the reference area of
+    a task is the mean over their seeds. None without such runs.
     """
     for other in groups:
         same = other.first.preset == group.first.preset and other.first.tasks == group.first.tasks
-        if same and other.first.method == "scratch":
+        if same and other.first.method == reference_of(group.first):
             reference = other.stack("areas").mean(axis=0)
             return metrics.forward_transfer(
                 group.stack("areas"), np.broadcast_to(reference, group.stack("areas").shape)
             )
     return None
+
+
+def reference_of(run: Run) -> str:
+    """Returns the method against which a run's forward transfer is measured."""
+    name = run.summary.get("config", {}).get("family", "tdmpc")
+    return registry.family(name).reference
 
 
 def markdown_table(

@@ -89,6 +89,8 @@ class BudgetConfig:
     eval_every: int = at_least(1, 10_000)
     eval_episodes: int = at_least(1, 10)
     eval_tasks: str = one_of("current", "seen", "all")  # seen: also those learnt before
+    # Every evaluation of a task has the same starts, so that its results differ by the agent alone.
+    eval_fixed: bool = False
     report_every: int = at_least(0, 0)  # between two training records; 0: after every collection
     checkpoint_every: int = at_least(1, 50_000)
     # Of families that learn from files of experience.
@@ -138,6 +140,11 @@ class RunConfig:
     def decisions_per_task(self) -> int:
         """A task's budget as the agent counts it, in decisions."""
         return self.budget.env_steps_per_task // self.env.action_repeat
+
+    @property
+    def prepares(self) -> int:
+        """Tasks at the beginning in which an agent gets ready for the stream that follows."""
+        return 0
 
     @property
     def width(self) -> int:

@@ -34,6 +34,10 @@ class Log:
     # What every evaluation came to on any task: "env_steps" of the whole run, "return", "success".
     monitor: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     matrix: list[list[float | None]] = field(default_factory=list)
+    # The same of the share of episodes at the goal in the end, and at any step; None: not known.
+    successes: dict[str, list[list[float | None]]] = field(
+        default_factory=lambda: {"success": [], "success_any": []}
+    )
     audit: list[dict[str, float]] = field(default_factory=list)
 
     def add_eval(self, task: str, progress: int, mean: float) -> None:
@@ -85,6 +89,9 @@ class Log:
                 "curves": curves,
                 "monitor": expected.mapping(expected.mapping(numbers)),
                 "matrix": expected.each(row, finished),
+                "successes": expected.record(
+                    {part: expected.each(row, finished) for part in self.successes}
+                ),
                 "audit": expected.each(expected.mapping(expected.NUMBER), finished),
             }
         )
@@ -133,7 +140,10 @@ def write_summary(
         "tasks": log.tasks,
         "optimum": optimum,
         "optimum_is": optimum_is,
+        "prepares": cfg.prepares,
         "return_matrix": log.matrix,
+        "success_matrix": log.successes["success"],
+        "success_any_matrix": log.successes["success_any"],
         "final_return": log.final_return(),
         "curves": log.curves,
         "monitor": log.monitor,

@@ -14,6 +14,8 @@ def example() -> Log:
     log.add_eval("room-1", 0, 1.0)
     log.add_eval("room-1", 28, 5.0)
     log.matrix.append([5.0, None])
+    for part, share in {"success": 0.25, "success_any": 0.5}.items():
+        log.successes[part].append([share, None])
     log.audit.append({"audit/all/mse": 0.1})
     log.add_eval("room-2", 0, 2.0)
     return log
@@ -81,6 +83,8 @@ def test_a_summary_says_whether_the_run_is_complete(tmp_path):
     assert told["hardware"]["device"] == "cpu"
     assert (told["wall_clock_s"], told["seeds_together"]) == (1.2, 3)
     assert told["return_matrix"] == [[5.0, None]]
+    assert (told["success_matrix"], told["success_any_matrix"]) == ([[0.25, None]], [[0.5, None]])
+    assert told["prepares"] == 0
 
 
 def test_arrays_come_back_as_they_were(tmp_path):

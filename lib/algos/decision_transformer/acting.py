@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.decision_transformer.model import DecisionTransformer, mean_state, state_features
+from lib.algos.decision_transformer.model import DecisionTransformer, state_features
 from lib.algos.decision_transformer.modulators.api import Modulator
 from lib.algos.decision_transformer.sizes import ModelConfig
 from lib.algos.decision_transformer.tokens import NOTHING, to_actions, to_tokens
@@ -128,7 +128,8 @@ def act(
             module = inferred(modulator, memory.evidence)
         else:
             module = torch.full_like(memory.steps, task)
-        adapter = modulator.acting(mean_state(tokens, seen.valid), module)
+        query = model.query(tokens, seen.valid, modulator.query)
+        adapter = modulator.acting(query, module)
     widest = int(torch.as_tensor(width).max())
     chosen = model.decide(seen, tokens, widest, adapter)
     real = seen.real[:, :widest]

@@ -18,6 +18,7 @@ Shapes: E episodes, L numbers of an observation, A of an action.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,13 @@ import torch
 from torch import Tensor, nn
 
 from lib.algos.api import Capabilities
-from lib.algos.decision_transformer import acting, audit, slots, transfer
+from lib.algos.decision_transformer import acting, audit, replaying, slots, transfer
 from lib.algos.decision_transformer.acting import Memory
 from lib.algos.decision_transformer.model import (
     DecisionTransformer,
     action_loss,
     counted,
     decayed,
-    mean_state,
 )
 from lib.algos.decision_transformer.modulators import KNOWN
 from lib.algos.decision_transformer.modulators.api import Context, Data, Modulator
@@ -168,20 +168,22 @@ class SequenceAgent:
         cfg, stream = self.cfg.model, task - self.cfg.pretrain.tasks
         if memory is None:
             memory = acting.begun(len(obs), cfg, self.modulator.context.tasks, self.device)
-        played = self.played(task, len(obs))
         memory = self.observed(memory, obs, task)
-        told = self.modulator.labelled and stream < 0
-        modulator = None if told or self.cfg.pretrains(self.task) else self.modulator
-        sizes = [self.parts[task][part].actions.size for part in played]
+        sizes = [self.parts[task][part].actions.size for part in self.played(task, len(obs))]
         action, memory = acting.act(
             self.model,
-            modulator,
+            self.acting_with(task),
             memory,
             torch.tensor(sizes, device=self.device),
             stream,
             self.cfg.modulator.freeze_after,
         )
         return padded(action, self.spaces[task][1].size), memory
+
+    def acting_with(self, task: int) -> Modulator | None:
+        """Returns what changes the model while a task is acted; None: nothing does."""
+        told = self.modulator.labelled and self.cfg.pretrains(task)
+        return None if told or self.cfg.pretrains(self.task) else self.modulator
 
     def observed(self, memory: Memory, obs: Tensor, task: int) -> Memory:
         """Takes observations (E, L) into what episodes carry along, each number in its slot."""
@@ -331,7 +333,8 @@ class SequenceAgent:
         half = self.cfg.optimizer.precision == "bf16" and torch.device(self.device).type == "cuda"
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
             tokens = self.model.embed(window)
-            adapted = self.tuning.adapt(mean_state(tokens, window.valid).detach())
+            query = self.model.query(tokens, window.valid, self.tuning.query)
+            adapted = self.tuning.adapt(query)
             features = self.model.read(tokens, window.valid, adapted.adapter)
             logits = self.model.logits(features)
         action = action_loss(logits.float(), window.action, window.valid, window.real)
@@ -360,12 +363,17 @@ class SequenceAgent:
     def audit(
         self, domain: Domain, held_out: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-        """Returns how often the task of held-out episodes is inferred, where it is."""
-        return audit.inferred_tasks(self, held_out), {}
+        """Returns for which tasks held-out episodes are taken, where they are inferred."""
+        return audit.inferred_tasks(self, held_out)
 
     def capabilities(self) -> Capabilities:
-        """Acts finished tasks by their returns, and starts from another run's model."""
-        return Capabilities(heads=self, is_told=True, transfer=transfer.WarmStart(self))
+        """Acts finished tasks by their returns, starts from another run's model, explains."""
+        return Capabilities(
+            heads=self,
+            is_told=True,
+            transfer=transfer.WarmStart(self),
+            decisions=partial(replaying.decisions, self),
+        )
 
     def save(self) -> dict[str, int]:
         """Returns what acts the current task: which one it is."""

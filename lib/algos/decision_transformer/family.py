@@ -5,6 +5,7 @@ import torch
 from lib.algos.api import Family
 from lib.algos.decision_transformer import modulators
 from lib.algos.decision_transformer.agent import SequenceAgent
+from lib.algos.decision_transformer.keyed import KeyedConfig
 from lib.algos.decision_transformer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.decision_transformer.settings import SequenceRun
 from lib.algos.decision_transformer.sizes import training_bytes
@@ -53,11 +54,31 @@ def check(run: SequenceRun, inherits: bool) -> None:
     ranks.check_share(run.tune.batch, "tune.batch")
     if run.pretrain.tasks:
         ranks.check_share(run.pretrain.batch, "pretrain.batch")
+    _check_pool(run, len(tasks) - run.pretrain.tasks)
     settings = run.modulators.hide_lora
     if settings.centroids > settings.windows:
         raise UserError(
             f"modulators.hide_lora.centroids {settings.centroids} is more than the "
             f"{settings.windows} windows that they are of; take fewer"
+        )
+
+
+def _check_pool(run: SequenceRun, tasks: int) -> None:
+    """Raises UserError where a pool has fewer members than are asked of it.
+
+    Args:
+        tasks: of the stream.
+    """
+    kind = run.modulator.kind
+    settings = getattr(run.modulators, kind, None)
+    if not isinstance(settings, KeyedConfig):
+        return
+    each = settings.pool // max(1, tasks) if settings.oracle else settings.pool
+    if each < settings.top:
+        told = f" for each of {tasks} tasks (modulators.{kind}.oracle)" if settings.oracle else ""
+        raise UserError(
+            f"modulators.{kind}.pool {settings.pool} has {each} members{told}, and a window is read "
+            f"with {settings.top} (modulators.{kind}.top); take a larger pool"
         )
 
 
@@ -101,4 +122,5 @@ FAMILY = Family(
     least_bytes=least_bytes,
     mixed_spaces=True,
     shared=True,
+    reference="dt-lora",  # a fresh set for every task, on a model that stays as it is
 )

@@ -24,6 +24,7 @@ from lib.algos.decision_transformer.windows import Window
 
 POSITIONS = 1024  # rows of GPT-2's table of positions
 STATE, TO_GO = 0, 1  # places of a step's tokens; actions and the reward follow
+QUERIES = ("embedding", "first", "last")  # what a window is known by, see `query`
 
 
 class DecisionTransformer(nn.Module):
@@ -78,12 +79,35 @@ class DecisionTransformer(nn.Module):
 
         Args:
             valid: (B, C) bool, steps that are no padding.
-            adapter: what a modulator adds inside; None reads as trained before.
+            adapter: what a modulator changes; None reads as trained before.
         """
         steps, per_step = tokens.shape[1:3]
         mask = causal_mask(valid.repeat_interleave(per_step, 1))
-        features, _ = self.body(self.placed(tokens.flatten(1, 2)), mask, adapter)
+        features, _ = self.body(self.flat(tokens, adapter), mask, adapter)
         return features.unflatten(1, (steps, per_step))
+
+    def flat(self, tokens: Tensor, adapter: Adapter | None = None) -> Tensor:
+        """Returns embedded tokens (B, C, N, D) in one line, (B, C * N, D), as they are read."""
+        if adapter is not None:
+            tokens = adapter.embedded(tokens, (0, 1, *[2] * self.cfg.actions, 3))
+        return self.placed(tokens.flatten(1, 2))
+
+    @torch.no_grad()
+    def query(self, tokens: Tensor, valid: Tensor, source: str) -> Tensor:
+        """Returns what a window is known by, (B, D): a mean over its states, steps of padding apart.
+
+        Args:
+            source: one of `QUERIES`: of the embedded tokens, or of what the model alone makes of
+                them in its first or last layer.
+        """
+        if source == "first":
+            steps, per_step = tokens.shape[1:3]
+            mask = causal_mask(valid.repeat_interleave(per_step, 1))
+            features, _ = self.body(self.flat(tokens), mask, layers=1)
+            tokens = features.unflatten(1, (steps, per_step))
+        elif source == "last":
+            tokens = self.read(tokens, valid)
+        return mean_state(tokens, valid)
 
     def placed(self, tokens: Tensor) -> Tensor:
         """Adds the one position that all tokens are at, where there is a table of them."""
@@ -114,13 +138,15 @@ class DecisionTransformer(nn.Module):
             count: dimensions of the task's action.
         """
         steps, per_step = tokens.shape[1:3]
-        flat = self.placed(tokens.flatten(1, 2))[:, : (steps - 1) * per_step + TO_GO + 1]
+        flat = self.flat(tokens, adapter)[:, : (steps - 1) * per_step + TO_GO + 1]
         valid = window.valid.repeat_interleave(per_step, 1)[:, : flat.shape[1]]
         features, past = self.body(flat, causal_mask(valid), adapter)
         chosen = [self.head(features[:, -1]).argmax(-1)]
         time = self.time(window.time[:, -1])
         while len(chosen) < count:
-            token = self.placed(self.norm(self.action(chosen[-1]) + time)).unsqueeze(1)
+            token = self.norm(self.action(chosen[-1]) + time)[:, None, None]  # (B, 1, 1, D)
+            token = adapter.embedded(token, (2,)) if adapter is not None else token
+            token = self.placed(token.flatten(1, 2))
             valid = F.pad(valid, (0, 1), value=True)
             features, past = self.body(token, valid[:, None, None], adapter, past)
             chosen.append(self.head(features[:, -1]).argmax(-1))

@@ -12,9 +12,27 @@ METHODS: dict[str, dict[str, Any]] = {
     "dt-full": {"modulator": {"kind": "full"}},
     "dt-head": {"modulator": {"kind": "head"}},
     "dt-last-layers": {"modulator": {"kind": "last_layers"}},
+    "dt-adapters": {"modulator": {"kind": "adapters"}},
     "dt-lora": {"modulator": {"kind": "lora"}},
+    "dt-ia3": {"modulator": {"kind": "ia3"}},
+    "dt-prompt": {"modulator": {"kind": "prompt"}},
+    "dt-prefix": {"modulator": {"kind": "prefix"}},
+    "dt-p-tuning": {"modulator": {"kind": "p_tuning"}},
+    **{
+        f"dt-l2p-{kind.replace('_', '-')}": {
+            "modulator": {"kind": "l2p"},
+            "modulators": {"l2p": {"kind": kind}},
+        }
+        for kind in ("prompt", "prefix", "p_tuning")
+    },
     "dt-l2m": {"modulator": {"kind": "l2m"}},
+    "dt-l2m-oracle": {"modulator": {"kind": "l2m"}, "modulators": {"l2m": {"oracle": True}}},
+    "dt-l2m-ia3": {"modulator": {"kind": "l2m_ia3"}},
     "dt-hide-lora": {"modulator": {"kind": "hide_lora"}},
+    "dt-hide-lora-head": {
+        "modulator": {"kind": "hide_lora"},
+        "modulators": {"hide_lora": {"tii": "head"}},
+    },
     "dt-hide-lora-oracle": {
         "modulator": {"kind": "hide_lora"},
         "modulators": {"hide_lora": {"tii": "oracle"}},
@@ -27,9 +45,20 @@ ABOUT = {
     "dt-full": "Decision Transformer, all of it learns every task of the stream",
     "dt-head": "its action head alone learns",
     "dt-last-layers": "its last block alone learns",
+    "dt-adapters": "small perceptrons in every block, a set per task; oracle: told which task it acts",
     "dt-lora": "one low-rank set per task; oracle: told which task it acts",
+    "dt-ia3": "(IA)³, vectors that multiply, a set per task; oracle: told which task it acts",
+    "dt-prompt": "learned tokens before the window, per task; oracle: told which task it acts",
+    "dt-prefix": "learned keys and values, per task; oracle: told which task it acts",
+    "dt-p-tuning": "learned tokens in every layer, per task; oracle: told which task it acts",
+    "dt-l2p-prompt": "L2P, a pool of prompts, the nearest few of which are read",
+    "dt-l2p-prefix": "the same with keys and values",
+    "dt-l2p-p-tuning": "the same with tokens in every layer",
     "dt-l2m": "L2M, a pool of low-rank sets chosen by what is seen",
+    "dt-l2m-oracle": "the same, a share of the pool per task; oracle: told which task it acts",
+    "dt-l2m-ia3": "L2M with vectors that multiply in place of low-rank sets",
     "dt-hide-lora": "HiDe-LoRA, one low-rank set per task, the task inferred from statistics",
+    "dt-hide-lora-head": "the same, the task inferred by a classifier trained on samples of them",
     "dt-hide-lora-oracle": "the same; oracle: told which task it acts",
     "dt-ewc": "all of it learns, weights that mattered for earlier tasks held (EWC)",
     "dt-l2": "all of it learns, all weights held alike",
@@ -88,6 +117,7 @@ POINT_MASS: dict[str, Any] = {
         "eval_every": 50,
         "eval_episodes": 50,
         "eval_tasks": "seen",
+        "eval_fixed": True,  # a change of a result is the agent's, not the episodes'
         "report_every": 25,
         "checkpoint_every": 100,
     },
@@ -100,6 +130,8 @@ POINT_MASS: dict[str, Any] = {
     "tune": {"batch": 64, "rate": 1e-3},
     "modulators": {
         "lora": {"init": "standard"},
+        **{kind: {"length": 5} for kind in ("prompt", "prefix", "p_tuning")},
+        "l2p": {"length": 1, "pool": 20},  # five of one are as many
         "l2m": {"init": "standard"},
         "hide_lora": {"init": "standard", "windows": 2_000},
         "ewc": {"batch": 64},
@@ -163,6 +195,8 @@ PRESETS: dict[str, dict[str, Any]] = {
             "tune": {"batch": 8},
             "modulators": {
                 "l2m": {"pool": 3},
+                "l2m_ia3": {"pool": 3},
+                "l2p": {"pool": 7, "top": 2},
                 "hide_lora": {"windows": 60, "centroids": 3, "epochs": 2, "samples": 16},
                 "ewc": {"batch": 8, "batches": 2},
             },
