@@ -15,6 +15,7 @@ Sources: README and loader of ml-jku/L2M; LeRobot's data set format, version 2; 
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -242,15 +243,17 @@ def give(folder: str | Path, world: str, task: str, name: str) -> str:
         )
     shape, size = part.obs_space.shape, part.actions.size
     try:
-        minari.create_dataset_from_buffers(
-            name,
-            buffers,
-            env=None,
-            observation_space=spaces.Box(-np.inf, np.inf, shape, np.float32),
-            action_space=spaces.Box(-1.0, 1.0, (size,), np.float32),
-            algorithm_name="see description",
-            description=f"{part.name} of {world}, written by a workbook on continual learning",
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it would like to know authors and their code
+            minari.create_dataset_from_buffers(
+                name,
+                buffers,
+                env=None,
+                observation_space=spaces.Box(-np.inf, np.inf, shape, np.float32),
+                action_space=spaces.Box(-1.0, 1.0, (size,), np.float32),
+                algorithm_name="see description",
+                description=f"{part.name} of {world}, written by a workbook on continual learning",
+            )
     except (ValueError, AssertionError, OSError) as error:
         told = " ".join(str(error).split())[:200]
         raise UserError(f"Minari did not write '{name}' ({told}); choose another name") from None

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from lib.core.errors import UserError
 
 RUN = "python -m lib run "
-TO_COME = "not built yet"
 ENOUGH = 0.34  # share of a question's words that a command must have to be an answer
 SHOWN = 3  # answers at most
 IGNORED = {"seed", "tag", "logdir", "wandb_proj_name", "wandb_group", "experiment_name"}
@@ -406,7 +405,11 @@ DECISION_TRANSFORMERS = Repository(
             "leaves the pool after ten; nobody tells the task (there: dt-hide-lora-oracle)",
         ),
         Original(
-            "python main.py -m hydra/launcher=torchrun hydra.launcher.nproc_per_node=4", "", TO_COME
+            "python main.py -m hydra/launcher=torchrun hydra.launcher.nproc_per_node=4",
+            "torchrun --nproc-per-node 4 -m lib run dt-full-mt40-dmc10",
+            "with any command of this family; batches stay as large as one process has them, each "
+            "process learns from its share; on several machines one torchrun on each, with "
+            "--nnodes and --rdzv-endpoint; needs files of experience and GPUs, as above",
         ),
     ),
 )

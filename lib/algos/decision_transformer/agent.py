@@ -45,7 +45,7 @@ from lib.algos.decision_transformer.windows import Experience, Window
 from lib.core.errors import NonFiniteError, UserError
 from lib.core.seeding import Streams
 from lib.core.trees import leaf_map
-from lib.engine import ranks
+from lib.engine import compiling, ranks
 from lib.engine.running_means import RunningMeans
 from lib.envs.api import Domain, data_parts, spaces
 from lib.replay.buffer import Episodes
@@ -76,6 +76,8 @@ class SequenceAgent:
         self.spaces = [spaces(domain, task) for task in range(len(domain.tasks))]
         self.layouts = [[self._layout(part) for part in parts] for parts in self.parts]
         self.model = DecisionTransformer(cfg.model, streams.init).to(device)
+        if compiling.wanted_on_gpu(cfg.engine.compile, torch.device(device)):
+            self.model.compile_body()
         kind, tasks = cfg.modulator.kind, max(1, len(domain.tasks) - cfg.pretrain.tasks)
         context = Context(cfg.model, tasks, streams.init)
         self.modulator: Modulator = KNOWN[kind](getattr(cfg.modulators, kind, None), context)

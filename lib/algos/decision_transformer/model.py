@@ -9,6 +9,8 @@ Source: Chen et al. 2021; Schmied et al. 2023 (L2M), whose released sizes and in
 are.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +23,10 @@ from lib.algos.decision_transformer.transformer import (
     gpt2_init_,
 )
 from lib.algos.decision_transformer.windows import Window
+from lib.engine.compiling import compiled
+
+Read = Callable[[Tensor, Tensor], Tensor]
+"""Tokens (B, K, D) and a mask to features (B, K, D)."""
 
 POSITIONS = 1024  # rows of GPT-2's table of positions
 STATE, TO_GO = 0, 1  # places of a step's tokens; actions and the reward follow
@@ -50,6 +56,7 @@ class DecisionTransformer(nn.Module):
         self.position = nn.Embedding(POSITIONS, width) if cfg.position_table else None
         idle = (cfg.slots, 1, 1) if cfg.idle_heads else ()
         self.idle = nn.ModuleList(nn.Linear(width, n) for n in idle)
+        self.fast: Read | None = None  # the body compiled, for learning with all of the model
         gpt2_init_(self, cfg.layers, generator)
         # Two tables are made anew after that in the published code, as PyTorch makes them.
         with torch.no_grad():
@@ -83,8 +90,22 @@ class DecisionTransformer(nn.Module):
         """
         steps, per_step = tokens.shape[1:3]
         mask = causal_mask(valid.repeat_interleave(per_step, 1))
-        features, _ = self.body(self.flat(tokens, adapter), mask, adapter)
+        if self.fast is not None and self.training and adapter is None:
+            features = self.fast(self.flat(tokens), mask)
+        else:
+            features, _ = self.body(self.flat(tokens, adapter), mask, adapter)
         return features.unflatten(1, (steps, per_step))
+
+    def compile_body(self) -> None:
+        """Lets what learns without an adapter read through PyTorch's compiler from now on.
+
+        An adapter is made anew for every batch, and so would be the compiled code.
+        """
+
+        def read(tokens: Tensor, mask: Tensor) -> Tensor:
+            return self.body(tokens, mask)[0]
+
+        self.fast = compiled(read, "read")
 
     def flat(self, tokens: Tensor, adapter: Adapter | None = None) -> Tensor:
         """Returns embedded tokens (B, C, N, D) in one line, (B, C * N, D), as they are read."""
