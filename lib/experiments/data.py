@@ -281,10 +281,9 @@ def table(folder: str | Path) -> list[str]:
 def _line(task: str, card: dict[str, Any]) -> str:
     told = card["files"][task]
     found = f"{task}: {told['episodes']} episodes"
-    if "success" in told:
-        found += (
-            f", success {told['success']:.2f} in the end, {told['success_any']:.2f} at any step"
-        )
+    for key, when in (("success", "in the end"), ("success_any", "at any step")):
+        if key in told:
+            found += f", success {told[key]:.2f} {when}"
     return f"{found}, return {told['mean_return']:.4g}, best {told['best_return']:.4g}"
 
 

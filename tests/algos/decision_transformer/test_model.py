@@ -180,6 +180,7 @@ def test_a_model_learns_one_batch_by_heart():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # PyTorch's
 def test_a_compiled_body_reads_what_the_plain_one_does_and_learns_alike():
     if not has_compiler():
         pytest.skip("no C++ compiler on this machine")
