@@ -53,6 +53,7 @@ from lib.algos.decision_transformer import (
     attention,
     differences,
     inference,
+    inferring,
     low_rank,
     model,
     tokens,
@@ -134,7 +135,7 @@ solution(tokens.returns_to_go)
 
 # %%
 point_stream.begin(agents["dt-full"], 0, folder)
-window = agents["dt-full"]._draw(1)
+window = inferring.windows(agents["dt-full"], 1)
 rows = []
 for step in range(2, cfg.model.context):
     place = ", ".join(f"{x:.2f}" for x in window.state[0, step, :2].tolist())
@@ -189,9 +190,8 @@ print(f"Success on goals and starts that no file has: {before:.2f}.")
 # earlier steps than on the last one.
 
 # %%
-point_stream.begin(agents["dt-full"], 0, folder)
 agents["dt-full"].model.eval()
-seen = agents["dt-full"]._draw(200)
+seen = inferring.windows(agents["dt-full"], 200)
 seen = type(seen)(*(part[seen.valid.all(1)] for part in seen))
 per_step = cfg.model.tokens
 words = ["s", "g", *(f"a{i + 1}" for i in range(cfg.model.actions)), "r"]
@@ -261,6 +261,7 @@ for method in ("dt-head", "dt-lora"):
     point_stream.start_from(agents[method], agents["dt-full"])
 rows, learnt = [], {}
 for method, agent in agents.items():
+    point_stream.begin(agent, 1, folder)
     start = point_stream.success(agent, 1, episodes)
     point_stream.learn(agent, 1, folder)
     learnt[method] = point_stream.success(agent, 1, episodes)
@@ -330,8 +331,8 @@ solution(inference.mixture_log_density)
 # the second, *anywhere*, goals lie anywhere: only how the point answers to its actions tells the
 # tasks apart, and at the first step nothing has been done yet.
 #
-# **What we expect.** Quadrants are told at once. Anywhere is a guess at the first step, 25 % of four
-# tasks, and gets better as the episode goes on, since a window shows actions and what came of
+# **What we expect.** Quadrants are told at once. Anywhere is a guess at the first step, 25 % of
+# four tasks, and gets better as the episode goes on, since a window shows actions and what came of
 # them. What would prove us wrong: anywhere told at the first step, or no better than a guess at
 # the tenth.
 
@@ -343,11 +344,14 @@ SMALL = {"modulators.hide_lora.windows": 1000}
 asked = point_stream.files(folder / "asked", 60, seed + 1)
 found = {}
 for kind, tasks in STREAMS.items():
-    inferring = point_stream.new_agent("dt-hide-lora", ["pretrain", *tasks], seed, SMALL)
-    inferring.begin_task(0)
-    inferring.model.load_state_dict(agents["dt-lora"].model.state_dict())  # as pre-trained
-    point_stream.gather(inferring, folder)
-    found[kind] = point_stream.taken_for(inferring, asked, (1, 10, 30))
+    agent = point_stream.new_agent("dt-hide-lora", ["pretrain", *tasks], seed, SMALL)
+    point_stream.start_from(agent, agents["dt-lora"])  # whose model is as it was pre-trained
+    known, new = (
+        [point_stream.experience(agent, 1 + task, place)[0] for task in range(len(tasks))]
+        for place in (folder, asked)
+    )
+    inferring.look_at(agent, known)
+    found[kind] = inferring.taken_for(agent, new, (1, 10, 30))
 _, axes = plt.subplots(1, 4, figsize=(13.0, 3.3), layout="constrained")
 look = {"colorbar": False, "xlabel": "taken for", "ylabel": "episodes of"}
 panels = [(kind, step) for kind in STREAMS for step in (1, 10)]

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from lib.algos import registry
-from lib.algos.decision_transformer.agent import SequenceAgent
-from lib.algos.decision_transformer.replaying import believed
+from lib.algos.api import Agent
 from lib.core.metrics import Array
 from lib.core.seeding import Streams, generator
 from lib.envs import worlds
@@ -32,7 +31,7 @@ def files(folder: str | Path, episodes: int, seed: int) -> Path:
 
 def new_agent(
     method: str, tasks: Sequence[str], seed: int = 0, settings: Mapping[str, Any] | None = None
-) -> SequenceAgent:
+) -> Agent:
     """Returns a fresh agent of the quick preset.
 
     Args:
@@ -44,20 +43,20 @@ def new_agent(
     return registry.build_agent(run, worlds.build(run.env, run.tasks, CPU), Streams(seed), CPU)
 
 
-def experience(agent: SequenceAgent, task: int, folder: Path) -> list[Episodes]:
+def experience(agent: Agent, task: int, folder: Path) -> list[Episodes]:
     """Returns the episodes of a task's files."""
     return [dataset.read(folder, *part).episodes for part in data_parts(agent.domain, task)]
 
 
-def begin(agent: SequenceAgent, task: int, folder: Path) -> None:
+def begin(agent: Agent, task: int, folder: Path) -> None:
     """Crosses a boundary, and hands over the task's files."""
     agent.begin_task(task)
     for episodes in experience(agent, task, folder):
         agent.store("learner", episodes)
 
 
-def learn(agent: SequenceAgent, task: int, folder: Path, marks: int = 0) -> list[dict[str, float]]:
-    """Learns a task to its end.
+def learn(agent: Agent, task: int, folder: Path, marks: int = 0) -> list[dict[str, float]]:
+    """Learns a task to its end, begun before or not.
 
     Args:
         marks: how often training quantities are reported on the way.
@@ -65,7 +64,8 @@ def learn(agent: SequenceAgent, task: int, folder: Path, marks: int = 0) -> list
     Returns:
         As many reports.
     """
-    begin(agent, task, folder)
+    if agent.task != task:
+        begin(agent, task, folder)
     total = agent.cfg.budget.updates_of(task)
     if not marks:
         agent.update(total)
@@ -77,26 +77,26 @@ def learn(agent: SequenceAgent, task: int, folder: Path, marks: int = 0) -> list
     return told
 
 
-def start_from(agent: SequenceAgent, trained: SequenceAgent) -> None:
-    """Takes the model that another agent pre-trained, and what it learnt to ask for."""
+def start_from(agent: Agent, trained: Agent) -> None:
+    """Takes the model that another agent pre-trained."""
     agent.begin_task(0)
-    agent.model.load_state_dict(trained.model.state_dict())
-    agent.targets.copy_(trained.targets)
+    parts = trained.state_dict(with_replay=False)["world_model"]
+    agent.capabilities().transfer.load_world_model(parts)
 
 
-def play(agent: SequenceAgent, task: int, episodes: int = 50) -> Episodes:
+def play(agent: Agent, task: int, episodes: int = 50) -> Episodes:
     """Plays evaluation episodes of a task, the same whenever they are asked for."""
     env, draws = agent.domain.make_for_evaluation(task), generator(0, f"chapter/{task}")
     return evaluate.play(agent, env, episodes, draws, explore=False, heads={"task": task})
 
 
-def success(agent: SequenceAgent, task: int, episodes: int = 50) -> float:
+def success(agent: Agent, task: int, episodes: int = 50) -> float:
     """Returns the share of evaluation episodes that end at the goal."""
     return evaluate.results(play(agent, task, episodes))["success"]
 
 
 def learn_stream(
-    agent: SequenceAgent, folder: Path, known: float | None = None, episodes: int = 50
+    agent: Agent, folder: Path, known: float | None = None, episodes: int = 50
 ) -> Array:
     """Learns the tasks of a stream one after the other.
 
@@ -107,7 +107,7 @@ def learn_stream(
     Returns:
         (S, S) success on each task (column) after each (row), NaN above the diagonal.
     """
-    first = agent.cfg.pretrain.tasks
+    first = agent.cfg.prepares
     size = len(agent.domain.tasks) - first
     matrix = np.full((size, size), np.nan)
     if known is not None:
@@ -118,31 +118,3 @@ def learn_stream(
             success(agent, first + one, episodes) for one in range(task + 1)
         ]
     return matrix
-
-
-def gather(agent: SequenceAgent, folder: Path) -> None:
-    """Lets an agent that infers tasks look at each of the stream, without learning any."""
-    first = agent.cfg.pretrain.tasks
-    for task in range(first, len(agent.domain.tasks)):
-        begin(agent, task, folder)
-        agent.modulator.before_learning(agent.model, agent._data())
-
-
-def taken_for(agent: SequenceAgent, folder: Path, steps: Sequence[int]) -> dict[int, Array]:
-    """Returns for which tasks recorded episodes are taken.
-
-    Args:
-        steps: of an episode, after which it is asked.
-
-    Returns:
-        Each of these to (S, S), the share of a task's episodes (row) taken for each (column).
-    """
-    first = agent.cfg.pretrain.tasks
-    size = len(agent.domain.tasks) - first
-    found = {step: np.zeros((size, size)) for step in steps}
-    for task in range(size):
-        (one,) = experience(agent, first + task, folder)
-        told = believed(agent, first + task, one.obs, one.action, one.reward).argmax(-1)  # (T, K)
-        for step, matrix in found.items():
-            matrix[task] = torch.bincount(told[step - 1], minlength=size).numpy() / told.shape[1]
-    return found
