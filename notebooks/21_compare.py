@@ -388,8 +388,8 @@ for title, figures, members in each_world():
 #
 # Of returns, as shares of what counts as 100 %, and, where a world knows what success is, of the
 # share of episodes that are at the goal at their last step and at any (Continual World counts the
-# latter, L2M the former). *Forgetting* is how far a number fell between a task's own end and the end
-# of the run; the *interquartile mean* over tasks leaves out the best and the worst quarter of them.
+# latter, L2M the former). *Forgetting* is how far a number fell between a task's own end and the
+# end of the run; the *interquartile mean* over tasks leaves out the best and the worst quarter.
 # *Forward transfer* compares the area under the learning curve with that of runs that learn each
 # task alone, if any: 0 is no faster than these. Tasks in which agents only got ready are no part of
 # the stream; they stand at the end of a row. Definitions are in `lib/core/metrics.py`.

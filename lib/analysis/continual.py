@@ -71,7 +71,7 @@ def before_stream(group: Group, matrices: Array) -> tuple[Array, Array] | None:
 
 
 def forward(group: Group, groups: Sequence[Group]) -> Array | None:
-    """Returns (seeds,) mean forward transfer of returns over the stream; None without a reference."""
+    """Returns (seeds,) mean forward transfer of returns over the stream, None without reference."""
     found = forward_transfer(group, groups)
     if found is None or group.first.prepares >= found.shape[1]:
         return None

@@ -391,8 +391,9 @@ def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
 
 def reference_of(run: Run) -> str:
     """Returns the method against which a run's forward transfer is measured."""
-    name = run.summary.get("config", {}).get("family", "tdmpc")
-    return registry.family(name).reference
+    with suppress(UserError):  # of a preset that there no longer is
+        return registry.of_preset(run.preset).reference
+    return "scratch"
 
 
 def markdown_table(

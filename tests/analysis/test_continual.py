@@ -87,11 +87,10 @@ def test_a_run_from_before_success_was_kept_has_returns_alone(tmp_path):
 
 
 def test_a_family_names_the_method_that_learns_every_task_alone(tmp_path):
-    config = {"family": "decision_transformer"}
     runs = [
         results.load_run(
-            make_run(tmp_path / f"{method}-{seed}", method, seed, tasks=PREPARED, prepares=1,
-                     config=config)
+            make_run(tmp_path / f"{method}-{seed}", method, seed, preset="point-mass-quick",
+                     tasks=PREPARED, prepares=1)
         )
         for method in ("dt-full", "dt-lora")
         for seed in range(2)

@@ -1,4 +1,4 @@
-"""The family of methods is a table of differences: what learns, where it acts, who tells the task."""
+"""Methods are a table of differences: what learns, where it acts, and who tells the task."""
 
 from typing import NamedTuple
 

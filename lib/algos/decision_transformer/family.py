@@ -77,8 +77,8 @@ def _check_pool(run: SequenceRun, tasks: int) -> None:
     if each < settings.top:
         told = f" for each of {tasks} tasks (modulators.{kind}.oracle)" if settings.oracle else ""
         raise UserError(
-            f"modulators.{kind}.pool {settings.pool} has {each} members{told}, and a window is read "
-            f"with {settings.top} (modulators.{kind}.top); take a larger pool"
+            f"modulators.{kind}.pool {settings.pool} has {each} members{told}, and a window is "
+            f"read with {settings.top} (modulators.{kind}.top); take a larger pool"
         )
 
 

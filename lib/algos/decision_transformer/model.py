@@ -115,7 +115,7 @@ class DecisionTransformer(nn.Module):
 
     @torch.no_grad()
     def query(self, tokens: Tensor, valid: Tensor, source: str) -> Tensor:
-        """Returns what a window is known by, (B, D): a mean over its states, steps of padding apart.
+        """Returns what a window is known by, (B, D): a mean over its states but for padding.
 
         Args:
             source: one of `QUERIES`: of the embedded tokens, or of what the model alone makes of

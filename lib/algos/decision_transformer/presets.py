@@ -45,7 +45,7 @@ ABOUT = {
     "dt-full": "Decision Transformer, all of it learns every task of the stream",
     "dt-head": "its action head alone learns",
     "dt-last-layers": "its last block alone learns",
-    "dt-adapters": "small perceptrons in every block, a set per task; oracle: told which task it acts",
+    "dt-adapters": "small perceptrons in the blocks, per task; oracle: told which task it acts",
     "dt-lora": "one low-rank set per task; oracle: told which task it acts",
     "dt-ia3": "(IA)³, vectors that multiply, a set per task; oracle: told which task it acts",
     "dt-prompt": "learned tokens before the window, per task; oracle: told which task it acts",

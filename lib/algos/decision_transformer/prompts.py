@@ -2,9 +2,9 @@
 
 Shapes: L layers, P vectors, D width.
 
-Source: Lester et al. 2021 (prompt), Li and Liang 2021 (prefix), Liu et al. 2022 (P-tuning v2); sizes
-and initial numbers as in L2M's release, where the second perceptron that makes up such vectors is an
-option and not used.
+Source: Lester et al. 2021 (prompt), Li and Liang 2021 (prefix), Liu et al. 2022 (P-tuning v2);
+sizes and initial numbers as in L2M's release, where making such vectors up by another perceptron is
+an option that is not used, and is left out here.
 """
 
 from dataclasses import dataclass

@@ -109,7 +109,7 @@ def decisions(
 def _modules(
     agent: "SequenceAgent", task: int, episode: tuple[Tensor, Tensor, Tensor]
 ) -> tuple[list[Tensor], Tensor | None]:
-    """Returns which task was acted at every step, (1,) each, and what was believed, (T, S) or None."""
+    """Returns which task was acted at every step, (1,) each, and the belief, (T, S) or None."""
     steps, stream = episode[1].shape[1], task - agent.cfg.pretrain.tasks
     modulator = agent.acting_with(task)
     if modulator is None or not modulator.infers:

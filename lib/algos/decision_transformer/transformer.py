@@ -1,6 +1,6 @@
 """A GPT-2 body: blocks of causal attention and a perceptron, each added to what enters it.
 
-A modulator may change what it computes at every `Adapter.change`, and put vectors before all tokens.
+A modulator may change what it computes, and put vectors before all tokens; see `Adapter`.
 
 Shapes: B rows, K tokens, P places put before them, D width, H heads, L layers.
 """

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.decision_transformer.tokens import padded, to_tokens
+from lib.algos.decision_transformer.tokens import padded, returns_to_go, to_tokens
 from lib.core.errors import UserError
 from lib.replay.buffer import Episodes
 
@@ -64,8 +64,8 @@ class Experience:
         length = torch.full((count,), steps, device=device) if length is None else length
         inside = torch.arange(steps, device=device) < length.unsqueeze(1)  # (E, T)
         self._check(obs, action, reward, inside, task)
+        to_go = returns_to_go(reward * inside, scale)
         reward = reward * inside / scale
-        to_go = reward.flip(1).cumsum(1).flip(1)
         self.best = float(to_go[:, 0].max())  # return, divided by the scale
         if not keep_short:
             inside = inside & (length >= self.context).unsqueeze(1)

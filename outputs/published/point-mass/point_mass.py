@@ -114,7 +114,7 @@ def draw(found: dict[str, results.Group]) -> None:
         tasks = [name.removeprefix("point-mass-") for name in group.first.tasks[1:]]
         charts.return_matrix(matrix, tasks, arm, colorbar=False, ax=ax)
     ax = axes[-1]
-    for place, (arm, group) in enumerate(found.items()):
+    for place, group in enumerate(found.values()):
         lost = continual.of_stream(group, group.stack("success_matrix"))["forgetting"]
         ax.bar(place, lost.mean(), color=charts.BLUE, width=0.6)
         ax.plot([place] * len(lost), lost, "o", color="black", markersize=4)

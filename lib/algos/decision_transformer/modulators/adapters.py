@@ -1,7 +1,8 @@
 """Bottleneck adapters: a small perceptron after attention and after the perceptron of every block.
 
-Source: Houlsby et al. 2019, sizes and initial weights as in L2M's release (ml-jku/L2M). Differs: the
-second one is added to what it reads; the release adds it to what the first one read, in its place.
+Source: Houlsby et al. 2019, sizes and initial weights as in L2M's release (ml-jku/L2M). Differs:
+the second one is added to what it reads; the release adds it to what the first one read, and leaves
+out what the perceptron made.
 """
 
 from dataclasses import dataclass
