@@ -554,11 +554,12 @@ def export(given: argparse.Namespace) -> None:
 
 def data(given: argparse.Namespace) -> None:
     """Makes files of experience, shows what some are, takes or gives some."""
+    from lib.experiments import cards
     from lib.experiments import data as files
     from lib.experiments.makers import Recipe
 
     if given.action == "card":
-        print("\n".join(files.table(given.folder)))
+        print("\n".join(cards.table(given.folder)))
         return
     if given.action in ("import", "export"):
         from lib.experiments import exchange

@@ -20,15 +20,15 @@ from typing import Any
 import torch
 
 from lib.core.errors import UserError, unknown
-from lib.core.files import atomic_write, open_regular
 from lib.core.paths import OUTPUTS
 from lib.core.seeding import generator
 from lib.core.spaces import ActionSpace, ObsSpace
+from lib.experiments import cards
 from lib.experiments.makers import MAKERS, Maker, Recipe, cores
 from lib.replay.buffer import Episodes
 from lib.runner import dataset, evaluate
 
-CARD, PIECES = "card.json", ".pieces"
+PIECES = ".pieces"
 DATA = OUTPUTS / "data"
 DEFAULT = Recipe()
 Tell = Callable[[int, int], None]  # episodes that are there, of how many
@@ -66,16 +66,16 @@ def make(
     if recipe.agent and not maker.agents:
         raise UserError(f"files of {world} are made by its experts; leave out the agent")
     recipe = replace(recipe, episodes=recipe.episodes or maker.episodes)
+    wanted = tuple(tasks) or maker.first or maker.tasks
+    maker.check(wanted, recipe)
     place = Path(folder).absolute() if folder else DATA / world
     asked = {"world": world, **json.loads(json.dumps(asdict(recipe))), **maker.about}
-    card = _card(place) or {"made": asked, "files": {}}
+    card = cards.read(place) or {"made": asked, "files": {}}
     if card["made"] != asked:
         raise UserError(
             f"'{place}' holds files that were made otherwise ({card['made']}); choose another "
             "folder, or remove that one"
         )
-    wanted = tuple(tasks) or maker.first or maker.tasks
-    maker.check(wanted, recipe)
     there = {task for task in wanted if _is_as_told(place, task, card)}
     work = [
         (task, number, count)
@@ -84,19 +84,19 @@ def make(
         for number, count in enumerate(_pieces(recipe.episodes, maker.piece))
     ]
     place.mkdir(parents=True, exist_ok=True)
-    _write_card(place, card)
+    cards.write(place, card)
     done, total = recipe.episodes * len(there), recipe.episodes * len(wanted)
     tell(done, total)
     for task in wanted:
         if task in there:
-            yield _line(task, card) + ", there already"
+            yield cards.line(task, card) + ", there already"
     processes = processes or (cores() if maker.slow else 1)
     for task, number, count in _played(world, place, recipe, work, min(processes, len(work))):
         done += count
         tell(done, total)
         if len([1 for other, *_ in work if other == task]) == number + 1:
             _join(place, task, maker, recipe, card)
-            yield _line(task, card)
+            yield cards.line(task, card)
     shutil.rmtree(place / PIECES, ignore_errors=True)
 
 
@@ -198,7 +198,7 @@ def _join(place: Path, task: str, maker: Maker, recipe: Recipe, card: dict[str, 
     told |= {"sha256": _digest(place, task), "hours": round(seconds / 3600, 4)}
     told["megabytes"] = round(sum(file.stat().st_size for file in path.iterdir()) / 1e6, 2)
     card["files"][task] = told
-    _write_card(place, card)
+    cards.write(place, card)
     for name in names:
         shutil.rmtree(dataset.path_of(folder, name))
 
@@ -224,86 +224,6 @@ def _about(episodes: Episodes) -> dict[str, Any]:
     for name, part in {"success": episodes.success, "success_any": episodes.reached}.items():
         if part is not None:
             found[name] = round(float(part.float().mean()), 4)
-    return found
-
-
-# The card ------------------------------------------------------------------------------------
-
-COLUMNS = {
-    # Heads of the table of a card's files, to what they are of an entry, and how that is written.
-    "source": ("source", "{}"),
-    "episodes": ("episodes", "{:,}"),
-    "steps": ("decisions", "{:,}"),
-    "success at any step": ("success_any", "{:.2f}"),
-    "in the end": ("success", "{:.2f}"),
-    "mean return": ("mean_return", "{:.4g}"),
-    "best": ("best_return", "{:.4g}"),
-    "at random": ("random_return", "{:.3g}"),
-    "MB": ("megabytes", "{:.1f}"),
-    "core minutes": ("hours", "{:.1f}"),
-}
-
-
-def table(folder: str | Path) -> list[str]:
-    """Returns a card as lines of Markdown.
-
-    Raises:
-        UserError: there is none.
-    """
-    place = Path(folder).absolute()
-    card = _card(place)
-    if card is None:
-        raise UserError(
-            f"'{place}' has no {CARD}; name a folder that 'python -m lib data make' wrote"
-        )
-    made = card["made"]
-    noise = ", ".join(f"{value:g}" for value in made["noises"])
-    lines = [
-        f"{made['world']}: noise {noise} in equal parts, {made['random_share']:.0%} at random, "
-        + f"seed {made['seed']}, "
-        + ("" if made["hold"] else "experts do not hold still, ")
-        + ", ".join(
-            f"{key} {value}" for key, value in made.items() if value and isinstance(value, str)
-        ),
-        "",
-        "| task | " + " | ".join(COLUMNS) + " |",
-        "|:--|:--|" + "--:|" * (len(COLUMNS) - 1),
-    ]
-    for task, told in sorted(card["files"].items()):
-        cells = [
-            form.format(told[key] * (60 if key == "hours" else 1)) if key in told else ""
-            for key, form in COLUMNS.values()
-        ]
-        lines.append(f"| {task} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _line(task: str, card: dict[str, Any]) -> str:
-    told = card["files"][task]
-    found = f"{task}: {told['episodes']} episodes"
-    for key, when in (("success", "in the end"), ("success_any", "at any step")):
-        if key in told:
-            found += f", success {told[key]:.2f} {when}"
-    return f"{found}, return {told['mean_return']:.4g}, best {told['best_return']:.4g}"
-
-
-def _write_card(place: Path, card: dict[str, Any]) -> None:
-    atomic_write(place / CARD, json.dumps(card, indent=1, sort_keys=True) + "\n")
-
-
-def _card(place: Path) -> dict[str, Any] | None:
-    """Returns what a folder's card says; None where there is none."""
-    try:
-        with open_regular(place / CARD) as file:
-            found = json.loads(file.read())
-        if not isinstance(found["made"], dict) or not isinstance(found["files"], dict):
-            raise ValueError("it is no card")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"'{place / CARD}' cannot be read ({error}); remove it, and its files are made again"
-        ) from None
     return found
 
 

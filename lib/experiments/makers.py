@@ -178,7 +178,7 @@ def dmc_states() -> Maker:
         tuple(TASKS),
         play,
         episodes=20,
-        piece=5,
+        piece=20,
         slow=True,
         about={"episode_length": str(length)},
         check=check,

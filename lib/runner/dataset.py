@@ -108,7 +108,7 @@ def write(
 
 
 def missing(folder: str | Path, task: str) -> str:
-    """Returns why there is no experience of a task, in the words of an error."""
+    """Returns what is to be done about experience of a task in another form; "" without any."""
     path = path_of(folder, task)
     for suffix, advice in OTHERS.items():
         if (other := path.with_name(task + suffix)).is_file():
@@ -145,7 +145,7 @@ def about(folder: str | Path, task: str) -> dict[str, Any]:
         UserError: there is none, or it is of another layout.
     """
     path = path_of(folder, task)
-    if told := missing(folder, task) if not path.is_dir() else "":
+    if not path.is_dir() and (told := missing(folder, task)):
         raise UserError(told)
     try:
         found = json.loads((path / ABOUT).read_bytes())

@@ -8,7 +8,7 @@ from lib import cli
 from lib.core.errors import UserError
 from lib.envs import worlds
 from lib.experiments import data, makers
-from lib.experiments.data import CARD
+from lib.experiments.cards import CARD
 from lib.experiments.makers import Maker, Recipe
 from lib.replay.buffer import Episodes
 from lib.runner import dataset
