@@ -168,8 +168,6 @@ Markdown(results.markdown_table(["step", "word", "what it says"], rows, numbers=
 
 # %%
 show(model.action_loss)
-
-# %%
 MARKS = min(12, updates)
 told = point_stream.learn(agents["dt-full"], 0, folder, marks=MARKS)
 curve = [report["train/pretraining/action"] for report in told]
