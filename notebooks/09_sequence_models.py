@@ -373,7 +373,7 @@ display(Markdown(results.markdown_table(header, rows)))
 # is in.)
 
 # %%
-who = rollouts.Player(agents["dt-lora"], cfg, agents["dt-lora"].domain, 3, "the stream", 1)
+who = rollouts.Player(agents["dt-lora"], cfg, agents["dt-lora"].domain, 3, "after the stream", 1)
 rollouts.of_player(who, seed)
 
 # %% [markdown]
