@@ -168,8 +168,6 @@ Markdown(results.markdown_table(["step", "word", "what it says"], rows, numbers=
 
 # %%
 show(model.action_loss)
-
-# %%
 MARKS = min(12, updates)
 told = point_stream.learn(agents["dt-full"], 0, folder, marks=MARKS)
 curve = [report["train/pretraining/action"] for report in told]
@@ -375,7 +373,7 @@ display(Markdown(results.markdown_table(header, rows)))
 # is in.)
 
 # %%
-who = rollouts.Player(agents["dt-lora"], cfg, agents["dt-lora"].domain, 3, "the stream", 1)
+who = rollouts.Player(agents["dt-lora"], cfg, agents["dt-lora"].domain, 3, "after the stream", 1)
 rollouts.of_player(who, seed)
 
 # %% [markdown]

@@ -356,9 +356,9 @@ SEEDS = "-p seeds=42,43,44"
 DECISION_TRANSFORMERS = Repository(
     "MDDT, LoRA, L2M, HiDe-LoRA",
     "arXiv 2306.14884",
-    "`FOLDER` is the run of the first command, or its checkpoint. Those named cw10_cl are of a "
-    "fork (chufanchen/MDDT) that builds on L2M's code. Without a GPU: every method of them has a small "
-    f"form, such as `{RUN}dt-lora-point-mass-quick`, after `python -m lib data make point-mass`.",
+    "`FOLDER` is the run of the first command, or its checkpoint. Commands named cw10_cl are of a "
+    "fork (chufanchen/MDDT) of L2M's code. Without a GPU: every method has a small form, such as "
+    f"`{RUN}dt-lora-point-mass-quick`, after `python -m lib data make point-mass`.",
     (
         Original(
             MAIN + "env_params=multi_domain_mtdmc run_params=pretrain eval_params=pretrain_disc "

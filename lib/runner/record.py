@@ -98,7 +98,7 @@ METRICS = (
     Metric("train/cloning/imitation", "minus log-likelihood of cloned actions", "nats", 0, 20),
     Metric("train/cloning/cloned", "records whose next action is cloned", "share", 0, 1),
     Metric("train/*/action", "cross-entropy of actions' tokens", "nats", 0, 5),
-    Metric("train/policy/match", "minus the weighted cosine of queries and keys", "", -1, 1),
+    Metric("train/policy/match", "minus the weighted nearness of queries and keys", "", -3, 9),
     Metric("train/policy/contrast", "weighted nearness to other windows' features", "nats", 0, 1),
     Metric("train/policy/anchor", "weighted distance from earlier tasks' weights", "nats", 0, 10),
     Metric("eval/*/return", "evaluation return", "reward per episode", 0),

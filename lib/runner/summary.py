@@ -80,6 +80,9 @@ class Log:
             UserError: it is not what this run would have saved.
         """
         tasks, numbers = len(self.tasks), expected.each(expected.NUMBER)
+        if isinstance(state, Mapping) and "successes" not in state:  # saved before they were kept
+            unknown = [[None] * tasks for _ in range(finished)]
+            state = {**state, "successes": {part: list(unknown) for part in self.successes}}
         curves = expected.mapping(expected.record({self.unit: numbers, "return": numbers}))
         row = expected.each(expected.maybe(expected.NUMBER), tasks)
         spec = expected.record(

@@ -48,6 +48,14 @@ def test_a_log_survives_being_saved_with_its_order():
     assert other == log and other.score() == log.score()
 
 
+def test_a_log_from_before_success_was_kept_goes_on_without_it():
+    log, old = example(), example().state_dict() | {}
+    del old["successes"]
+    log.load_state_dict(old, 1, Path("there"))
+    assert log.successes == {"success": [[None, None]], "success_any": [[None, None]]}
+    assert log.matrix == [[5.0, None]]
+
+
 def test_differences_name_both_values_by_dotted_key():
     one = {"seed": 0, "env": {"size": 13, "reward": "dense"}, "tasks": ["a"]}
     other = {"seed": 1, "env": {"size": 13, "reward": "sparse"}, "tasks": ["a"], "new": 2}
