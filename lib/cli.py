@@ -270,17 +270,40 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--out", metavar="FILE", help="where to (default: parts/PART.safetensors in the run)"
     )
-    about = "make files of experience, which some families learn from"
-    sub = command(data, "data", about, MAKING)
-    sub.add_argument("action", choices=["make"], help="write what is not there yet")
-    sub.add_argument("world", metavar="WORLD", help="point-mass")
-    sub.add_argument("--episodes", type=int, metavar="N", help="of every task (default: 600)")
-    sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
+    _data_commands(command(data, "data", "make, look at, import files of experience", MAKING))
 
     sub = command(clean, "clean", "remove run folders for good")
     sub.add_argument("runs", nargs="+", metavar="RUN", help="folders that run or compare made")
     sub.add_argument("--yes", action="store_true", help="do not ask")
     return parser
+
+
+def _data_commands(parser: argparse.ArgumentParser) -> None:
+    """Adds what can be done with files of experience."""
+    what = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    sub = what.add_parser("make", help="play what is not there yet")
+    sub.add_argument("world", metavar="WORLD", help="point-mass, metaworld or dmc-states")
+    sub.add_argument("--tasks", default="", metavar="A,B", help="these alone (default: all)")
+    sub.add_argument("--episodes", type=int, metavar="N", help="of every task (default: by world)")
+    sub.add_argument("--processes", type=int, default=0, metavar="N", help="that play side by side")
+    sub.add_argument(
+        "--no-hold", action="store_true", help="let experts of metaworld go on after a success"
+    )
+    sub.add_argument("--agent", default="", metavar="RUN", help="whose agent acts, in dmc-states")
+    sub.add_argument("--random", action="store_true", help="let chance act, and nobody else")
+    sub.add_argument("--out", metavar="DIR", help="folder (default: outputs/data/WORLD)")
+    sub = what.add_parser("card", help="print what files are and what they hold, as a table")
+    sub.add_argument("folder", metavar="DIR", help="that make wrote")
+    sub = what.add_parser("import", help="take what is in another form")
+    sub.add_argument("form", metavar="FORM", help="npz (L2M's), lerobot (Parquet) or minari")
+    sub.add_argument("source", metavar="SOURCE", help="a file or folder, of minari a name")
+    sub.add_argument("--observed", default="", metavar="COLUMN", help="of lerobot")
+    other = what.add_parser("export", help="give a task's experience to Minari")
+    other.add_argument("name", metavar="NAME", help="such as workbook/door-close-v0")
+    for one in (sub, other):
+        one.add_argument("--world", required=True, help="point-mass, metaworld or dmc-states")
+        one.add_argument("--task", required=True, metavar="NAME", help="whose experience it is")
+        one.add_argument("--folder", metavar="DIR", help="(default: outputs/data/WORLD)")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -296,6 +319,8 @@ def run(given: argparse.Namespace) -> None:
     elif parameters.get("out_dir"):
         parameters["out_dir"] = str(ROOT / parameters["out_dir"])
     spec = runs.prepare(parameters, OUTPUTS)
+    if _follows(spec):
+        return
     if not catalogue.has_file(given.params, PARAMS):
         print(f"{given.params}: {catalogue.in_words(parameters)}")
     _settle(spec.outs, spec.folders)
@@ -327,12 +352,14 @@ def _settle(outs: Sequence[Path], runs: Sequence[Path]) -> list[Path]:
 
 def resume(given: argparse.Namespace) -> None:
     """Goes on with the run in a folder, whatever started it."""
+    from lib.engine import ranks
     from lib.experiments import afresh, folders, own_modules, requests, runs
     from lib.runner import contents
 
     own_modules.ask_for(given.modules)
-    for place in (Path(given.run), OUTPUTS / given.run):
-        _settle(*afresh.group_of(place))
+    if not ranks.number():
+        for place in (Path(given.run), OUTPUTS / given.run):
+            _settle(*afresh.group_of(place))
     out = folders.find_run(given.run, OUTPUTS)
     if asked := folders.asked(out, contents.TRANSFER):
         own = given.notebook if given.notebook != NOTEBOOKS / "20_run.py" else None
@@ -346,7 +373,19 @@ def resume(given: argparse.Namespace) -> None:
         parameters = requests.read(out, held)
     else:
         raise folders.no_run(out)
-    _go_on(runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS), given.notebook)
+    spec = runs.prepare(parameters | {"out_dir": str(out)}, OUTPUTS)
+    if not _follows(spec):
+        _go_on(spec, given.notebook)
+
+
+def _follows(spec: "runs.RunSpec") -> bool:
+    """Learns beside the process that executes the notebook, where this is not that one."""
+    from lib.engine import ranks
+    from lib.runner import training
+
+    if ranks.number():
+        training.follow(spec.configs)
+    return ranks.number() > 0
 
 
 def _go_on(spec: "runs.RunSpec", notebook: Path) -> None:
@@ -545,16 +584,45 @@ def export(given: argparse.Namespace) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    """Makes files of experience."""
-    from dataclasses import replace
-
+    """Makes files of experience, shows what some are, takes or gives some."""
+    from lib.experiments import cards
     from lib.experiments import data as files
+    from lib.experiments.makers import Recipe
 
-    recipe = files.Recipe()
-    if given.episodes is not None:
-        recipe = replace(recipe, episodes=given.episodes)
-    for line in files.make(given.world, given.out or "", recipe):
-        print(line, flush=True)
+    if given.action == "card":
+        print("\n".join(cards.table(given.folder)))
+        return
+    if given.action in ("import", "export"):
+        from lib.experiments import exchange
+
+        folder, task = given.folder or files.DATA / given.world, (given.world, given.task)
+        if given.action == "import":
+            print(exchange.take(given.form, given.source, *task, folder, given.observed))
+        else:
+            print(exchange.give(folder, *task, given.name))
+        return
+    from tqdm import tqdm
+
+    if given.episodes is not None and given.episodes < 1:
+        raise UserError(f"{given.episodes} episodes make no file; ask for 1 or more")
+    recipe = Recipe(
+        episodes=given.episodes or 0,
+        random_share=1.0 if given.random else Recipe.random_share,
+        hold=not given.no_hold,
+        agent=given.agent,
+    )
+    tasks = [name for name in given.tasks.split(",") if name]
+    with tqdm(unit="episode", disable=None, mininterval=1.0) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        lines = files.make(
+            given.world, given.out or "", recipe, tasks, processes=given.processes, tell=tell
+        )
+        for line in lines:
+            bar.write(line)
 
 
 def clean(given: argparse.Namespace) -> None:

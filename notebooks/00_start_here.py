@@ -41,6 +41,7 @@
 # | 06 Generative replay | dreams that stand for data, generation after generation |
 # | 07 Reviewer | a second agent that walks back to what was known |
 # | 08 Beyond pixels | world models that do not draw what they see |
+# | 09 Sequence models | tunes a frozen policy task after task; who tells it which? |
 # | 10 Transfer | gives new tasks to the world models of finished runs |
 # | 11 Several sources | hands over an agent's parts, whole or in fractions |
 # | 20 Run | trains any method on any stream of tasks and draws what happened |

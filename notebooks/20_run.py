@@ -66,7 +66,7 @@ import torch
 from IPython.display import Markdown, display
 
 from lib.algos import registry
-from lib.analysis import moved, probes, results
+from lib.analysis import continual, moved, probes, results
 from lib.core import metrics
 from lib.core.plain import escape
 from lib.engine import machine
@@ -196,6 +196,10 @@ if spec.together:
 # After each task, every task learnt so far is played again: planning uses the world model as it
 # is *now*, with the reward and value networks saved at the end of that task. A row is a moment,
 # a column a task. Reading down a column shows forgetting.
+#
+# Tables say the same in numbers, of returns and, where a world knows what success is, of the share
+# of episodes that were at the goal at their last step and at any. Tasks that only got the agent
+# ready (pre-training) are no part of the stream: what is left of them stands at the end of a row.
 
 # %%
 performances = group.stack("performance")  # (seeds, tasks, tasks)
@@ -203,17 +207,25 @@ performance = performances.mean(0)
 heading = f"Return matrix, {run.method}{of_all}"
 ax = charts.return_matrix(performance, run.tasks, heading, label=yardstick.share)
 charts.save(ax, figures / "return_matrix.png")
-shares = {
-    "average performance": metrics.average_performance,
-    "forgetting": metrics.forgetting,
-    "backward transfer": metrics.backward_transfer,
-}
-rows = []
-for label, share_of in shares.items():
-    values = np.array([share_of(matrix) for matrix in performances])
-    value = results.table_cell(values, ".3f") if spec.together else f"{values[0]:.3f}"
-    rows.append((label, value.replace("nan", "–")))
-Markdown(results.markdown_table([yardstick.share, "value"], rows))
+told = [results.markdown_table(*table) for table in continual.tables([group]).values()]
+Markdown("\n\n".join(told))
+
+# %% [markdown]
+# ## For which task is it taken?
+#
+# An agent that nobody tells which task it acts infers it from what it sees. A row is the task of
+# held-out episodes, a column what they are taken for at their end, after the last task; off the
+# diagonal another task's module acts. Of several seeds, the mean.
+
+# %%
+taken = [one.audit_arrays(many - 1).get("inferred_as") for one in every]
+if all(found is not None for found in taken):
+    heading = f"What episodes are taken for, {run.method}{of_all}"
+    look = {"label": "share of episodes", "xlabel": "taken for", "ylabel": "episodes of"}
+    ax = charts.return_matrix(np.mean(taken, 0), run.tasks[run.prepares :], heading, **look)
+    charts.save(ax, figures / "inferred_tasks.png")
+else:
+    print(f"Method '{run.method}' infers no task: it is told, or acts all alike.")
 
 # %% [markdown]
 # ## What does the world model still know?

@@ -38,6 +38,7 @@ from IPython.display import Markdown, display
 
 from lib.analysis import (
     component_retention,
+    continual,
     first_task,
     measures,
     published,
@@ -425,32 +426,20 @@ for title, figures, members in each_world():
 # %% [markdown]
 # ## Forgetting and transfer of returns
 #
-# Shares of the return that counts as 100 %, definitions in `lib/core/metrics.py`. *Forgetting* is
-# how far returns fell between a task's own end and the end of the run. *Forward transfer* compares
-# the area under the learning curve with that of `scratch` runs of the same preset, if any: 0 is
-# no faster than starting from nothing.
+# Of returns, as shares of what counts as 100 %, and, where a world knows what success is, of the
+# share of episodes that are at the goal at their last step and at any (Continual World counts the
+# latter, L2M the former). *Forgetting* is how far a number fell between a task's own end and the
+# end of the run; the *interquartile mean* over tasks leaves out the best and the worst quarter.
+# *Forward transfer* compares the area under the learning curve with that of runs that learn each
+# task alone, if any: 0 is no faster than these. Tasks in which agents only got ready are no part of
+# the stream; they stand at the end of a row. Definitions are in `lib/core/metrics.py`.
 
 # %%
 for title, figures, members in each_world():
-    rows = []
-    for group in members:
-        matrices = group.stack("performance")
-        transfer = results.forward_transfer(group, members)
-        row = [group.label]
-        for measure in (
-            metrics.average_performance,
-            metrics.forgetting,
-            metrics.backward_transfer,
-        ):
-            row.append(results.table_cell(np.array([measure(matrix) for matrix in matrices])))
-        row.append("–" if transfer is None else results.table_cell(transfer.mean(axis=1)))
-        rows.append(row)
-    share = members[0].first.yardstick.share
-    header = [share, "average performance", "forgetting", "backward transfer"]
-    table = results.markdown_table([*header, "forward transfer"], rows)
+    told = [results.markdown_table(*table) for table in continual.tables(members).values()]
     figures.mkdir(parents=True, exist_ok=True)
-    (figures / "transfer.md").write_text(table + "\n")
-    display(Markdown(f"**{escape(title)}**\n\n{table}"))
+    (figures / "transfer.md").write_text("\n\n".join(told) + "\n")
+    display(Markdown("\n\n".join([f"**{escape(title)}**", *told])))
 
 # %%
 for _, figures, members in each_world():
@@ -473,6 +462,35 @@ for _, figures, members in each_world():
     share = members[0].first.yardstick.share
     figure.suptitle(f"Return matrices, {share}, mean over seeds", fontsize=11)
     charts.save(axes[0, 0], figures / "return_matrices.png")
+
+# %% [markdown]
+# ## For which task are episodes taken?
+#
+# Where agents infer which task they act: of held-out episodes of a task (row), after the last one,
+# the share taken for each task (column) at their end. Off the diagonal another module acts.
+
+# %%
+for title, figures, members in each_world():
+    taken = {
+        group.label: [run.audit_arrays(len(run.tasks) - 1).get("inferred_as") for run in group.runs]
+        for group in members
+    }
+    taken = {
+        label: np.mean(found, 0)
+        for label, found in taken.items()
+        if all(one is not None for one in found)
+    }
+    if not taken:
+        print(f"{title}: no agent infers its task.")
+        continue
+    stream = members[0].first.tasks[members[0].first.prepares :]
+    size = ((1.6 + 0.8 * len(stream)) * len(taken), 1.4 + 0.6 * len(stream))
+    figure, axes = plt.subplots(1, len(taken), figsize=size, layout="constrained", squeeze=False)
+    look = {"colorbar": False, "xlabel": "taken for", "ylabel": "episodes of"}
+    for ax, (label, found) in zip(axes[0], taken.items(), strict=True):
+        charts.return_matrix(found, stream, label, ax=ax, **look)
+    figure.suptitle("Share of episodes, mean over seeds", fontsize=11)
+    charts.save(axes[0, 0], figures / "inferred_tasks.png")
 
 # %% [markdown]
 # ## Retention on the map

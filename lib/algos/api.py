@@ -163,6 +163,13 @@ class Imagination(NamedTuple):
     seen. Of models whose imagined observations have no error of their own."""
 
 
+class Told(NamedTuple):
+    """What an agent says of the T decisions of an episode."""
+
+    numbers: Mapping[str, Tensor]  # by what a figure calls them, (T,) each
+    words: Sequence[str]  # one line of each decision
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an agent can do besides acting and learning; None where it cannot.
@@ -186,6 +193,10 @@ class Capabilities:
     value: Callable[[Tensor, Tensor, torch.Generator], Tensor] | None = None
     """A critic's expectation: an episode's obs (T+1, *shape) and action (T, A), and a random
     generator, to (T,), the return from every decision on."""
+
+    decisions: Callable[[Tensor, Tensor, Tensor, Any], Told] | None = None
+    """How an episode was decided: its obs (T+1, *shape), action (T, A), reward (T,) and heads as of
+    `Agent.act`."""
 
     look_ahead: int = 0
     """Decisions that its plans or its imagination go ahead."""
@@ -362,12 +373,15 @@ class Family:
         least_bytes: how much memory one seed of a run takes at least, by arithmetic alone.
         for_acting: the same run with the least replay that its agent can be built with.
         mixed_spaces: whether tasks of one stream may have different observations and actions.
+        shared: whether several processes may learn one agent, whose followers have `follow`, see
+            `lib.engine.ranks`.
         parts: of an agent's saved state the tensors of every part that has a name, for other runs
             to take; None where they have none.
         foreign: the parts that a new run takes from files before its first task.
         takes: the sections of its settings that say what a run takes of others.
         begins: in a few words what a run takes of others, from the run and its load_mode.
         transfer_study: see `lib.experiments.transfer`; None where world models are not compared so.
+        reference: the method whose runs learn every task alone, for forward transfer.
     """
 
     config: type[RunConfig]
@@ -382,8 +396,10 @@ class Family:
     sizes: Mapping[str, Mapping[str, Sections]] = field(default_factory=dict)
     least_bytes: Callable[[Any], int] | None = None
     mixed_spaces: bool = False
+    shared: bool = False
     parts: Callable[[dict[str, Any]], Mapping[str, Mapping[str, Tensor]]] | None = None
     foreign: Callable[[Any], tuple[Foreign, ...]] = lambda run: ()
     takes: tuple[str, ...] = ()
     begins: Callable[[Any, str], str] = lambda run, load_mode: load_mode
     transfer_study: TransferStudy | None = None
+    reference: str = "scratch"

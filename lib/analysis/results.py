@@ -60,9 +60,12 @@ class Run:
     preset: str
     seed: int
     tasks: tuple[str, ...]
+    prepares: int  # of these, at the beginning, in which it got ready for the stream
     optimum: Array  # (tasks,) the return that counts as 100 %, NaN where unknown
     yardstick: Yardstick  # what that return is
     return_matrix: Array  # (tasks, tasks) [after task, on task], NaN above the diagonal
+    success_matrix: Array  # the same, share of episodes at the goal in the end; NaN where unknown
+    success_any_matrix: Array  # the same, at the goal at any step
     final_return: Array  # (tasks,) mean evaluation return when the task's own training ended
     curves: dict[str, tuple[Array, Array]]  # task -> (env steps since the task began, return)
     audit: tuple[dict[str, float], ...]  # per task boundary: metric name -> value
@@ -153,7 +156,7 @@ class Run:
             name.split("/")[1]
             for row in self.audit
             for name in row
-            if name.startswith("audit/") and name.count("/") == 2
+            if name.startswith("audit/") and name.count("/") == 2 and name.endswith("/accuracy")
         }
         return sorted(name for name in found if not name.startswith("met-") and name != "all")
 
@@ -222,9 +225,6 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         task: (_positions(curve), _numbers(curve["return"]))
         for task, curve in (summary.get("curves") or {}).items()
     }
-    matrix = np.full((len(tasks), len(tasks)), np.nan)
-    for index, row in enumerate(summary["return_matrix"][: len(tasks)]):
-        matrix[index, : len(row)] = _numbers(row)
     return Run(
         folder=folder,
         name=summary["name"],
@@ -232,15 +232,26 @@ def _to_run(folder: Path, summary: dict[str, Any]) -> Run:
         preset=summary["preset"],
         seed=int(summary["seeds"][0]),
         tasks=tasks,
+        prepares=summary.get("prepares", 0),
         optimum=_numbers(optimum.get(task) for task in tasks),
         yardstick=measures.yardstick(summary.get("optimum_is", "exact")),  # new with control
-        return_matrix=matrix,
+        return_matrix=_matrix(summary["return_matrix"], len(tasks)),
+        success_matrix=_matrix(summary.get("success_matrix") or (), len(tasks)),
+        success_any_matrix=_matrix(summary.get("success_any_matrix") or (), len(tasks)),
         final_return=_numbers(final.get(task) for task in tasks),
         curves=curves,
         audit=tuple(summary.get("audit") or ()),
         began=origins.of_record(records.read_mapping(RunFolder(folder).config) or {}),
         summary=summary,
     )
+
+
+def _matrix(rows: Sequence[Sequence[float | None]], tasks: int) -> Array:
+    """Returns (tasks, tasks), NaN where nothing is known."""
+    matrix = np.full((tasks, tasks), np.nan)
+    for index, row in enumerate(rows):
+        matrix[index, : len(row)] = _numbers(row)
+    return matrix
 
 
 def _positions(curve: dict[str, Any]) -> Array:
@@ -354,15 +365,16 @@ def _beginnings(alike: list[Run]) -> list[str]:
 def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
     """Returns (seeds, tasks) forward transfer against runs from nothing of equal preset and tasks.
 
-    These are of method `scratch`, or else of the group's own method, where the group took something
-    of other runs. The reference area of a task is the mean over their seeds. None without any.
+    These are of the family's `reference`, or else of the group's own method, where the group took
+    something of other runs. The reference area of a task is the mean over their seeds. None without
+    any.
     """
     alike = [
         other
         for other in groups
         if (other.first.preset, other.first.tasks) == (group.first.preset, group.first.tasks)
     ]
-    nothing = [other for other in alike if other.first.method == "scratch"]
+    nothing = [other for other in alike if other.first.method == reference_of(group.first)]
     if not nothing and group.first.origin:
         own = group.first.method
         nothing = [o for o in alike if o.first.method == own and not o.first.origin]
@@ -371,6 +383,13 @@ def forward_transfer(group: Group, groups: Sequence[Group]) -> Array | None:
     areas = group.stack("areas")
     reference = nothing[0].stack("areas").mean(axis=0)
     return metrics.forward_transfer(areas, np.broadcast_to(reference, areas.shape))
+
+
+def reference_of(run: Run) -> str:
+    """Returns the method against which a run's forward transfer is measured."""
+    with suppress(UserError):  # of a preset that there no longer is
+        return registry.of_preset(run.preset).reference
+    return "scratch"
 
 
 def markdown_table(

@@ -62,6 +62,7 @@ class EnvConfig:
     # bullet only, PyBullet's bodies. Episodes and decisions as of dmc.
     look_at: str = one_of("link", "torso")  # link: the paper's camera, the body's first link
     ignore_termination: bool = False  # episodes go on when the task has ended
+    reward_version: str = one_of("v2", "v1")  # metaworld only
     # Tasks that differ in how many numbers they take or show, see lib.envs.padding.
     min_actions: int = at_least(0, 0)  # numbers in an action; 0: of the task with the most
     min_numbers: int = at_least(0, 0)  # numbers of a vector that is observed; 0: likewise
@@ -88,6 +89,8 @@ class BudgetConfig:
     eval_every: int = at_least(1, 10_000)
     eval_episodes: int = at_least(1, 10)
     eval_tasks: str = one_of("current", "seen", "all")  # seen: also those learnt before
+    # Every evaluation of a task has the same starts, so that its results differ by the agent alone.
+    eval_fixed: bool = False
     report_every: int = at_least(0, 0)  # between two training records; 0: after every collection
     checkpoint_every: int = at_least(1, 50_000)
     # Of families that learn from files of experience.
@@ -128,7 +131,7 @@ class RunConfig:
     seed: int = at_least(0, 0)
     device: str = "auto"
     tasks: tuple[Any, ...] = ()  # names, or mappings with name, start and goal
-    dataset: str = ""  # folder of files of experience, of families that learn from these
+    dataset: str = ""  # folders of files of experience, of families that learn from these; a,b
     env: EnvConfig = EnvConfig()
     budget: BudgetConfig = BudgetConfig()
     engine: EngineConfig = EngineConfig()
@@ -137,6 +140,11 @@ class RunConfig:
     def decisions_per_task(self) -> int:
         """A task's budget as the agent counts it, in decisions."""
         return self.budget.env_steps_per_task // self.env.action_repeat
+
+    @property
+    def prepares(self) -> int:
+        """Tasks at the beginning in which an agent gets ready for the stream that follows."""
+        return 0
 
     @property
     def width(self) -> int:

@@ -41,6 +41,16 @@ def chosen(wish: str, device: torch.device, updates: int) -> bool:
     return device.type == "cpu" and updates >= PAYS_FROM and has_compiler()
 
 
+def wanted_on_gpu(wish: str, device: torch.device) -> bool:
+    """Decides the same for networks too large for graphs and loops to matter: "auto" on a GPU.
+
+    Raises:
+        UserError: asked for where there is no compiler.
+    """
+    wish = "never" if wish == "auto" and device.type == "cpu" else wish
+    return has_compiler() if wish == "auto" else chosen(wish, device, 0)
+
+
 def compiled(fn: FunctionType, name: str) -> Callable[..., Any]:
     """Compiles a function at its first call, and returns it as it is if that fails.
 

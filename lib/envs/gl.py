@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -161,3 +163,26 @@ def _close(reference: weakref.ref) -> None:
     thing = reference()
     if thing is not None:
         thing.close()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Lets dm_control be imported, which picks an OpenGL at that moment and for good.
+
+    Left alone it would try a window first and warn where there is none. Physics needs no pictures,
+    so that a machine that cannot draw is told to draw nothing.
+    """
+    before = os.environ.get(CHOICE)
+    try:
+        choose_gl()
+    except UserError:
+        os.environ[CHOICE] = "disable"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[CHOICE]
+            else:
+                os.environ[CHOICE] = before
+    else:
+        yield

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lib.core.errors import UserError, short, unknown
 from lib.core.spaces import ActionSpace, ObsSpace
-from lib.envs.api import Domain, EndingEnv, Scene, evaluation_env, spaces
+from lib.envs.api import DataPart, Domain, EndingEnv, Scene, data_parts, evaluation_env, spaces
 from lib.envs.around import Around
 
 KEYS = ("name", "turns")
@@ -128,6 +128,11 @@ class TurnsDomain(Around):
         """What one task shows and takes."""
         return spaces(self._domain, self._parts[task_index][0])
 
+    def data_parts(self, task_index: int) -> tuple[DataPart, ...]:
+        """The files that one task is learnt from: those of all its constituents, in order."""
+        found = (data_parts(self._domain, part) for part in self._parts[task_index])
+        return tuple(file for files in found for file in files)
+
     def make(self, task_index: int) -> EndingEnv:
         """The environments of one task, n at a time; those of a mixture take turns."""
         return self._turns(task_index, self._domain.make, evaluates=False)
@@ -175,7 +180,8 @@ class TurnsBatch:
         self.evaluates = evaluates
         first = envs[0]
         self.obs_space, self.obs_dim, self.actions = first.obs_space, first.obs_dim, first.actions
-        self.episode_length, self.device = first.episode_length, first.device
+        self.episode_length = max(env.episode_length for env in envs)
+        self.device = first.device
         self._arrange(0)
 
     def _arrange(self, copies: int) -> None:

@@ -23,9 +23,12 @@ WORLDS: dict[str, str | World] = {
     "cheetah": "lib.envs.control.domain:WORLD",
     "walker": "lib.envs.control.domain:WORLD",
     "dmc": "lib.envs.pixels.domain:WORLD",  # dm_control's suite from pixels
+    "dmc-states": "lib.envs.dmc_states.domain:WORLD",  # the same as the numbers that it names
     "pendulum": "lib.envs.pendulum.domain:WORLD",
     "bullet": "lib.envs.bullet.domain:WORLD",  # PyBullet's bodies
     "point-mass": "lib.envs.point_mass.domain:WORLD",
+    "metaworld": "lib.envs.metaworld.domain:WORLD",
+    "mtdmc": "lib.envs.mtdmc.domain:WORLD",  # metaworld and dmc-states in one stream
     "minigrid": "lib.envs.gym.minigrid:WORLD",
     "minihack": "lib.envs.gym.minihack:WORLD",
     "gymnasium": "lib.envs.gym.custom:REGISTERED",  # whatever is registered there

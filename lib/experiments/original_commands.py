@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from lib.core.errors import UserError
 
 RUN = "python -m lib run "
-TO_COME = "not built yet"
 ENOUGH = 0.34  # share of a question's words that a command must have to be an answer
 SHOWN = 3  # answers at most
 IGNORED = {"seed", "tag", "logdir", "wandb_proj_name", "wandb_group", "experiment_name"}
@@ -345,10 +344,24 @@ MULTI_SOURCE = Repository(
 )
 
 MAIN = "python main.py -m experiment_name=NAME seed=42,43,44 "
+CW10 = (
+    "env_params.eval_env_names=cw10_v2 run_params=finetune_coff eval_params=finetune_md_cl "
+    "agent_params=cdt_mpdt_disc +agent_params.steps_per_task=100000 "
+    "agent_params/model_kwargs=mdmpdt_mtdmc agent_params/data_paths=cw10_v2_cwnet_2M "
+    "+agent_params/replay_buffer_kwargs=mtdmc_ft +agent_params.replay_buffer_kwargs.kind=continual "
+)
+NO_FILES = (
+    "needs files of experience of the published size, which are not here (python -m lib data says "
+    "what can be made), and a GPU; small: "
+)
+FROM = "-p load_mode=world-model -p load_from=FOLDER"
+SEEDS = "-p seeds=42,43,44"
 DECISION_TRANSFORMERS = Repository(
-    "MDDT, LoRA, L2M",
+    "MDDT, LoRA, L2M, HiDe-LoRA",
     "arXiv 2306.14884",
-    "",
+    "`FOLDER` is the run of the first command, or its checkpoint. Commands named cw10_cl are of a "
+    "fork (chufanchen/MDDT) of L2M's code. Without a GPU: every method has a small form, such as "
+    f"`{RUN}dt-lora-point-mass-quick`, after `python -m lib data make point-mass`.",
     (
         Original(
             MAIN + "env_params=multi_domain_mtdmc run_params=pretrain eval_params=pretrain_disc "
@@ -356,29 +369,49 @@ DECISION_TRANSFORMERS = Repository(
             "agent_params/model_kwargs=multi_domain_mtdmc agent_params/data_paths=mt40v2_dmc10 "
             "+agent_params/replay_buffer_kwargs=multi_domain_mtdmc "
             "+agent_params.accumulation_steps=2",
-            "",
-            TO_COME,
+            f"{RUN}dt-full-mt40-dmc10 {SEEDS}",
+            NO_FILES
+            + "dt-full-point-mass-quick; an update is a step of the optimiser (two batches)",
         ),
         Original(
             MAIN + "env_params=mt50_pretrain run_params=finetune eval_params=finetune "
             "agent_params=cdt_mpdt_disc agent_params/model_kwargs=mdmpdt_mtdmc "
             "agent_params/data_paths=cw10_v2_cwnet_2M +agent_params/replay_buffer_kwargs=mtdmc_ft "
             "agent_params/model_kwargs/prompt_kwargs=lora env_params.envid=hammer-v2",
-            "",
-            TO_COME,
+            f"{RUN}dt-lora-cw10 -p tasks=[hammer] {FROM} {SEEDS}",
+            NO_FILES + "dt-lora-point-mass-quick; Meta-World's tasks are v3 here",
         ),
         Original(
-            MAIN + "env_params=multi_domain_ft env_params.eval_env_names=cw10_v2 "
-            "run_params=finetune_coff eval_params=finetune_md_cl agent_params=cdt_mpdt_disc "
-            "+agent_params.steps_per_task=100000 agent_params/model_kwargs=mdmpdt_mtdmc "
-            "agent_params/data_paths=cw10_v2_cwnet_2M +agent_params/replay_buffer_kwargs=mtdmc_ft "
-            "+agent_params.replay_buffer_kwargs.kind=continual "
-            "agent_params/model_kwargs/prompt_kwargs=l2m_lora",
-            "",
-            TO_COME,
+            MAIN
+            + "env_params=multi_domain_ft "
+            + CW10
+            + "agent_params/model_kwargs/prompt_kwargs=l2m_lora",
+            f"{RUN}dt-l2m-cw10 {FROM} {SEEDS}",
+            NO_FILES + "dt-l2m-point-mass-quick; members of the pool are tensors of their own",
         ),
         Original(
-            "python main.py -m hydra/launcher=torchrun hydra.launcher.nproc_per_node=4", "", TO_COME
+            "python main.py -m experiment_name=cw10_cl_tii run_params=finetune_tii "
+            "agent_params=cdt_tii_mpdt_disc agent_params/model_kwargs=mdmpdt_mtdmc_tii "
+            "+agent_params.steps_per_task=10000",
+            f"{RUN}dt-hide-lora-head-cw10 {FROM} {SEEDS}",
+            NO_FILES + "dt-hide-lora-head-point-mass-quick; no stage of its own: the classifier is "
+            "fitted anew to samples of all tasks when one begins, since real batches of one carry "
+            "one label",
+        ),
+        Original(
+            "python main.py -m experiment_name=cw10_cl_hide_lora run_params=finetune_coff "
+            "agent_params=cdt_mpdt_disc agent_params/model_kwargs/prompt_kwargs=hide_lora "
+            "+agent_params.steps_per_task=100",
+            f"{RUN}dt-hide-lora-cw10 {FROM} {SEEDS}",
+            NO_FILES + "dt-hide-lora-point-mass-quick; 100,000 updates a task, 100 there, which "
+            "leaves the pool after ten; nobody tells the task (there: dt-hide-lora-oracle)",
+        ),
+        Original(
+            "python main.py -m hydra/launcher=torchrun hydra.launcher.nproc_per_node=4",
+            "torchrun --nproc-per-node 4 -m lib run dt-full-mt40-dmc10",
+            "with any command of this family; batches stay as large as one process has them, each "
+            "process learns from its share; on several machines one torchrun on each, with "
+            "--nnodes and --rdzv-endpoint; needs files of experience and GPUs, as above",
         ),
     ),
 )

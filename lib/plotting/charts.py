@@ -307,6 +307,8 @@ def return_matrix(
     label: str = "share of the optimum",
     colorbar: bool = True,
     ax: Axes | None = None,
+    xlabel: str = "on task",
+    ylabel: str = "after task",
 ) -> Axes:
     """Draws a (tasks, tasks) matrix in [0, 1] as a heat map: rows after a task, columns on one."""
     matrix = np.asarray(matrix, float)
@@ -318,8 +320,8 @@ def return_matrix(
             ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=10)
     ax.set_xticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
     ax.set_yticks(range(len(tasks)), _wrapped(tasks), fontsize=9)
-    ax.set_xlabel("on task", fontsize=10)
-    ax.set_ylabel("after task", fontsize=10)
+    ax.set_xlabel(literal(xlabel), fontsize=10)
+    ax.set_ylabel(literal(ylabel), fontsize=10)
     ax.set_title(literal(title), fontsize=11)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

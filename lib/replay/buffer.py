@@ -23,8 +23,9 @@ class Episodes(NamedTuple):
     reward: Tensor  # (E, T)
     length: Tensor | None = None  # (E,) int64 steps until the end; None: T everywhere
     terminal: Tensor | None = None  # (E,) bool, ended by the world; False: cut by a time limit
-    success: Tensor | None = None  # (E,) bool, whether the task's goal was reached
+    success: Tensor | None = None  # (E,) bool, whether the task's goal was reached at the end
     cell: Tensor | None = None  # (E, T+1) int64 cell that the agent is in, where there are cells
+    reached: Tensor | None = None  # (E,) bool, whether the goal was reached at any step
 
 
 class Storage(NamedTuple):

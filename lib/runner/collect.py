@@ -180,14 +180,26 @@ def check_files(cfg: RunConfig, domain: Domain, first: int) -> None:
         )
     for task in range(first, len(domain.tasks)):
         for part in data_parts(domain, task):
-            path = dataset.path_of(cfg.dataset, part.name)
-            if not path.is_file():
-                command = worlds.of(cfg.env).made_by
-                advice = f"make it with '{command}', or name" if command else "name"
-                raise UserError(
-                    f"no experience of task '{part.name}' at '{shown(path)}'; {advice} "
-                    "a folder with one .npz per task in `dataset`"
-                )
+            if dataset.is_there(cfg.dataset, part.name):
+                continue
+            if told := dataset.missing(cfg.dataset, part.name):
+                raise UserError(told)
+            command = worlds.of(cfg.env).made_by
+            path = shown(dataset.path_of(cfg.dataset, part.name))
+            advice = f"make it with '{command}', or name" if command else "name"
+            raise UserError(
+                f"no experience of task '{part.name}' at '{path}'; {advice} "
+                "a folder with a folder of arrays per task in `dataset`"
+            )
+
+
+def episodes_of(cfg: RunConfig, domain: Domain, task: int) -> tuple[list[Episodes], int]:
+    """Returns the episodes of a task's files, one after the other, and a checksum of all."""
+    held = [dataset.read(cfg.dataset, *part) for part in data_parts(domain, task)]
+    checksum = held[0].checksum
+    for other in held[1:]:
+        checksum = zlib.crc32(other.checksum.to_bytes(4, "little"), checksum) or 1
+    return [found.episodes for found in held], checksum
 
 
 class FromFiles:
@@ -203,10 +215,7 @@ class FromFiles:
         self.budget = cfg.budget.updates_of(task)
         check_files(cfg, self.first.domain, task)
         parts = data_parts(self.first.domain, task)
-        held = [dataset.read(cfg.dataset, *part) for part in parts]
-        checksum = held[0].checksum
-        for other in held[1:]:
-            checksum = zlib.crc32(other.checksum.to_bytes(4, "little"), checksum) or 1
+        held, checksum = episodes_of(cfg, self.first.domain, task)
         for run in runs:
             if run.state.dataset not in (0, checksum):
                 files = ", ".join(f"'{dataset.path_of(cfg.dataset, part.name)}'" for part in parts)
@@ -215,8 +224,8 @@ class FromFiles:
                     "or start over in another folder"
                 )
             fresh, run.state.dataset = not run.state.dataset, checksum
-            for found in held:
-                here = leaf_map(lambda x: x.to(self.first.device), found.episodes)
+            for episodes in held:
+                here = leaf_map(lambda x: x.to(self.first.device), episodes)
                 (run.store if fresh else run.agent.store)("learner", here)
 
     @property

@@ -46,12 +46,12 @@ _SHARED = rf"{re.escape(LOCK)}|{re.escape(LAUNCH_LOCK)}|{re.escape(KERNEL_LOG)}|
 _RUN_FIGURES = (
     "learning_curves|final_returns|return_matrix|retention_met|model_error|model_accuracy|"
     r"model_error_by_number|dream_coverage|dream_rooms|review_reward_\d+|prediction_score|"
-    r"plans_\d+|trust_calibration|every_task|which_part_forgot|composition|trajectories|parts"
+    r"plans_\d+|trust_calibration|every_task|which_part_forgot|composition|trajectories|parts|"
+    "inferred_tasks"
 )
 _COMPARED_FIGURES = (
     "learning_curves|final_returns|first_task|published|retention|retention_shared|components|"
-    "whole_runs|"
-    r"return_matrices|accuracy_maps_\d+|imagined"
+    r"whole_runs|return_matrices|inferred_tasks|accuracy_maps_\d+|imagined"
 )
 
 

@@ -86,6 +86,7 @@ def play_batch(
     _note_poses(poses, envs)
     seen, actions, rewards, alive = [obs], [], [], []
     may_end = envs[0].ended is not None
+    reached = torch.zeros(obs.shape[:2], dtype=torch.bool)  # (S, E), on the host
     tell = getattr(batch, "observe_reward", None)
     for _ in range(envs[0].episode_length):
         if may_end:
@@ -99,6 +100,8 @@ def play_batch(
         action, memory = executed(envs, action, memory)
         steps = [env.step(mine) for env, mine in zip(envs, action, strict=True)]
         obs = torch.stack([after for after, _ in steps])
+        if may_end:
+            reached = reached | torch.stack([env.success for env in envs])
         seen.append(obs)
         actions.append(action)
         rewards.append(torch.stack([reward for _, reward in steps]))
@@ -110,8 +113,10 @@ def play_batch(
     if not may_end:
         return whole
     return [
-        episodes._replace(length=length, terminal=env.terminal, success=env.success)
-        for episodes, length, env in zip(whole, torch.stack(alive, 2).sum(2), envs, strict=True)
+        episodes._replace(length=length, terminal=env.terminal, success=env.success, reached=hit)
+        for episodes, length, env, hit in zip(
+            whole, torch.stack(alive, 2).sum(2), envs, reached, strict=True
+        )
     ]
 
 
@@ -119,12 +124,15 @@ def executed(envs: Sequence[VectorEnv], action: Tensor, memory: Any) -> tuple[Te
     """Returns what worlds keep of actions (S, E, A), and memories that know it.
 
     A world whose environments have `executed` keeps something else than what was decided, see
-    `lib.envs.padding`. An agent that remembers its last action does so as `action` of its memory.
+    `lib.envs.padding`. An agent that remembers its last action alone does so as `action` of its
+    memory.
     """
     if not any(hasattr(env, "executed") for env in envs):
         return action, memory
     kept = torch.stack([env.executed(mine) for env, mine in zip(envs, action, strict=True)])
-    return kept, memory._replace(action=kept) if hasattr(memory, "action") else memory
+    remembered = getattr(memory, "action", None)
+    alone = remembered is not None and remembered.shape == kept.shape
+    return kept, memory._replace(action=kept) if alone else memory
 
 
 def _note_poses(poses: Sequence[list[np.ndarray]] | None, envs: Sequence[VectorEnv]) -> None:
@@ -156,6 +164,8 @@ def results(episodes: Episodes) -> dict[str, float]:
     found = {"return": float(total.mean()), "return_std": float(total.std(correction=0))}
     if episodes.success is not None:
         found["success"] = float(episodes.success.float().mean())
+    if episodes.reached is not None:
+        found["success_any"] = float(episodes.reached.float().mean())
     if episodes.length is not None:
         found["length"] = float(episodes.length.float().mean())
     return found

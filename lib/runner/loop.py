@@ -166,6 +166,7 @@ class TrainingLoop:
         poses: Sequence[list[np.ndarray]] | None = None,
     ) -> list[Episodes]:
         """Evaluation episodes of every run on a task; leaves all generators of the runs alone."""
+        stream = f"eval/fixed/{task}" if self.budget.eval_fixed else stream
         draws = [generator(run.cfg.seed, stream, run.device) for run in self.runs]
         envs = [run.world(task, evaluates=True) for run in self.runs]
         played = evaluate.play_batch(

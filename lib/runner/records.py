@@ -76,7 +76,10 @@ _TOLD = expected.record(
         "tasks": each(TEXT),
         "optimum": maybe(mapping(maybe(NUMBER))),
         "optimum_is": expected.simple("exact or ceiling", lambda x: x in ("exact", "ceiling")),
+        "prepares": WHOLE,
         "return_matrix": each(NUMBERS),
+        "success_matrix": each(NUMBERS),
+        "success_any_matrix": each(NUMBERS),
         "final_return": maybe(mapping(maybe(NUMBER))),
         "curves": maybe(CURVES),
         "monitor": maybe(CURVES),
@@ -105,9 +108,12 @@ def _consistent(told: dict[str, Any], name: str) -> expected.Complaint:
     tasks = told["tasks"]
     if not tasks or len(set(tasks)) < len(tasks) or not told["seeds"]:
         return f"{name} names no task, a task twice, or no seed"
-    rows, audit = told["return_matrix"], told.get("audit") or []
-    if max(len(rows), len(audit), *map(len, rows)) > len(tasks):
+    matrices = [told.get(f"{part}_matrix") or [] for part in ("return", "success", "success_any")]
+    sizes = [len(rows) for rows in matrices] + [len(row) for rows in matrices for row in rows]
+    if max(len(told.get("audit") or []), *sizes) > len(tasks):
         return f"{name} has more rows or columns than its {len(tasks)} tasks"
+    if told.get("prepares", 0) > len(tasks):
+        return f"{name} prepares in more than its {len(tasks)} tasks"
     for task, curve in (told.get("curves") or {}).items():
         unit = next((unit for unit in UNITS if unit in curve), None)
         if not unit or "return" not in curve or len(curve[unit]) != len(curve["return"]):

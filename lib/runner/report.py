@@ -8,7 +8,7 @@ import torch
 from lib.core.config import RunConfig
 from lib.envs.api import Domain
 from lib.replay.buffer import Episodes
-from lib.runner.evaluate import every, results, returns
+from lib.runner.evaluate import every, results
 from lib.runner.progress import Progress
 from lib.runner.record import Recorder
 from lib.runner.run_folder import RunFolder
@@ -101,11 +101,13 @@ class Report:
         Args:
             finals: evaluation episodes of each, with the heads of its own end.
         """
-        row: list[float | None] = [None] * len(self.names)
-        row[: len(finals)] = [float(returns(episodes).mean()) for episodes in finals]
-        values = {f"eval_final/{self.names[j]}/return": row[j] for j in range(len(finals))}
+        values = {}
+        for part, matrix in {"return": self.log.matrix, **self.log.successes}.items():
+            row: list[float | None] = [results(episodes).get(part) for episodes in finals]
+            named = {f"eval_final/{self.names[j]}/{part}": value for j, value in enumerate(row)}
+            values |= {name: value for name, value in named.items() if value is not None}
+            matrix.append(row + [None] * (len(self.names) - len(row)))
         self.recorder.write("eval", at, values)
-        self.log.matrix.append(row)
 
     def audited(
         self,

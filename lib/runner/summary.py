@@ -34,6 +34,10 @@ class Log:
     # What every evaluation came to on any task: "env_steps" of the whole run, "return", "success".
     monitor: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     matrix: list[list[float | None]] = field(default_factory=list)
+    # The same of the share of episodes at the goal in the end, and at any step; None: not known.
+    successes: dict[str, list[list[float | None]]] = field(
+        default_factory=lambda: {"success": [], "success_any": []}
+    )
     audit: list[dict[str, float]] = field(default_factory=list)
 
     def add_eval(self, task: str, progress: int, mean: float) -> None:
@@ -76,6 +80,9 @@ class Log:
             UserError: it is not what this run would have saved.
         """
         tasks, numbers = len(self.tasks), expected.each(expected.NUMBER)
+        if isinstance(state, Mapping) and "successes" not in state:  # saved before they were kept
+            unknown = [[None] * tasks for _ in range(finished)]
+            state = {**state, "successes": {part: list(unknown) for part in self.successes}}
         curves = expected.mapping(expected.record({self.unit: numbers, "return": numbers}))
         row = expected.each(expected.maybe(expected.NUMBER), tasks)
         spec = expected.record(
@@ -85,6 +92,9 @@ class Log:
                 "curves": curves,
                 "monitor": expected.mapping(expected.mapping(numbers)),
                 "matrix": expected.each(row, finished),
+                "successes": expected.record(
+                    {part: expected.each(row, finished) for part in self.successes}
+                ),
                 "audit": expected.each(expected.mapping(expected.NUMBER), finished),
             }
         )
@@ -133,7 +143,10 @@ def write_summary(
         "tasks": log.tasks,
         "optimum": optimum,
         "optimum_is": optimum_is,
+        "prepares": cfg.prepares,
         "return_matrix": log.matrix,
+        "success_matrix": log.successes["success"],
+        "success_any_matrix": log.successes["success_any"],
         "final_return": log.final_return(),
         "curves": log.curves,
         "monitor": log.monitor,

@@ -15,8 +15,10 @@ from lib.algos import registry
 from lib.core import config as configs
 from lib.core.config import RunConfig
 from lib.core.errors import NonFiniteError, UserError, unknown
+from lib.core.seeding import Streams
 from lib.core.storage import continued_in
-from lib.engine import machine
+from lib.core.trees import leaf_map
+from lib.engine import machine, ranks
 from lib.envs import worlds
 from lib.envs.api import Domain, spaces
 from lib.runner import collect, saved, warm_start, window
@@ -93,6 +95,7 @@ def train_seeds(
         UserError: as `train`, or the runs differ in more than their seed. RunInterrupted.
         NonFiniteError: training broke, of several seeds after the others have ended.
     """
+    _check_shared(cfgs)
     start = Start(load_mode, load_from, pre_rollout)
     if video not in VIDEO:
         raise unknown("video", video, VIDEO[1:], "or nothing, for none")
@@ -111,6 +114,46 @@ def train_seeds(
             saved.take(job.folder, job.start.record(job.cfg))
         _train(jobs, _Options(home, video, render, wandb, tensorboard, progress, domain))
     return [job.folder.summary for job in jobs]
+
+
+def follow(cfgs: Sequence[RunConfig]) -> None:
+    """Learns beside the process that trains a run, until that says that it is done.
+
+    Args:
+        cfgs: the run, as the leader has it.
+
+    Raises:
+        UserError: several runs, or of a family that learns in one process.
+    """
+    _check_shared(cfgs)
+    (cfg,) = cfgs
+    device = machine.choose_device(cfg.device)
+    domain = worlds.build(cfg.env, cfg.tasks, device)
+    agent = registry.build_agent(cfg, domain, Streams(cfg.seed, device), device)
+    together = ranks.group(device)
+    with machine.settled(cfg, device, False):
+        while (order := together.hear()) is not None:
+            if state := order["state"]:
+                agent.load_state_dict(state)
+                for episodes in collect.episodes_of(cfg, domain, agent.task)[0]:
+                    agent.store("learner", leaf_map(lambda x: x.to(device), episodes))
+            agent.follow(order)
+    ranks.dismiss()
+
+
+def _check_shared(cfgs: Sequence[RunConfig]) -> None:
+    """Raises UserError where several processes were started for what one learns."""
+    if ranks.size() == 1:
+        return
+    if not registry.of(cfgs[0]).shared:
+        raise UserError(
+            f"agents of family '{cfgs[0].family}' learn in one process; start them without torchrun"
+        )
+    if len(cfgs) > 1:
+        raise UserError(
+            f"{ranks.size()} processes learn one run, and {len(cfgs)} seeds were asked for; start "
+            "them one after the other"
+        )
 
 
 @dataclass(frozen=True)
@@ -209,6 +252,7 @@ def _train_batch(
     recording = {"tensorboard": options.tensorboard, "wandb_mode": options.wandb}
     alone = len(jobs) == 1
     with ExitStack() as open_files:
+        open_files.callback(ranks.dismiss)
         for run, (_, saved) in zip(runs, together, strict=True):
             open_files.callback(run.report.close)
             run.open(saved, show=alone and options.progress, **recording)

@@ -11,13 +11,13 @@ Letters: T decisions, L numbers in an observation, A numbers in an action, Q num
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lib.algos.api import Agent, Imagination
+from lib.algos.api import Agent, Imagination, Told
 from lib.core.config import RunConfig
 from lib.core.errors import UserError
 from lib.core.seeding import generator
@@ -70,6 +70,7 @@ class Player(NamedTuple):
     every: int  # decisions that are imagined before the truth is looked at again
     stored: Episodes | None = None  # of its run, for agents that show something by these
     arrays: Mapping[str, np.ndarray] = {}  # of its audit
+    heads: Any = None  # that tell an agent of another moment which task it acts
 
 
 def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) -> Player:
@@ -96,14 +97,18 @@ def player(folder: str | Path, task: str = "", after: str = "", every: int = 0) 
     if every < 0:
         raise UserError(f"every {every}: give a number of decisions, or 0 for the agent's own")
     index = names.index(learnt) if learnt in names else reached
-    agent = warm_start.trained_agent(path, CPU, domain)
+    agent, heads = warm_start.trained_agent(path, CPU, domain), None
     if after and after != learnt:
-        other = warm_start.checkpoint_of(folder, after)
-        state, _ = warm_start.load(agent, other, with_heads=False)
-        warm_start.transfer_of(agent).load_world_model(state["world_model"])
+        other, can = warm_start.checkpoint_of(folder, after), agent.capabilities()
+        if can.is_told:
+            saved, agent = can.heads.save(), warm_start.trained_agent(other, CPU, domain)
+            heads = agent.capabilities().heads.load(saved)
+        else:
+            state, _ = warm_start.load(agent, other, with_heads=False)
+            warm_start.transfer_of(agent).load_world_model(state["world_model"])
     moment = f"after {after or learnt}" if after or learnt else "before its first task was finished"
     every = every or agent.capabilities().look_ahead or 1
-    who = Player(agent, cfg, domain, index, moment, every)
+    who = Player(agent, cfg, domain, index, moment, every, heads=heads)
     if agent.capabilities().remember is None:
         return who
     stored, arrays = warm_start.held_out_episodes(folder, domain), {}
@@ -233,7 +238,7 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
     """
     draws, poses = generator(seed, "rollout"), []
     world, name = who.domain.make(who.task), who.domain.tasks[who.task].name
-    options = {"explore": False, "act_generator": draws, "poses": poses}
+    options = {"explore": False, "act_generator": draws, "poses": poses, "heads": who.heads}
     episode = play(who.agent, world, 1, draws, **options)
     steps = episode.reward.shape[1] if episode.length is None else int(episode.length[0])
     steps = min(steps, LONGEST - 1)
@@ -243,29 +248,37 @@ def of_player(who: Player, seed: int = 0) -> Scrubber:
         reward=episode.reward[:, :steps],
     )
     poses = np.stack(poses[: steps + 1])
-    expected, rng = who.agent.capabilities().value, generator(seed, "imagined")
+    can, rng = who.agent.capabilities(), generator(seed, "imagined")
     found = _imagined(who, episode.obs[0], episode.action[0], poses, rng)
     series = {"reward of the decision": np.append(episode.reward[0].numpy(), np.nan)}
-    if expected:
-        value = expected(episode.obs[0], episode.action[0], rng).numpy()
+    if can.value:
+        value = can.value(episode.obs[0], episode.action[0], rng).numpy()
         series["value: the return expected from here on"] = np.append(value, np.nan)
-    if found is None or not found.name:
+    told = _told(who, episode)
+    series |= {name: np.append(row.float(), np.nan) for name, row in told.numbers.items()}
+    if not told.words and (found is None or not found.name):
         print(NONE_STORED if found else NO_PICTURES)
+    captions = [*told.words, "the end"] if told.words else []
     if found:
         series |= found.numbers
+        ahead = [0, *(1 + t % who.every for t in range(steps))]
+        captions = [f"imagined {k} ahead" if k else "the start" for k in ahead]
     try:
         films = _films(who, poses, found)
     except UserError as error:
         print(f"No pictures, only the numbers: {error}")
         films = {}
-    ahead = [0, *(1 + t % who.every for t in range(steps))]
-    return Scrubber(
-        films,
-        series,
-        [f"imagined {k} ahead" if k else "the start" for k in ahead] if found else (),
-        title=f"{name}, with the world model as it was {who.after}",
-        xlabel="decision",
-    )
+    part = "agent" if can.is_told else "world model"
+    title = f"{name}, with the {part} as it was {who.after}"
+    return Scrubber(films, series, captions, title=title, xlabel="decision")
+
+
+def _told(who: Player, episode: Episodes) -> Told:
+    """Returns what the agent says of its decisions; nothing where it cannot."""
+    can = who.agent.capabilities()
+    if can.decisions is None:
+        return Told({}, ())
+    return can.decisions(episode.obs[0], episode.action[0], episode.reward[0], who.heads)
 
 
 @in_words
@@ -279,6 +292,7 @@ def rollout(
         task: which to play; left out, the last one that was finished (or `after`'s own). Reward,
             value and policy networks are those kept when it had been learnt.
         after: take the world model as it was when this task had been learnt; left out, `task`.
+            Of an agent that is told which task it acts, the whole agent.
         seed: of the episode.
         every: decisions that are imagined before the truth is looked at again; 0 for those of a
             plan, or of a Dreamer's imagination.

@@ -34,6 +34,16 @@ def test_never_never_compiles(compiler):
     assert not chosen("never", CPU, updates=PAYS_FROM)
 
 
+def test_large_networks_are_compiled_on_a_gpu_alone_unless_it_is_asked_for(compiler):
+    for there in (True, False):
+        compiler(there)
+        assert compiling.wanted_on_gpu("auto", CUDA) == there
+        assert not compiling.wanted_on_gpu("auto", CPU)
+        assert not compiling.wanted_on_gpu("never", CUDA)
+    compiler(True)
+    assert compiling.wanted_on_gpu("always", CPU)
+
+
 def test_auto_compiles_runs_that_are_long_enough(compiler):
     compiler(True)
     assert not chosen("auto", CPU, updates=PAYS_FROM - 1)

@@ -27,7 +27,8 @@ def test_each_of_our_commands_resolves(command):
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
     parser.add_argument("-p", action="append", default=[])
-    given = parser.parse_args(shlex.split(command)[4:])
+    said = shlex.split(command)  # python or torchrun
+    given = parser.parse_args(said[said.index("run") + 1 :])
     found = catalogue.read(given.name, PARAMS)
     for text in given.p:
         params.add_override(found, text)

@@ -1,9 +1,11 @@
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
 from lib.algos.tdmpc.agent import ContinualAgent
 from lib.envs.toys import Clock
-from lib.runner.evaluate import play, play_batch, returns, unbroken
+from lib.runner.evaluate import play, play_batch, results, returns, unbroken
 from tests.tiny import new_agent, tiny
 
 E, HOURS, T = 7, 3, 11
@@ -43,6 +45,45 @@ def test_returns_are_undiscounted_sums_per_episode():
     episodes = play(Knows(env), env, 2, torch.Generator(), explore=False)
     reward = torch.tensor([[1.0, 2.0, 4.0], [0.0, -1.0, 0.5]])
     assert returns(episodes._replace(reward=reward)).tolist() == [7.0, -0.5]
+
+
+class Passes:
+    """A toy whose episodes are at the goal at steps of their own, and may leave it again."""
+
+    obs_dim, episode_length, broken, cell = 1, 3, None, None
+
+    def __init__(self, hits: list[list[bool]]):
+        self.hits = torch.tensor(hits)  # (T, E)
+
+    def reset(self, n, generator):
+        self.at = -1
+        return torch.zeros(n, 1)
+
+    def step(self, action, only=None):
+        self.at += 1
+        return torch.zeros(len(action), 1), torch.zeros(len(action))
+
+    @property
+    def ended(self):
+        return torch.full((self.hits.shape[1],), self.at + 1 == len(self.hits))
+
+    terminal = ended
+
+    @property
+    def success(self):
+        return self.hits[self.at] if self.at >= 0 else torch.zeros(self.hits.shape[1]).bool()
+
+
+def test_success_in_the_end_and_at_any_step_are_told_apart():
+    # Four episodes: never there, passing through, there from the second step on, there at the end.
+    hits = [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]]
+    env = Passes([[bool(one) for one in row] for row in hits])
+    who = SimpleNamespace(act=lambda obs, memory, **_: (torch.zeros(len(obs), 1), None))
+    played = play(who, env, 4, torch.Generator(), explore=False)
+    assert played.success.tolist() == [False, False, True, True]
+    assert played.reached.tolist() == [False, True, True, True]
+    told = results(played)
+    assert (told["success"], told["success_any"]) == (0.5, 0.75)
 
 
 def test_an_agent_is_handed_back_its_memory_and_told_who_acts():

@@ -151,9 +151,11 @@ def test_tasks_that_differ_are_refused_where_the_family_wants_them_alike(tmp_pat
 
 
 def altered(path: Path, **changes) -> None:
-    """Replaces arrays of a file; None removes them."""
-    arrays = dict(np.load(path)) | changes
-    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    """Replaces arrays of a task; None removes them."""
+    for name, array in changes.items():
+        (path / f"{name}.npy").unlink(missing_ok=True)
+        if array is not None:
+            np.save(path / f"{name}.npy", array)
 
 
 ZEROS = np.zeros((40, 7), np.float32)
@@ -187,28 +189,88 @@ def test_a_file_that_executes_code_is_refused(tmp_path):
         def __reduce__(self):
             return (Path.touch, (tmp_path / "executed",))
 
-    array = np.array([Evil()], dtype=object)
-    np.savez(tmp_path / "pick.npz", obs=array, action=array, reward=array)
-    with pytest.raises(UserError, match="is no file of arrays"):
+    path = cloning.experience(tmp_path, "pick")
+    np.save(path / "reward.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    with pytest.raises(UserError, match="is no file of an array"):
         dataset.read(tmp_path, "pick", *SPACES["pick"])
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04nothing", b"something else" * 9])
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00", b"something else" * 9])
 def test_a_file_that_holds_something_else_is_refused(content, tmp_path):
-    (tmp_path / "pick.npz").write_bytes(content)
-    with pytest.raises(UserError, match="is no file of arrays"):
+    (cloning.experience(tmp_path, "pick") / "reward.npy").write_bytes(content)
+    with pytest.raises(UserError, match="is no file of an array") as error:
         dataset.read(tmp_path, "pick", *SPACES["pick"])
+    assert "\n" not in str(error.value)
     with pytest.raises(UserError, match="no experience of task 'reach'"):
         dataset.read(tmp_path, "reach", *SPACES["reach"])
 
 
-def test_what_is_written_is_read_again(tmp_path):
+def test_a_file_that_was_cut_short_is_refused(tmp_path):
+    path = cloning.experience(tmp_path, "pick") / "obs.npy"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is no file of an array"):
+        dataset.read(tmp_path, "pick", *SPACES["pick"])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("pick.npz", "data import npz"),
+        ("pick.pkl", "would execute what is in it.*numpy.savez.*data import npz"),
+        ("pick.parquet", "data import lerobot"),
+        ("pick.hdf5", "data import minari"),
+    ],
+)
+def test_experience_in_another_form_is_told_what_makes_it_readable(name, told, tmp_path):
+    (tmp_path / name).write_bytes(b"whatever")
+    with pytest.raises(UserError, match=f"{name}' is of another layout .*{told}") as error:
+        dataset.read(tmp_path, "pick", *SPACES["pick"])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("about", "told"),
+    [
+        ('{"layout": 2}', "is of layout 2, and layout 1 can be read here"),
+        ("{}", "cannot be read .*write it again"),
+        ("[", "cannot be read .*write it again"),
+    ],
+)
+def test_experience_of_another_version_is_refused(about, told, tmp_path):
+    (cloning.experience(tmp_path, "pick") / "about.json").write_text(about)
+    with pytest.raises(UserError, match=told) as error:
+        dataset.read(tmp_path, "pick", *SPACES["pick"])
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_written_is_read_again_as_it_is_needed(tmp_path):
     path = cloning.experience(tmp_path, "reach", episodes=5)
     found = dataset.read(tmp_path, "reach", ObsSpace("vector", (5,)), ActionSpace(2, False))
     assert found.episodes.obs.shape == (5, 8, 5) and found.episodes.length is None
     assert torch.equal(found.episodes.reward, torch.ones(5, 7))
-    assert path.name == "reach.npz" and found.checksum > 0
+    assert path.name == "reach" and found.checksum > 0
+    found.episodes.obs[:] = 7  # in memory alone: the file stays as it is
+    again = dataset.read(tmp_path, "reach", ObsSpace("vector", (5,)), ActionSpace(2, False))
+    assert again.checksum == found.checksum and not (again.episodes.obs == 7).all()
+
+
+def test_of_several_folders_the_first_that_has_a_task_counts(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    cloning.experience(one, "pick", episodes=3)
+    for task in ("pick", "reach"):
+        cloning.experience(other, task, episodes=5)
+    both = f"{one},{other}"
+    assert len(dataset.read(both, "pick", *SPACES["pick"]).episodes.reward) == 3
+    assert len(dataset.read(both, "reach", *SPACES["reach"]).episodes.reward) == 5
+    assert dataset.path_of(both, "lift") == one / "lift"
+
+
+def test_experience_is_replaced_whole(tmp_path):
+    cloning.experience(tmp_path, "reach", episodes=5)
+    path = cloning.experience(tmp_path, "reach", episodes=3)
+    assert dataset.array(tmp_path, "reach", "obs").shape[0] == 3
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 def test_the_family_is_known_by_its_name(cfg):

@@ -14,6 +14,8 @@ def example() -> Log:
     log.add_eval("room-1", 0, 1.0)
     log.add_eval("room-1", 28, 5.0)
     log.matrix.append([5.0, None])
+    for part, share in {"success": 0.25, "success_any": 0.5}.items():
+        log.successes[part].append([share, None])
     log.audit.append({"audit/all/mse": 0.1})
     log.add_eval("room-2", 0, 2.0)
     return log
@@ -44,6 +46,14 @@ def test_a_log_survives_being_saved_with_its_order():
     other = Log(log.tasks)
     other.load_state_dict(json.loads(json.dumps(log.state_dict())), 1, Path("there"))
     assert other == log and other.score() == log.score()
+
+
+def test_a_log_from_before_success_was_kept_goes_on_without_it():
+    log, old = example(), example().state_dict() | {}
+    del old["successes"]
+    log.load_state_dict(old, 1, Path("there"))
+    assert log.successes == {"success": [[None, None]], "success_any": [[None, None]]}
+    assert log.matrix == [[5.0, None]]
 
 
 def test_differences_name_both_values_by_dotted_key():
@@ -81,6 +91,8 @@ def test_a_summary_says_whether_the_run_is_complete(tmp_path):
     assert told["hardware"]["device"] == "cpu"
     assert (told["wall_clock_s"], told["seeds_together"]) == (1.2, 3)
     assert told["return_matrix"] == [[5.0, None]]
+    assert (told["success_matrix"], told["success_any_matrix"]) == ([[0.25, None]], [[0.5, None]])
+    assert told["prepares"] == 0
 
 
 def test_arrays_come_back_as_they_were(tmp_path):

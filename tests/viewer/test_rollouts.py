@@ -20,6 +20,7 @@ from lib.viewer.rollouts import (
     of_player,
     player,
 )
+from tests import sequence_tiny
 from tests.dreamer_tiny import tiny as tiny_dreamer
 from tests.tiny import control, tiny
 
@@ -46,6 +47,14 @@ def dreamer(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "dreamer"
     train(tiny_dreamer(), folder, tensorboard=False, progress=False)
     return folder
+
+
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory):
+    place = tmp_path_factory.mktemp("runs")
+    run = sequence_tiny.tiny("dt-hide-lora", sequence_tiny.files(place / "files"))
+    train(run, place / "sequence", tensorboard=False, progress=False)
+    return place / "sequence"
 
 
 def played(who, seed=0):
@@ -195,6 +204,18 @@ def test_an_agent_that_draws_no_pictures_shows_what_happened(grid, capsys):
     assert view.picture(0) != view.picture(5) and "value" in view.caption(5)
     who.agent.capabilities = lambda: replace(can, imagine=None, value=None)
     assert [name.split()[0] for name in of_player(who).series] == ["reward"]
+
+
+def test_an_agent_that_explains_its_decisions_does_so_beside_its_episode(sequence, capsys):
+    view = viewer.rollout(sequence, task="point-mass-turn-0", after="point-mass-turn-90")
+    assert capsys.readouterr().out == "", "what is told takes the place of an apology"
+    names = list(view.series)
+    assert names[0] == "reward of the decision" and list(view.films) == ["real"]
+    assert "its probability, number 2" in names and "how sure it is of that task" in names
+    (taken,) = (row for name, row in view.series.items() if name.startswith("task it takes this"))
+    assert set(taken[:-1]) <= {1, 2}, "it knows both tasks: the whole agent is the later one"
+    assert "token " in view.caption(0) and "; taken for point-mass-turn-" in view.caption(3)
+    assert "agent as it was after point-mass-turn-90" in view.title
 
 
 def test_a_run_that_was_killed_early_shows_its_last_save(grid, tmp_path):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.decision_transformer.model import DecisionTransformer, mean_state, state_features
+from lib.algos.decision_transformer.model import DecisionTransformer, state_features
 from lib.algos.decision_transformer.modulators.api import Modulator
 from lib.algos.decision_transformer.sizes import ModelConfig
 from lib.algos.decision_transformer.tokens import NOTHING, to_actions, to_tokens
@@ -43,20 +43,22 @@ def begun(count: int, cfg: ModelConfig, tasks: int, device: torch.device | str) 
     )
 
 
-def observed(memory: Memory, state: Tensor, target: float, scale: float) -> Memory:
+def observed(
+    memory: Memory, state: Tensor, target: Tensor | float, scale: Tensor | float
+) -> Memory:
     """Takes the observations (E, S) of a new step; the oldest one is forgotten.
 
     Args:
-        target: the return wanted of a whole episode, divided by the scale. What is still wanted
-            never exceeds it.
-        scale: of the task's rewards.
+        target: () or (E,) the return wanted of a whole episode, divided by the scale. What is still
+            wanted never exceeds it.
+        scale: () or (E,) of the task's rewards.
     """
     return memory._replace(
         state=_pushed(memory.state, state),
         action=_pushed(memory.action, torch.zeros_like(memory.action[:, 0])),
         reward=_pushed(memory.reward, torch.zeros_like(memory.earned)),
         to_go=_pushed(memory.to_go, target - memory.earned),
-        scale=torch.full_like(memory.scale, scale),
+        scale=scale * torch.ones_like(memory.scale),
     )
 
 
@@ -71,17 +73,18 @@ def rewarded(memory: Memory, reward: Tensor) -> Memory:
     return memory._replace(reward=filled, earned=(memory.earned + reward).clamp_min(0))
 
 
-def window(memory: Memory, width: int, bins: int) -> Window:
+def window(memory: Memory, width: Tensor | int, bins: int) -> Window:
     """Returns what the model reads.
 
     Args:
-        width: dimensions of the task's actions.
+        width: () or (E,) dimensions of the task's actions.
     """
     context, actions = memory.action.shape[1:]
     back = torch.arange(context - 1, -1, -1, device=memory.steps.device)
     time = memory.steps.unsqueeze(1) - back  # (E, C)
     valid = time >= 0
-    real = torch.arange(actions, device=memory.steps.device) < width
+    widths = torch.as_tensor(width, device=memory.steps.device).reshape(-1, 1)
+    real = torch.arange(actions, device=memory.steps.device) < widths
     return Window(
         state=memory.state * valid.unsqueeze(-1),
         to_go=memory.to_go * valid,
@@ -98,7 +101,7 @@ def act(
     model: DecisionTransformer,
     modulator: Modulator | None,
     memory: Memory,
-    width: int,
+    width: Tensor | int,
     task: int,
     freeze_after: int,
 ) -> tuple[Tensor, Memory]:
@@ -107,12 +110,13 @@ def act(
     Args:
         memory: with the step's observation.
         modulator: None acts with the model alone.
-        width: dimensions of the task's actions.
+        width: () or (E,) dimensions of the task's actions.
         task: index in the stream, read where it is not inferred.
         freeze_after: steps after which an inferred task is kept.
 
     Returns:
-        Actions (E, width) in [-1, 1], and the memory to go on with.
+        Actions (E, largest width) in [-1, 1], 0 where an episode's task has fewer numbers, and the
+        memory to go on with.
     """
     cfg = model.cfg
     seen = window(memory, width, cfg.bins)
@@ -124,11 +128,15 @@ def act(
             module = inferred(modulator, memory.evidence)
         else:
             module = torch.full_like(memory.steps, task)
-        adapter = modulator.acting(mean_state(tokens, seen.valid), module)
-    chosen = model.decide(seen, tokens, width, adapter)
-    action = to_actions(chosen, cfg.bins, cfg.decode)
-    whole = torch.full_like(memory.action[:, -1], int(to_tokens(torch.tensor(NOTHING), cfg.bins)))
-    whole[:, :width] = chosen
+        query = model.query(tokens, seen.valid, modulator.query)
+        adapter = modulator.acting(query, module)
+    widest = int(torch.as_tensor(width).max())
+    chosen = model.decide(seen, tokens, widest, adapter)
+    real = seen.real[:, :widest]
+    action = to_actions(chosen, cfg.bins, cfg.decode).where(real, torch.tensor(NOTHING))
+    nothing = int(to_tokens(torch.tensor(NOTHING), cfg.bins))
+    whole = torch.full_like(memory.action[:, -1], nothing)
+    whole[:, :widest] = chosen.where(real, torch.tensor(nothing))
     kept = torch.cat((memory.action[:, :-1], whole.unsqueeze(1)), 1)
     return action, memory._replace(action=kept, steps=memory.steps + 1)
 

@@ -50,6 +50,9 @@ class Anchored(Modulator):
     def memory(self) -> list[dict[str, dict[str, Tensor]]]:
         return [anchor._asdict() for anchor in self.anchors]
 
+    def grows(self, model: DecisionTransformer) -> int:
+        return 2 * sum(p.numel() for p in model.parameters())
+
     def load_memory(self, memory: list[dict[str, dict[str, Tensor]]]) -> None:
         self.anchors = [Anchor(**anchor) for anchor in memory]
 

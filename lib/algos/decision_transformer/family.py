@@ -5,30 +5,21 @@ import torch
 from lib.algos.api import Family
 from lib.algos.decision_transformer import modulators
 from lib.algos.decision_transformer.agent import SequenceAgent
+from lib.algos.decision_transformer.keyed import KeyedConfig
 from lib.algos.decision_transformer.presets import ABOUT, METHODS, PRESETS
 from lib.algos.decision_transformer.settings import SequenceRun
 from lib.algos.decision_transformer.sizes import training_bytes
 from lib.core import config
 from lib.core.errors import UserError, unknown
 from lib.core.seeding import Streams
+from lib.engine import ranks
 from lib.envs import worlds
 from lib.envs.api import Domain
-
-MISSING = {
-    # Worlds that presets name and that are not here, to what they are.
-    "metaworld": "Meta-World",
-    "dmc-states": "dm_control's suite as numbers",
-}
 
 
 def check(run: SequenceRun, inherits: bool) -> None:
     """Raises UserError where settings that are fine alone do not fit each other."""
     env, model = run.env, run.model
-    if env.domain in MISSING and env.domain not in worlds.WORLDS:
-        raise UserError(
-            f"preset '{run.preset}' learns from files of {MISSING[env.domain]}, and neither that "
-            "world nor its files are here; take preset point-mass-quick, which makes its own"
-        )
     world = worlds.of(env)
     if "state" not in world.observations or env.observation != "state":
         raise UserError(
@@ -60,11 +51,34 @@ def check(run: SequenceRun, inherits: bool) -> None:
             f"model.steps {model.steps} is fewer than an episode's {env.decisions} decisions "
             "(env.episode_length); make it at least that"
         )
+    ranks.check_share(run.tune.batch, "tune.batch")
+    if run.pretrain.tasks:
+        ranks.check_share(run.pretrain.batch, "pretrain.batch")
+    _check_pool(run, len(tasks) - run.pretrain.tasks)
     settings = run.modulators.hide_lora
     if settings.centroids > settings.windows:
         raise UserError(
             f"modulators.hide_lora.centroids {settings.centroids} is more than the "
             f"{settings.windows} windows that they are of; take fewer"
+        )
+
+
+def _check_pool(run: SequenceRun, tasks: int) -> None:
+    """Raises UserError where a pool has fewer members than are asked of it.
+
+    Args:
+        tasks: of the stream.
+    """
+    kind = run.modulator.kind
+    settings = getattr(run.modulators, kind, None)
+    if not isinstance(settings, KeyedConfig):
+        return
+    each = settings.pool // max(1, tasks) if settings.oracle else settings.pool
+    if each < settings.top:
+        told = f" for each of {tasks} tasks (modulators.{kind}.oracle)" if settings.oracle else ""
+        raise UserError(
+            f"modulators.{kind}.pool {settings.pool} has {each} members{told}, and a window is "
+            f"read with {settings.top} (modulators.{kind}.top); take a larger pool"
         )
 
 
@@ -107,4 +121,6 @@ FAMILY = Family(
     for_acting=lambda run: run,
     least_bytes=least_bytes,
     mixed_spaces=True,
+    shared=True,
+    reference="dt-lora",  # a fresh set for every task, on a model that stays as it is
 )

@@ -60,13 +60,20 @@ def log_likelihood(features: Tensor, mixtures: Mixture) -> Tensor:
         features: (B, F).
         mixtures: (T, K, F) and (T, K).
     """
-    columns = []
-    for mean, variance, weight in zip(*mixtures, strict=True):  # a task at a time, for memory
-        spread = variance + FLOOR
-        away = ((features.unsqueeze(1) - mean).square() / spread).sum(-1)  # (B, K)
-        size = spread.log().sum(-1) + math.log(2 * math.pi) * features.shape[1]
-        columns.append(torch.logsumexp(weight.log() - 0.5 * (away + size), 1))
-    return torch.stack(columns, 1)
+    each = zip(*mixtures, strict=True)  # a task at a time, for memory
+    return torch.stack([mixture_log_density(features, *one) for one in each], 1)
+
+
+def mixture_log_density(features: Tensor, mean: Tensor, variance: Tensor, weight: Tensor) -> Tensor:
+    """Returns the log density of a mixture of diagonal Gaussians, (B,).
+
+    Args:
+        features: (B, F). mean, variance: (K, F), to which `FLOOR` is added. weight: (K,) shares.
+    """
+    spread = variance + FLOOR
+    away = ((features.unsqueeze(1) - mean).square() / spread).sum(-1)  # (B, K)
+    size = spread.log().sum(-1) + math.log(2 * math.pi) * features.shape[1]
+    return torch.logsumexp(weight.log() - 0.5 * (away + size), 1)
 
 
 def draw(mixture: Mixture, each: int, generator: torch.Generator) -> Tensor:

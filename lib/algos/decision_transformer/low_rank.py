@@ -1,17 +1,17 @@
 """Low-rank changes of queries, values and the perceptron's first layer: LoRA.
 
-Shapes: M sets, L layers, D width, R rank, B rows, K tokens.
+Shapes: L layers, D width, R rank, B rows, K tokens.
 
 Source: Hu et al. 2022; sizes and places as in L2M's release, whose change of the perceptron reads
 the 4 D numbers that its first layer puts out, and adds to them before the activation.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from lib.algos.decision_transformer.rows import Pick
 from lib.algos.decision_transformer.sizes import ModelConfig
 from lib.algos.decision_transformer.transformer import Adapter
 from lib.core.config import at_least, one_of
@@ -62,36 +62,31 @@ class LowRank(nn.Module):
         return dict(self.named_parameters())
 
 
-def adapter(tensors: Mapping[str, Tensor], scale: float) -> Adapter:
-    """Returns the change that one set makes to every row.
+class LowRankChange(Adapter):
+    """Adds the product of two factors to what a place comes to.
 
     Args:
-        tensors: (L, ., .) each; see `LowRank.tensors`.
+        pick: factors; see `lib.algos.decision_transformer.rows`.
     """
 
-    def change(place: str, layer: int, x: Tensor) -> Tensor:
-        return scale * (x @ tensors[f"{place}_a"][layer] @ tensors[f"{place}_b"][layer])
+    def __init__(self, pick: Pick, scale: float):
+        self.pick, self.scale = pick, scale
 
-    return change
+    def change(self, place: str, layer: int, read: Tensor, out: Tensor) -> Tensor:
+        if place not in PLACES:
+            return out
+        read = out if place == "mlp" else read
+        first, second = (self.pick(f"{place}_{part}", layer) for part in "ab")
+        return out + low_rank(read, first, second, self.scale)
 
 
-def adapter_by_row(sets: Sequence[Mapping[str, Tensor]], index: Tensor, scale: float) -> Adapter:
-    """Returns the change that makes every row by a set of its own.
-
-    Only sets that a row has are read, so that the others get no gradient at all: an optimiser with
-    momentum would go on moving them along one of 0.
+def low_rank(x: Tensor, first: Tensor, second: Tensor, scale: float) -> Tensor:
+    """Returns what a product of two thin matrices adds, (..., K, O).
 
     Args:
-        index: (B,) which of the sets each row has.
+        x: (..., K, I). first: (..., I, R). second: (..., R, O).
+        scale: alpha over the rank R.
+
+    Source: Hu et al. 2022, section 4.1.
     """
-    used, row = index.unique(return_inverse=True)
-    chosen = [sets[int(i)] for i in used]
-    if len(chosen) == 1:
-        return adapter(chosen[0], scale)
-    stacked = {name: torch.stack([one[name] for one in chosen], 1) for name in chosen[0]}
-
-    def change(place: str, layer: int, x: Tensor) -> Tensor:
-        first, second = (stacked[f"{place}_{part}"][layer][row] for part in "ab")  # (B, ., .)
-        return scale * torch.bmm(torch.bmm(x, first), second)
-
-    return change
+    return scale * (x @ first @ second)

@@ -9,6 +9,8 @@ Source: Chen et al. 2021; Schmied et al. 2023 (L2M), whose released sizes and in
 are.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,9 +23,14 @@ from lib.algos.decision_transformer.transformer import (
     gpt2_init_,
 )
 from lib.algos.decision_transformer.windows import Window
+from lib.engine.compiling import compiled
+
+Read = Callable[[Tensor, Tensor], Tensor]
+"""Tokens (B, K, D) and a mask to features (B, K, D)."""
 
 POSITIONS = 1024  # rows of GPT-2's table of positions
 STATE, TO_GO = 0, 1  # places of a step's tokens; actions and the reward follow
+QUERIES = ("embedding", "first", "last")  # what a window is known by, see `query`
 
 
 class DecisionTransformer(nn.Module):
@@ -49,6 +56,7 @@ class DecisionTransformer(nn.Module):
         self.position = nn.Embedding(POSITIONS, width) if cfg.position_table else None
         idle = (cfg.slots, 1, 1) if cfg.idle_heads else ()
         self.idle = nn.ModuleList(nn.Linear(width, n) for n in idle)
+        self.fast: Read | None = None  # the body compiled, for learning with all of the model
         gpt2_init_(self, cfg.layers, generator)
         # Two tables are made anew after that in the published code, as PyTorch makes them.
         with torch.no_grad():
@@ -78,12 +86,49 @@ class DecisionTransformer(nn.Module):
 
         Args:
             valid: (B, C) bool, steps that are no padding.
-            adapter: what a modulator adds inside; None reads as trained before.
+            adapter: what a modulator changes; None reads as trained before.
         """
         steps, per_step = tokens.shape[1:3]
         mask = causal_mask(valid.repeat_interleave(per_step, 1))
-        features, _ = self.body(self.placed(tokens.flatten(1, 2)), mask, adapter)
+        if self.fast is not None and self.training and adapter is None:
+            features = self.fast(self.flat(tokens), mask)
+        else:
+            features, _ = self.body(self.flat(tokens, adapter), mask, adapter)
         return features.unflatten(1, (steps, per_step))
+
+    def compile_body(self) -> None:
+        """Lets what learns without an adapter read through PyTorch's compiler from now on.
+
+        An adapter is made anew for every batch, and so would be the compiled code.
+        """
+
+        def read(tokens: Tensor, mask: Tensor) -> Tensor:
+            return self.body(tokens, mask)[0]
+
+        self.fast = compiled(read, "read")
+
+    def flat(self, tokens: Tensor, adapter: Adapter | None = None) -> Tensor:
+        """Returns embedded tokens (B, C, N, D) in one line, (B, C * N, D), as they are read."""
+        if adapter is not None:
+            tokens = adapter.embedded(tokens, (0, 1, *[2] * self.cfg.actions, 3))
+        return self.placed(tokens.flatten(1, 2))
+
+    @torch.no_grad()
+    def query(self, tokens: Tensor, valid: Tensor, source: str) -> Tensor:
+        """Returns what a window is known by, (B, D): a mean over its states but for padding.
+
+        Args:
+            source: one of `QUERIES`: of the embedded tokens, or of what the model alone makes of
+                them in its first or last layer.
+        """
+        if source == "first":
+            steps, per_step = tokens.shape[1:3]
+            mask = causal_mask(valid.repeat_interleave(per_step, 1))
+            features, _ = self.body(self.flat(tokens), mask, layers=1)
+            tokens = features.unflatten(1, (steps, per_step))
+        elif source == "last":
+            tokens = self.read(tokens, valid)
+        return mean_state(tokens, valid)
 
     def placed(self, tokens: Tensor) -> Tensor:
         """Adds the one position that all tokens are at, where there is a table of them."""
@@ -114,13 +159,15 @@ class DecisionTransformer(nn.Module):
             count: dimensions of the task's action.
         """
         steps, per_step = tokens.shape[1:3]
-        flat = self.placed(tokens.flatten(1, 2))[:, : (steps - 1) * per_step + TO_GO + 1]
+        flat = self.flat(tokens, adapter)[:, : (steps - 1) * per_step + TO_GO + 1]
         valid = window.valid.repeat_interleave(per_step, 1)[:, : flat.shape[1]]
         features, past = self.body(flat, causal_mask(valid), adapter)
         chosen = [self.head(features[:, -1]).argmax(-1)]
         time = self.time(window.time[:, -1])
         while len(chosen) < count:
-            token = self.placed(self.norm(self.action(chosen[-1]) + time)).unsqueeze(1)
+            token = self.norm(self.action(chosen[-1]) + time)[:, None, None]  # (B, 1, 1, D)
+            token = adapter.embedded(token, (2,)) if adapter is not None else token
+            token = self.placed(token.flatten(1, 2))
             valid = F.pad(valid, (0, 1), value=True)
             features, past = self.body(token, valid[:, None, None], adapter, past)
             chosen.append(self.head(features[:, -1]).argmax(-1))
@@ -152,8 +199,13 @@ def action_loss(logits: Tensor, action: Tensor, valid: Tensor, real: Tensor) -> 
     Returns:
         () [nats].
     """
-    counted = valid.unsqueeze(-1) & real.unsqueeze(1)  # (B, C, A)
-    return F.cross_entropy(logits[counted], action[counted])
+    there = valid.unsqueeze(-1) & real.unsqueeze(1)  # (B, C, A)
+    return F.cross_entropy(logits[there], action[there])
+
+
+def counted(window: Window) -> Tensor:
+    """Counts what `action_loss` averages over in a window, ()."""
+    return (window.valid.unsqueeze(-1) & window.real.unsqueeze(1)).sum()
 
 
 def decayed(model: nn.Module) -> set[str]:

@@ -77,6 +77,10 @@ class SequenceRun(RunConfig):
     modulators: ModulatorsConfig = field(default_factory=ModulatorsConfig)
 
     @property
+    def prepares(self) -> int:
+        return self.pretrain.tasks
+
+    @property
     def width(self) -> int:
         return self.model.width
 

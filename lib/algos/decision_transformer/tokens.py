@@ -24,6 +24,18 @@ def to_actions(token: Tensor, bins: int, decode: str) -> Tensor:
     return (token + shift) * (2 / bins) - 1
 
 
+def returns_to_go(reward: Tensor, scale: float) -> Tensor:
+    """Returns what an episode will still earn from every step on, that step's reward included.
+
+    Args:
+        reward: (..., T), 0 after an episode's end.
+        scale: everything is divided by it.
+
+    Source: Chen et al. 2021; not discounted.
+    """
+    return reward.flip(-1).cumsum(-1).flip(-1) / scale
+
+
 def padded(action: Tensor, width: int) -> Tensor:
     """Returns (..., A) actions with numbers that do nothing up to a width."""
     return torch.nn.functional.pad(action, (0, width - action.shape[-1]), value=NOTHING)

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lib.algos.decision_transformer.tokens import padded, to_tokens
+from lib.algos.decision_transformer.tokens import padded, returns_to_go, to_tokens
 from lib.core.errors import UserError
 from lib.replay.buffer import Episodes
+
+CHUNK = 256  # episodes that are looked at together
 
 
 class Window(NamedTuple):
@@ -28,6 +30,9 @@ class Window(NamedTuple):
 class Experience:
     """All steps of one domain, one episode after the other.
 
+    Observations stay where they are, at their own size, perhaps in files on the disk: only what is
+    drawn is read, and becomes a vector of slots. All else is computed once.
+
     Args:
         episodes: (E, T, ...) of one task.
         slots: where an observation's numbers go.
@@ -40,6 +45,8 @@ class Experience:
         UserError: an action outside [-1, 1], numbers that are none, or no episode long enough.
     """
 
+    ROWS = ("to_go", "reward", "action", "time", "real", "left", "part", "row")
+
     def __init__(
         self,
         episodes: Episodes,
@@ -49,16 +56,16 @@ class Experience:
         task: str,
         keep_short: bool,
     ):
-        all_slots, self.width, self.bins, self.context = sizes
-        obs, action, reward = episodes.obs[:, :-1], episodes.action, episodes.reward
+        self.all_slots, self.width, self.bins, self.context = sizes
+        obs, action, reward = episodes.obs, episodes.action, episodes.reward
         count, steps = reward.shape
         device = reward.device
         length = episodes.length
         length = torch.full((count,), steps, device=device) if length is None else length
         inside = torch.arange(steps, device=device) < length.unsqueeze(1)  # (E, T)
         self._check(obs, action, reward, inside, task)
+        to_go = returns_to_go(reward * inside, scale)
         reward = reward * inside / scale
-        to_go = reward.flip(1).cumsum(1).flip(1)
         self.best = float(to_go[:, 0].max())  # return, divided by the scale
         if not keep_short:
             inside = inside & (length >= self.context).unsqueeze(1)
@@ -67,26 +74,32 @@ class Experience:
                 f"no episode of task '{task}' has the {self.context} steps of model.context; "
                 "lower that, or set data.pad_starts"
             )
-        state = obs.new_zeros(count, steps, all_slots)
-        state[:, :, list(slots)] = obs
+        self.slots = torch.tensor(slots, device=device)
+        self.parts = [obs.flatten(0, 1)]  # (E (T+1), L) each
         time = torch.arange(steps, device=device).expand(count, steps)
-        self.state, self.to_go, self.reward = state[inside], to_go[inside], reward[inside]
-        self.action = to_tokens(padded(action[inside], self.width), self.bins)
-        self.time = time[inside]
+        row = time + (steps + 1) * torch.arange(count, device=device).unsqueeze(1)
+        self.row = row[inside]  # of a step's observation in its part
+        self.part = torch.zeros_like(self.row, dtype=torch.short)
+        self.to_go, self.reward = to_go[inside], reward[inside]
+        tokens = to_tokens(padded(action[inside], self.width), self.bins)
+        self.action = tokens.short()  # small numbers: there may be a hundred million steps
+        self.time = time[inside].int()
         real = torch.arange(self.width, device=device) < action.shape[-1]
         self.real = real.expand(len(self.time), self.width)
         # Steps of the same episode that follow each one.
-        self.left = (length.unsqueeze(1) - 1 - time)[inside]
+        self.left = (length.unsqueeze(1) - 1 - time)[inside].int()
 
     @staticmethod
     def _check(obs: Tensor, action: Tensor, reward: Tensor, inside: Tensor, task: str) -> None:
-        named = {"observations": obs, "actions": action, "rewards": reward}
+        named = {"observations": obs[:, :-1], "actions": action, "rewards": reward}
         for name, numbers in named.items():
-            if not bool(torch.isfinite(numbers[inside]).all()):
-                raise UserError(
-                    f"{name} of task '{task}' hold numbers that are not finite; write its file "
-                    "again"
-                )
+            for at in range(0, len(inside), CHUNK):
+                here = slice(at, at + CHUNK)
+                if not bool(torch.isfinite(numbers[here][inside[here]]).all()):
+                    raise UserError(
+                        f"{name} of task '{task}' hold numbers that are not finite; write its "
+                        "file again"
+                    )
         furthest = float(action[inside].abs().max())
         if furthest > 1:
             raise UserError(
@@ -96,21 +109,51 @@ class Experience:
 
     def join(self, other: "Experience") -> None:
         """Takes the steps of another task of the same domain as well."""
-        for name in ("state", "to_go", "reward", "action", "time", "real", "left"):
-            setattr(self, name, torch.cat((getattr(self, name), getattr(other, name))))
+        shift = {"part": len(self.parts)}
+        if self.time.device.type == "cpu":
+            self.parts += other.parts
+        else:  # in a device's memory nothing is mapped, and one look-up is faster than many
+            shift = {"row": len(self.parts[0])}
+            self.parts = [torch.cat((*self.parts, *other.parts))]
+        for name in self.ROWS:
+            theirs = getattr(other, name)
+            theirs = theirs + shift[name] if name in shift else theirs
+            setattr(self, name, torch.cat((getattr(self, name), theirs)))
+
+    @property
+    def state(self) -> Tensor:
+        """(N, S) the observations of all steps, each number in its slot."""
+        return self._states(torch.arange(len(self), device=self.time.device))
+
+    def _states(self, index: Tensor) -> Tensor:
+        """Reads the observations of some steps, (...) to (..., S)."""
+        flat = index.flatten()
+        part, row = self.part[flat], self.row[flat]
+        found = self.parts[0].new_zeros(len(flat), self.all_slots)
+        for number in part.unique().tolist() if len(self.parts) > 1 else [0]:
+            mine = (part == number).nonzero()[:, 0]
+            found[mine.unsqueeze(1), self.slots] = self.parts[number][row[mine]]
+        return found.unflatten(0, index.shape)
 
     def __len__(self) -> int:
         return len(self.time)
 
-    def draw(self, batch: int, generator: torch.Generator, pad_starts: bool) -> Window:
+    def draw(
+        self,
+        batch: int,
+        generator: torch.Generator,
+        pad_starts: bool,
+        share: slice = slice(None),
+    ) -> Window:
         """Draws windows, each step as likely as any other: longer episodes more often.
 
         Args:
             pad_starts: the window ends at the step drawn, as while acting, so that it is padded at
                 an episode's start. Otherwise it begins there, as in the published code, so that it
                 is padded at an episode's end.
+            share: of the windows drawn, those that are wanted.
         """
-        drawn = torch.randint(len(self), (batch,), generator=generator)
+        drawn = torch.randint(len(self), (batch,), generator=generator)[share]
         drawn = drawn.to(self.time.device)
         if pad_starts:
             return self.at(drawn)
@@ -139,11 +182,11 @@ class Experience:
         valid = index >= first.unsqueeze(1)
         index = index.clamp_min(0)
         return Window(
-            state=self.state[index] * valid.unsqueeze(-1),
+            state=self._states(index) * valid.unsqueeze(-1),
             to_go=self.to_go[index] * valid,
-            action=self.action[index].masked_fill(~valid.unsqueeze(-1), self.bins),
+            action=self.action[index].long().masked_fill(~valid.unsqueeze(-1), self.bins),
             reward=self.reward[index] * valid,
-            time=self.time[index] * valid,
+            time=self.time[index].long() * valid,
             valid=valid,
             real=self.real[last],
         )

@@ -2,9 +2,6 @@
 
 import importlib
 import importlib.util
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -139,30 +136,9 @@ def _known(task_name: str) -> str:
 
 
 def _reference() -> ModuleType:
-    """The module that imports dm_control, which picks an OpenGL at that moment and for good.
-
-    Left alone it would try a window first and warn where there is none.
-    """
+    """The module that imports dm_control, see `lib.envs.gl.importing`."""
     for name in ("mujoco", "dm_control"):
         if importlib.util.find_spec(name) is None:
             raise UserError(MISSING.format(name))
-    try:
-        gl.choose_gl()
-    except UserError:
-        with _environment(gl.CHOICE, "disable"):  # the physics needs no pictures
-            return importlib.import_module("lib.envs.control.reference")
-    return importlib.import_module("lib.envs.control.reference")
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    """Sets an environment variable for a while."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+    with gl.importing():
+        return importlib.import_module("lib.envs.control.reference")

@@ -4,7 +4,8 @@ Letters: A numbers in an action, S numbers in a state of the physics.
 """
 
 import importlib.util
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class SuiteEnv:
         limit = {} if task.domain == "lqr" else {"time_limit": float("inf")}  # which has none
         self._env = suite.load(task.domain, task.task, task_kwargs={"random": 0, **limit})
         self._draw_nothing()
+        self.seen: Mapping[str, np.ndarray] = {}  # what the suite shows of the state, by name
         spec = self._env.action_spec()
         bounded = (spec.minimum > -UNBOUNDED) & (spec.maximum < UNBOUNDED)
         low, high = np.where(bounded, spec.minimum, -1.0), np.where(bounded, spec.maximum, 1.0)
@@ -58,6 +60,17 @@ class SuiteEnv:
         """Keeps the suite from opening an OpenGL of its own, as quadruped escape would."""
         kind = type(self._env.physics)
         self._env.physics.__class__ = type(kind.__name__, (kind,), {"contexts": None})
+
+    @property
+    def shows(self) -> dict[str, int]:
+        """Returns the names of what the suite shows, to how many numbers each has."""
+        spec = self._env.observation_spec()
+        return {name: int(np.prod(part.shape)) for name, part in spec.items()}
+
+    @property
+    def physics(self) -> Any:
+        """The suite's physics, for controllers that know the body."""
+        return self._env.physics
 
     @property
     def model(self) -> "mujoco.MjModel":
@@ -72,7 +85,7 @@ class SuiteEnv:
     def begin(self, seed: int) -> None:
         """Starts the episode of a seed."""
         self._env.task.random.seed(seed)
-        self._env.reset()
+        self.seen = self._env.reset().observation
 
     def step(self, action: np.ndarray) -> Outcome:
         """Takes one decision, (A,) in [-1, 1]; what lies outside is cut."""
@@ -85,6 +98,7 @@ class SuiteEnv:
                 after = self._env.step(scaled)
             except PhysicsError:
                 return Outcome(total, terminal=False, broken=True)
+            self.seen = after.observation
             total += after.reward if after.reward >= self.task.threshold else 0.0
             if after.last():
                 return Outcome(total, terminal=after.discount == 0, broken=False)

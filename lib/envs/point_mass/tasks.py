@@ -27,9 +27,10 @@ TURNED = tuple(
     PointTask(f"point-mass-turn-{90 * quadrant}", 90 * quadrant, (quadrant,))
     for quadrant in range(len(QUADRANTS))
 )
+ANYWHERE = tuple(PointTask(f"point-mass-anywhere-{turn}", turn) for turn in (0, 90, 180, 270))
 PRETRAIN = PointTask("point-mass-pretrain", files=(FREE.name, LINE.name))
 STREAM = tuple(task.name for task in TURNED)
-KNOWN = {task.name: task for task in (PRETRAIN, FREE, LINE, *TURNED)}
+KNOWN = {task.name: task for task in (PRETRAIN, FREE, LINE, *TURNED, *ANYWHERE)}
 
 
 def resolve(entries: Iterable[str | Mapping | PointTask]) -> tuple[PointTask, ...]:

@@ -16,6 +16,7 @@ from lib.workbook.exercises import (
     replay,
     representation,
     review,
+    sequences,
     sources,
     streams,
 )
@@ -24,7 +25,10 @@ from lib.workbook.exercises.review import planned_reward
 
 __all__ = ["EXERCISES", "exercise_for", "leaving", "planned_reward", "recent_position"]
 
-SUBJECTS = (model, streams, dreamer, planning, replay, generative, review, representation, sources)
+SUBJECTS = (
+    *(model, streams, dreamer, planning, replay, generative, review, representation, sources),
+    sequences,
+)
 EXERCISES: tuple[Exercise, ...] = sum((subject.EXERCISES for subject in SUBJECTS), ())
 
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -31,8 +33,8 @@ def test_batches_alternate_between_domains():
     one, drawn = begun(), []
     real = one._draw
 
-    def spy(batch, domain=0):
-        window = real(batch, domain)
+    def spy(batch, domain=0, share=slice(None)):
+        window = real(batch, domain, share)
         drawn.append((batch, int(window.real.sum(1)[0])))
         return window
 
@@ -44,7 +46,7 @@ def test_batches_alternate_between_domains():
 def test_gradients_of_both_domains_are_averaged_into_one_step():
     one = begun("dt-full", model__dropout=0.0)
     windows = [one._draw(8, domain) for domain in range(2)]
-    one._draw = lambda batch, domain=0: windows[domain]
+    one._draw = lambda batch, domain, share: windows[domain]
     sums = {name: torch.zeros_like(p) for name, p in one.optimizer.named.items()}
     for window in windows:
         loss, _ = one._loss(window)
@@ -103,12 +105,20 @@ def test_moments_stay_over_a_boundary_of_the_stream_and_begin_anew_after_pre_tra
 # Experience -------------------------------------------------------------------------------------
 
 
-def test_the_return_wanted_is_the_best_of_a_tasks_first_file():
+def test_the_return_wanted_is_the_best_of_each_file():
     one, found = agent(), episodes(5, 7)
     one.begin_task(0)
     one.store("learner", found)
     one.store("learner", episodes(5, 7, 1)._replace(reward=torch.full((5, 7), 99.0)))
-    assert float(one.targets[0]) == pytest.approx(float(found.reward.sum(1).max()))
+    assert float(one.targets[0, 0]) == pytest.approx(float(found.reward.sum(1).max()))
+    assert float(one.targets[0, 1]) == 7 * 99
+
+
+def test_copies_that_do_not_take_turns_play_the_first_file():
+    one = agent()
+    assert one.played(0, 3) == [0, 0, 0]
+    one.domain.tasks = (SimpleNamespace(turns=("a", "b")), *one.domain.tasks[1:])
+    assert one.played(0, 3) == [0, 1, 0]
 
 
 def test_every_file_may_have_a_scale_of_its_own():
@@ -227,6 +237,7 @@ def test_an_audit_says_how_often_tasks_are_told():
     found, arrays = one.audit(one.domain, held, torch.Generator())
     name = "point-mass-turn-0"
     assert set(found) == {f"audit/{name}/inferred_{step}" for step in (1, 5, 10, "end")}
-    assert set(found.values()) == {1.0} and arrays == {}, "one task is always told"
+    assert set(found.values()) == {1.0}, "one task is always told"
+    np.testing.assert_equal(arrays["inferred_as"], [[1.0, 0.0], [np.nan, np.nan]])
     oracle = begun("dt-lora", 1)
     assert oracle.audit(oracle.domain, held, torch.Generator()) == ({}, {})

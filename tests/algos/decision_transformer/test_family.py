@@ -15,10 +15,16 @@ FULL = [name for name in PRESETS if name.endswith("-full")]
 
 @pytest.mark.parametrize("preset", FULL)
 @pytest.mark.parametrize("method", ["dt-full", "dt-hide-lora"])
-def test_published_sizes_are_refused_in_one_line_as_long_as_there_are_no_files(preset, method):
-    with pytest.raises(UserError, match="neither that world nor its files.*point-mass-quick") as e:
-        run_config.resolve({"preset": preset, "method": method})
-    assert "\n" not in str(e.value)
+def test_published_sizes_can_be_asked_for_and_begin_with_a_trained_model(preset, method):
+    given = {"preset": preset, "method": method}
+    if preset.startswith("mt40") or method == "dt-full":
+        assert run_config.resolve(given).preset == preset
+        return
+    with pytest.raises(UserError, match="changes a trained model a little.*load_from") as error:
+        run_config.resolve(given)
+    assert "\n" not in str(error.value)
+    given |= {"load_mode": "world-model", "load_from": "outputs/pretrained"}
+    assert run_config.resolve(given).preset == preset
 
 
 def test_published_sizes_are_written_down():

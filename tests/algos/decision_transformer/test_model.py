@@ -13,6 +13,7 @@ from lib.algos.decision_transformer.model import (
 from lib.algos.decision_transformer.sizes import SIZES, ModelConfig, parameters
 from lib.core import config
 from lib.core.seeding import generator
+from lib.engine.compiling import has_compiler
 from tests.sequence_tiny import CFG, B, C, model, window
 
 A, BINS = CFG.actions, CFG.bins
@@ -176,3 +177,22 @@ def test_a_model_learns_one_batch_by_heart():
         optimizer.step()
     assert float(loss.detach()) < 0.1
     assert (made(seen).argmax(-1) == seen.action).float().mean() > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # PyTorch's
+def test_a_compiled_body_reads_what_the_plain_one_does_and_learns_alike():
+    if not has_compiler():
+        pytest.skip("no C++ compiler on this machine")
+    plain, fast = model().train(), model().train()
+    fast.compile_body()
+    found = []
+    for one in (plain, fast):
+        logits = one(window())
+        logits.square().mean().backward()
+        found.append((logits.detach(), one.body.blocks[0].up.weight.grad))
+    for mine, theirs in zip(*found, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-5)
+    assert (
+        "fast" not in plain.state_dict() and plain.state_dict().keys() == fast.state_dict().keys()
+    )

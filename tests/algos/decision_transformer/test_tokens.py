@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from lib.algos.decision_transformer.tokens import NOTHING, padded, to_actions, to_tokens
+from lib.algos.decision_transformer.tokens import (
+    NOTHING,
+    padded,
+    returns_to_go,
+    to_actions,
+    to_tokens,
+)
 
 
 @pytest.mark.parametrize("decode", ["center", "lower"])
@@ -24,6 +30,11 @@ def test_a_centre_is_half_a_bin_nearer_on_average_than_an_edge():
     centre, edge = (to_actions(to_tokens(action, 64), 64, how) for how in ("center", "lower"))
     assert abs(float((centre - action).mean())) < 1e-4
     assert abs(float((edge - action).mean()) + 1 / 64) < 1e-4
+
+
+def test_returns_to_go_by_hand():
+    # 1 + 0 + 2, 0 + 2, 2; halved.
+    assert returns_to_go(torch.tensor([1.0, 0.0, 2.0]), 2.0).tolist() == [1.5, 1.0, 1.0]
 
 
 def test_dimensions_that_an_action_lacks_do_nothing():

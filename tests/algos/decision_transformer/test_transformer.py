@@ -61,7 +61,7 @@ def test_tokens_read_one_by_one_beside_what_is_kept_are_as_those_read_at_once():
     told, past = made(x[:, :2], causal_mask(valid[:, :2]))
     parts = [told]
     for token in range(2, K):
-        told, past = made(x[:, token : token + 1], valid[:, None, None, : token + 1], None, past)
+        told, past = made(x[:, token : token + 1], valid[:, None, None, : token + 1], past=past)
         parts.append(told)
     torch.testing.assert_close(torch.cat(parts, 1), whole)
     assert past[0][0].shape == (3, HEADS, K, WIDTH // HEADS)
@@ -106,4 +106,4 @@ def test_a_block_is_the_one_of_transformers():
     added = torch.zeros(3, 1, K, K).masked_fill(~mask, torch.finfo(torch.float32).min)
     reference = theirs(x, attention_mask=added)
     reference = reference[0] if isinstance(reference, tuple) else reference
-    torch.testing.assert_close(mine(x, mask, None)[0], reference)
+    torch.testing.assert_close(mine(x, mask)[0], reference)

@@ -89,7 +89,29 @@ def test_actions_with_fewer_dimensions_are_marked():
     assert window.real.tolist() == [[True, False]] * 5
     assert (window.action[window.valid][:, 1] == 3).all()  # 0 of 7 bins: (0 + 1) * 7 / 2 = 3.5
     kept.join(experience(count=1, steps=4))
-    assert len(kept) == 12 and kept.real[-1].all()
+    assert len(kept) == 12 and kept.real[-1].all() and kept.real.dtype == torch.bool
+
+
+def test_files_that_are_joined_stay_where_they_are_and_are_read_in_their_order():
+    found = [episodes(2, 4, seed=seed) for seed in (0, 1)]
+    kept, other = (Experience(one, SLOTS, SIZES, 2.0, "walk", keep_short=True) for one in found)
+    kept.join(other)
+    assert [part.data_ptr() for part in kept.parts] == [one.obs.data_ptr() for one in found]
+    wanted = torch.cat([one.obs[:, :-1].flatten(0, 1) for one in found])
+    assert torch.equal(kept.state[:, 3:], wanted) and not kept.state[:, :3].any()
+    window = kept.at(torch.tensor([3, 8]))  # the end of the first episode, the first of the other
+    assert torch.equal(window.state[0, :, 3:], wanted[1:4])
+    assert torch.equal(window.state[1, 2, 3:], wanted[8]) and not window.state[1, :2].any()
+
+
+def test_shares_of_a_batch_are_the_batch():
+    kept = experience(count=3, steps=5)
+    whole = kept.draw(6, generator(0, "draws"), True)
+    halves = [
+        kept.draw(6, generator(0, "draws"), True, rows) for rows in (slice(0, 3), slice(3, 6))
+    ]
+    for name, part in whole._asdict().items():
+        assert torch.equal(torch.cat([getattr(half, name) for half in halves]), part)
 
 
 @pytest.mark.parametrize(

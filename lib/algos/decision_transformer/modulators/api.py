@@ -52,9 +52,13 @@ class Modulator(nn.Module):
 
     Settings: ClassVar[type | None] = None
     keeps_base: ClassVar[bool] = False  # the model stays as it was pre-trained, but for its head
+    begins_unchanged: ClassVar[bool] = True  # before its first update all is as pre-trained
+    acts: str = ""  # where it changes what is computed, for tables
     # How it knows which task it acts: it is told ("oracle"), infers it, or acts all alike.
     labelled: bool = False
     infers: bool = False
+    chooses: bool = False  # by keys, whatever the task
+    query: str = "embedding"  # what it asks to know windows by, see `DecisionTransformer.query`
 
     def __init__(self, settings: Any, context: Context):
         super().__init__()
@@ -78,7 +82,7 @@ class Modulator(nn.Module):
         """Chooses, while learning, what each window is read with.
 
         Args:
-            query: (B, D) mean of a window's embedded states.
+            query: (B, D) what each window is known by, without gradient.
         """
         return Adapted()
 
@@ -97,8 +101,15 @@ class Modulator(nn.Module):
         """Returns what episodes are read with.
 
         Args:
-            query: (B, D) mean of their windows' embedded states.
+            query: (B, D) what their windows are known by.
             module: (B,) index of the task that each is taken for, told or inferred.
+        """
+        return None
+
+    def members(self, query: Tensor, module: Tensor) -> Tensor | None:
+        """Returns which members of a pool episodes are read with, (B, W); None without a pool.
+
+        Args: as of `acting`.
         """
         return None
 
@@ -119,6 +130,10 @@ class Modulator(nn.Module):
     def memory(self) -> Any:
         """Returns what learning alone needs and grows with the tasks; None for nothing."""
         return None
+
+    def grows(self, model: DecisionTransformer) -> int:
+        """Returns how many numbers one more task adds to `memory`."""
+        return 0
 
     def load_memory(self, memory: Any) -> None:
         """Restores what `memory` returned."""

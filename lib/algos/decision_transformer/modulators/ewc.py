@@ -23,6 +23,7 @@ class Ewc(Anchored):
     """Weighs every weight by the Fisher information of the task just learnt."""
 
     Settings = Settings
+    acts = "everywhere, held by the Fisher information"
 
     def importance(self, model: DecisionTransformer, data: Data) -> dict[str, Tensor]:
         return fisher(model, data, self.settings.batches, self.settings.batch)

@@ -9,6 +9,8 @@ from lib.algos.decision_transformer.modulators.api import Modulator, of_model
 class Full(Modulator):
     """Trains everything."""
 
+    acts = "everywhere"
+
     def trained(self, model: DecisionTransformer) -> dict[str, nn.Parameter]:
         return of_model(model)
 

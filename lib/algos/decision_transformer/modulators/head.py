@@ -9,6 +9,8 @@ from lib.algos.decision_transformer.modulators.api import Modulator, of_model
 class Head(Modulator):
     """Trains the last linear layer."""
 
+    acts = "the last linear layer"
+
     def trained(self, model: DecisionTransformer) -> dict[str, nn.Parameter]:
         return of_model(model, model.head)
 

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from lib.algos.decision_transformer import inference
 from lib.algos.decision_transformer.inference import Mixture
-from lib.algos.decision_transformer.low_rank import LowRank, LowRankConfig, adapter, adapter_by_row
+from lib.algos.decision_transformer.low_rank import LowRank, LowRankChange, LowRankConfig
 from lib.algos.decision_transformer.model import DecisionTransformer, predicting, state_features
 from lib.algos.decision_transformer.modulators.api import (
     Adapted,
@@ -31,6 +31,7 @@ from lib.algos.decision_transformer.modulators.api import (
     of_model,
     own,
 )
+from lib.algos.decision_transformer.rows import of_all, of_each
 from lib.algos.decision_transformer.windows import Window
 from lib.core.config import at_least, one_of, share
 
@@ -58,6 +59,7 @@ class HideLora(Modulator):
     """Trains a set that begins as a copy of the one before; all before stay as they are."""
 
     Settings = Settings
+    acts = "added to queries, values and the perceptron's first output"
     keeps_base = True
 
     def __init__(self, settings: Settings, context: Context):
@@ -147,7 +149,10 @@ class HideLora(Modulator):
         self.tii.requires_grad_(False)
 
     def adapt(self, query: Tensor) -> Adapted:
-        return Adapted(adapter(self.sets[self.task].tensors(), self.settings.scale))
+        return Adapted(self._own())
+
+    def _own(self) -> Adapter:
+        return LowRankChange(of_all(self.sets[self.task].tensors()), self.settings.scale)
 
     def penalty(
         self, model: DecisionTransformer, features: Tensor, window: Window
@@ -165,7 +170,7 @@ class HideLora(Modulator):
     def after_learning(self, model: DecisionTransformer, data: Data) -> None:
         """Takes statistics of what the model with its set makes of the task."""
         model.eval()
-        change = adapter(self.sets[self.task].tensors(), self.settings.scale)
+        change = self._own()
         windows = self._windows(data)
         features = torch.cat(
             [self._last(model.read(model.embed(w), w.valid, change)) for w in windows]
@@ -210,7 +215,7 @@ class HideLora(Modulator):
 
     def acting(self, query: Tensor, module: Tensor) -> Adapter | None:
         sets = [self.merged(t) for t in range(len(self.sets))]
-        return adapter_by_row(sets, module, self.settings.scale)
+        return LowRankChange(of_each(sets, module), self.settings.scale)
 
     def merged(self, task: int) -> dict[str, Tensor]:
         """Returns what acts a task: its own set, and a share of the mean of those before."""

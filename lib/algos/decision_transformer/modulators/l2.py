@@ -22,6 +22,7 @@ class L2(Anchored):
     """Weighs every weight by 1."""
 
     Settings = Settings
+    acts = "everywhere, all weights held alike"
 
     def importance(self, model: DecisionTransformer, data: Data) -> dict[str, Tensor]:
         return {name: torch.ones_like(p) for name, p in model.named_parameters()}

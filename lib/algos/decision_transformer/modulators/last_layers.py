@@ -20,6 +20,7 @@ class LastLayers(Modulator):
     """Trains some blocks at the end."""
 
     Settings = Settings
+    acts = "the last block and the last normalisation"
 
     def trained(self, model: DecisionTransformer) -> dict[str, nn.Parameter]:
         return of_model(model, *model.body.blocks[-self.settings.count :], model.body.norm)

@@ -1,12 +1,13 @@
-"""One low-rank set per task, chosen by a label that tells which task is acted: an oracle."""
+"""LoRA: low-rank changes of queries, values and the perceptron, one set per task."""
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from lib.algos.decision_transformer.low_rank import LowRank, LowRankConfig, adapter, adapter_by_row
-from lib.algos.decision_transformer.model import DecisionTransformer
-from lib.algos.decision_transformer.modulators.api import Adapted, Adapter, Context, Modulator, own
+from lib.algos.decision_transformer.low_rank import LowRank, LowRankChange, LowRankConfig
+from lib.algos.decision_transformer.modulators.api import Adapter, Context
+from lib.algos.decision_transformer.modulators.per_task import PerTask
+from lib.algos.decision_transformer.rows import Pick
 
 
 @dataclass(frozen=True)
@@ -14,28 +15,17 @@ class Settings(LowRankConfig):
     """As of all low-rank changes."""
 
 
-class Lora(Modulator):
-    """Trains a fresh set in every task; the model and the sets before stay as they are."""
+class Lora(PerTask):
+    """Trains low-rank factors."""
 
     Settings = Settings
-    keeps_base = True
-    labelled = True
+    acts = "added to queries, values and the perceptron's first output"
 
-    def __init__(self, settings: Settings, context: Context):
-        super().__init__(settings, context)
-        cfg, generator = context.model, context.generator
-        self.sets = nn.ModuleList(
-            LowRank(settings, cfg, generator, pooled=False) for _ in range(context.tasks)
-        )
+    def fresh(self, context: Context) -> nn.Module:
+        return LowRank(self.settings, context.model, context.generator, pooled=False)
 
-    def trained(self, model: DecisionTransformer) -> dict[str, nn.Parameter]:
-        return own(self, self.sets[self.task])
-
-    def adapt(self, query: Tensor) -> Adapted:
-        return Adapted(adapter(self.sets[self.task].tensors(), self.settings.scale))
-
-    def acting(self, query: Tensor, module: Tensor) -> Adapter | None:
-        return adapter_by_row([s.tensors() for s in self.sets], module, self.settings.scale)
+    def change(self, pick: Pick, learning: bool) -> Adapter:
+        return LowRankChange(pick, self.settings.scale)
 
 
 MODULATOR = Lora

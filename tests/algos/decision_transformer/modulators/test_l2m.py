@@ -31,7 +31,7 @@ def test_the_nearest_key_by_angle_is_chosen():
     made, axes = pool(), torch.eye(WIDTH)
     set_keys(made, torch.stack((9 * axes[0], axes[1], -axes[0])))
     query = torch.stack((axes[0], axes[1] + 0.5 * axes[0], -3 * axes[0]))
-    assert made.choose(query, learning=False).tolist() == [0, 1, 2]
+    assert made.choose(query, learning=False)[:, 0].tolist() == [0, 1, 2]
 
 
 def test_after_a_switch_a_key_chosen_too_often_loses_to_an_equal_one():
@@ -41,12 +41,16 @@ def test_after_a_switch_a_key_chosen_too_often_loses_to_an_equal_one():
     made.begin_task(0)
     made.adapt(query)
     assert made.share.tolist() == [1, 0]
-    assert made.choose(query, learning=True).tolist() == [0] * B, "the first task counts nothing"
+    assert made.choose(query, learning=True)[:, 0].tolist() == [0] * B, (
+        "the first task counts nothing"
+    )
     made.begin_task(1)
-    assert made.choose(query, learning=True).tolist() == [1] * B
-    assert made.choose(query, learning=False).tolist() == [0] * B, "nor does evaluation"
+    assert made.choose(query, learning=True)[:, 0].tolist() == [1] * B
+    assert made.choose(query, learning=False)[:, 0].tolist() == [0] * B, "nor does evaluation"
     made.adapt(query)
-    assert made.choose(query, learning=True).tolist() == [1] * B, "weights change at a switch alone"
+    assert made.choose(query, learning=True)[:, 0].tolist() == [1] * B, (
+        "weights change at a switch alone"
+    )
 
 
 def test_weights_and_shares_by_hand():
@@ -64,7 +68,7 @@ def test_the_loss_draws_chosen_keys_alone_towards_their_queries():
     made = pool()
     made.begin_task(0)
     query = torch.randn(B, WIDTH, generator=generator(1, "query"))
-    index = made.choose(query, learning=True)
+    index = made.choose(query, learning=True)[:, 0]
     found = made.adapt(query).parts["match"]
     near = [F.cosine_similarity(q, made.keys[int(i)], dim=0) for q, i in zip(query, index)]  # noqa: B905
     torch.testing.assert_close(found, -0.5 * torch.stack(near).mean())
