@@ -6,6 +6,7 @@ Nothing here trains or draws. The files read are `summary.json`, `metrics.jsonl`
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.algos import registry
 from lib.analysis import measures, origins, whole_runs
 from lib.analysis.measures import Measure, Yardstick
 from lib.analysis.origins import Origin
