@@ -68,7 +68,7 @@ STUDIES = {
     "swing-up": Study(
         "A pole on a cart swings up",
         "InvertedPendulumSwingup",
-        (0, 1, 2, 3, 4),
+        (0, 1, 2),
         {
             "scratch": SWING_UP,
             "modular (ω 0)": f"{SWING_UP}-modular",
