@@ -378,8 +378,7 @@ for task, groups in found.items():
     intervals.interval_rows(of_all, f"{task}: all evaluations", "mean return of a run", ax=axes[0])
     look = {"names": False, "ax": axes[1]}
     intervals.interval_rows(of_last, "the last tenth", "mean return of a run", **look)
-    slug = "whole_runs" if len(found) == 1 else f"whole_runs-{task}"
-    charts.save(axes[0], figures / f"{slug}.png")
+    charts.save(axes[0], figures / f"whole_runs-{task}.png")
     for header, rows in (whole_runs.table(groups, task, theirs), whole_runs.by_run(groups, task)):
         tables.append(f"**{escape(task)}**\n\n" + results.markdown_table(header, rows))
 (folder / "whole_runs.md").write_text("\n\n".join(tables) + "\n")

@@ -106,7 +106,7 @@ STUDY = Kind(
     TRANSFER,
     re.compile(
         rf"{_SHARED}|transfer\.(yaml|md|json)|whole_runs\.md|{_notebook(TRANSFERRED)}|"
-        rf"{FIGURES}/(beginnings|learning_curves|few_shot|whole_runs(-[^/]+)?|parts-[^/]+)\.png|"
+        rf"{FIGURES}/(beginnings|learning_curves|few_shot|whole_runs-[^/]+|parts-[^/]+)\.png|"
         rf"{TRIALS}/[^/]+/({_RUN})"
     ),
 )

@@ -12,7 +12,7 @@ from tests.transfers import LEARNT, SHORT, asked, run
 
 
 @pytest.fixture(scope="session")
-def outputs(tmp_path_factory) -> Path:
+def learners(tmp_path_factory) -> Path:
     """Finished runs of continual TD-MPC and DRAGO, one seed each, that learnt to jump and run."""
     folder = tmp_path_factory.mktemp("outputs")
     for method in ("tdmpc", "drago"):
@@ -23,8 +23,8 @@ def outputs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def done(outputs, tmp_path_factory) -> trials.Study:
+def done(learners, tmp_path_factory) -> trials.Study:
     """A comparison that nobody interrupted."""
-    study = transfer.prepare(asked(tmp_path_factory.mktemp("whole")), outputs)
+    study = transfer.prepare(asked(tmp_path_factory.mktemp("whole")), learners)
     run(study)
     return study

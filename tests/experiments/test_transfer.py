@@ -20,8 +20,8 @@ from tests.transfers import asked, overrides
 # Preparing -------------------------------------------------------------------------------------
 
 
-def test_a_study_is_every_task_from_every_start_with_every_seed(outputs, tmp_path):
-    study = transfer.prepare(asked(tmp_path, tasks=["jump2run", "jump-and-run"]), outputs)
+def test_a_study_is_every_task_from_every_start_with_every_seed(learners, tmp_path):
+    study = transfer.prepare(asked(tmp_path, tasks=["jump2run", "jump-and-run"]), learners)
     assert [(t.task, t.start, t.seed) for t in study.trials] == [
         (task, start, 0)
         for task in ("cheetah-jump2run", "cheetah-jump-and-run")
@@ -35,23 +35,23 @@ def test_a_study_is_every_task_from_every_start_with_every_seed(outputs, tmp_pat
     assert Path(drago.parameters["load_from"]).name == "drago-cheetah-quick-s0"
     # one and the same agent acts first, whatever the learner starts from
     acting = {t.parameters["pre_rollout"] for t in (scratch, tdmpc, drago)}
-    assert acting == {str(outputs / "tdmpc-cheetah-quick-s0")}
+    assert acting == {str(learners / "tdmpc-cheetah-quick-s0")}
     assert {t.parameters["pre_rollout"] for t in composite} == {""}
     assert drago.folder == tmp_path / "new" / "runs" / "cheetah-jump2run-drago-s0"
     same = [config.to_dict(t.config) | {"name": "", "method_name": ""} for t in study.trials[:3]]
     assert [c | {"method": ""} for c in same] == [same[0] | {"method": ""}] * 3
 
 
-def test_a_domain_has_tasks_of_its_own(outputs, tmp_path):
-    study = transfer.prepare(asked(tmp_path, tasks=[]), outputs)
+def test_a_domain_has_tasks_of_its_own(learners, tmp_path):
+    study = transfer.prepare(asked(tmp_path, tasks=[]), learners)
     assert [name.removeprefix("cheetah-") for name in study.tasks] == TRANSFER["cheetah"]
-    again = transfer.prepare(study.parameters, outputs)  # nothing is left to defaults
+    again = transfer.prepare(study.parameters, learners)  # nothing is left to defaults
     assert (again.parameters, again.trials) == (study.parameters, study.trials)
 
 
-def test_another_agent_may_act_first(outputs, tmp_path):
-    place = str(outputs / "drago-cheetah-quick-s0" / "checkpoints" / "task-1.safetensors")
-    study = transfer.prepare(asked(tmp_path, pre_rollout=place), outputs)
+def test_another_agent_may_act_first(learners, tmp_path):
+    place = str(learners / "drago-cheetah-quick-s0" / "checkpoints" / "task-1.safetensors")
+    study = transfer.prepare(asked(tmp_path, pre_rollout=place), learners)
     assert {trial.parameters["pre_rollout"] for trial in study.trials} == {place}
 
 
@@ -66,7 +66,7 @@ def test_the_runs_that_a_preset_builds_on_can_be_made(preset):
         assert (mine.model, mine.vae, mine.env) == (theirs.model, theirs.vae, theirs.env)
 
 
-def test_unfinished_sources_are_not_found(outputs, tmp_path):
+def test_unfinished_sources_are_not_found(learners, tmp_path):
     told = {"status": "complete", "name": "a", "method": "b", "preset": "c", "seeds": [0]}
     told |= {"tasks": ["d"], "optimum": None, "return_matrix": []}
     for name in ("tdmpc-cheetah-quick-s0", "drago-cheetah-quick-s0", "drago-cheetah-quick-s10"):
@@ -122,12 +122,12 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
 
 
 @pytest.fixture(scope="module")
-def more_sources(outputs, tmp_path_factory) -> Path:
+def more_sources(learners, tmp_path_factory) -> Path:
     """The two good ones, and others that have something wrong with them."""
     folder = tmp_path_factory.mktemp("more")
-    for good in outputs.iterdir():
+    for good in learners.iterdir():
         (folder / good.name).symlink_to(good)
-    drago = outputs / "drago-cheetah-quick-s0"
+    drago = learners / "drago-cheetah-quick-s0"
 
     def changed(name: str, **changes) -> None:
         """A copy with another summary, or the run of another configuration."""
@@ -160,14 +160,14 @@ def test_without_any_source_the_commands_that_make_them_are_named(tmp_path):
     assert "'python -m lib run drago-walker -p seed=0'" in str(error.value)
 
 
-def test_a_folder_with_other_things_or_other_runs_is_refused(done, outputs, tmp_path):
+def test_a_folder_with_other_things_or_other_runs_is_refused(done, learners, tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds other things than a comparison.*thesis.tex"):
-        transfer.prepare(asked(tmp_path), outputs)
+        transfer.prepare(asked(tmp_path), learners)
     longer = asked(tmp_path, overrides=overrides(budget__env_steps_per_task=168))
     with pytest.raises(UserError, match="already holds a different run.*is 112 there, 168 here"):
-        transfer.prepare(longer | {"out_dir": str(done.out)}, outputs)
+        transfer.prepare(longer | {"out_dir": str(done.out)}, learners)
 
 
 # Reading ---------------------------------------------------------------------------------------
@@ -229,9 +229,9 @@ def test_the_best_trial_ended_highest(done):
     assert transfer_results.best_trial(done, "cheetah-jump2run", 1) is None
 
 
-def test_nothing_can_be_read_before_a_run_is_finished(outputs, tmp_path):
+def test_nothing_can_be_read_before_a_run_is_finished(learners, tmp_path):
     with pytest.raises(UserError, match="none of the 3 runs in '.*' is finished"):
-        transfer_results.load(transfer.prepare(asked(tmp_path), outputs))
+        transfer_results.load(transfer.prepare(asked(tmp_path), learners))
 
 
 def test_the_notebook_declares_what_a_plan_takes():

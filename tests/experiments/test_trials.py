@@ -24,20 +24,20 @@ def test_every_run_leaves_its_folder_and_the_comparison_its_own(done):
 
 
 def test_what_is_finished_is_not_trained_again_and_more_can_be_added(
-    done, outputs, tmp_path, capsys, monkeypatch
+    done, learners, tmp_path, capsys, monkeypatch
 ):
     monkeypatch.setattr(training, "Run", lambda *a: pytest.fail("trained again"))
     run(done)
     assert capsys.readouterr().out.count("final return") == 3
     more = asked(tmp_path, tasks=["jump2run", "flip"]) | {"out_dir": str(done.out)}
-    study = transfer.prepare(more, outputs)
+    study = transfer.prepare(more, learners)
     assert [folders.held(trial.folder) is not None for trial in study.trials] == [True] * 3 + (
         [False] * 3
     )
 
 
-def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_path, monkeypatch):
-    study, real, seen = transfer.prepare(asked(tmp_path), outputs), evaluate.play_batch, []
+def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, learners, tmp_path, monkeypatch):
+    study, real, seen = transfer.prepare(asked(tmp_path), learners), evaluate.play_batch, []
 
     def play_batch(*args, **kwargs):
         seen.append(1)
@@ -52,14 +52,14 @@ def test_a_stopped_comparison_goes_on_and_ends_up_the_same(done, outputs, tmp_pa
     assert str(error.value).endswith(str(tmp_path / "new"))
     assert not (study.out / "stop").exists()
     again = folders.asked(study.out, contents.TRANSFER)["parameters"]
-    run(transfer.prepare(again, outputs))
+    run(transfer.prepare(again, learners))
     for mine, whole in zip(study.trials, done.trials, strict=True):
         one, other = (trial.folder / "metrics.jsonl" for trial in (mine, whole))
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_link_left_by_a_killed_process_is_no_obstacle(outputs, tmp_path):
-    study = transfer.prepare(asked(tmp_path), outputs)
+def test_a_link_left_by_a_killed_process_is_no_obstacle(learners, tmp_path):
+    study = transfer.prepare(asked(tmp_path), learners)
     left = study.trials[0].folder
     left.mkdir(parents=True)
     (left / "stop").symlink_to("../../stop")
@@ -72,9 +72,9 @@ def test_a_link_left_by_a_killed_process_is_no_obstacle(outputs, tmp_path):
 
 
 def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
-    done, outputs, tmp_path, monkeypatch, capsys
+    done, learners, tmp_path, monkeypatch, capsys
 ):
-    study = transfer.prepare(asked(tmp_path), outputs)
+    study = transfer.prepare(asked(tmp_path), learners)
 
     def train(cfg: TdmpcRun, folder: Path, **kwargs) -> None:
         if kwargs["load_from"].endswith("tdmpc-cheetah-quick-s0"):
@@ -93,8 +93,8 @@ def test_a_run_that_breaks_is_left_out_and_the_others_go_on(
     assert np.isnan(transfer_results.over_seeds(table["tdmpc"])).all()
 
 
-def test_progress_counts_all_runs_together(done, tmp_path, outputs):
-    assert trials.progress(transfer.prepare(asked(tmp_path), outputs)) is None
+def test_progress_counts_all_runs_together(done, tmp_path, learners):
+    assert trials.progress(transfer.prepare(asked(tmp_path), learners)) is None
     state = trials.progress(done)
     assert state["env_steps"] == state["env_steps_total"] == 3 * 112
     assert state["task"] == "cheetah-jump2run, drago, seed 0"

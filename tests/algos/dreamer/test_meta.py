@@ -201,7 +201,6 @@ def test_a_part_of_other_sizes_is_refused_and_nothing_is_written(changes, messag
         ),
         ({"meta__rewards": [], "meta__use_sources": False}, "use_sources false is the control"),
         ({"meta__rewards": ["one", " "]}, r"meta.rewards\[1\] of 2 names no run.*--part reward"),
-        ({"meta__rewards": "one"}, "meta.rewards"),
         ({"meta__rewards": [3]}, "meta.rewards"),
         ({"objective__representation": "redundancy"}, "'redundancy' has no decoder"),
         ({"boundary__carry": "nothing"}, "would be thrown away"),
