@@ -302,7 +302,7 @@ print(
 # *without* any low-rank set; of what it makes of the states, $u$, a mixture of $K$ Gaussians with
 # diagonal variance is kept for every task $t$ when it begins, and while acting
 #
-# $$\hat t = \arg\max_t \sum_{\text{steps}} \log \sum_{c=1}^{K} \pi_{tc}\,
+# $$\hat t = \operatorname{argmax}_t \sum_{\text{steps}} \log \sum_{c=1}^{K} \pi_{tc}\,
 # \mathcal N(u;\, \mu_{tc}, \sigma^2_{tc} + 10^{-4}) ,$$
 #
 # added up over the first ten steps of an episode and then kept. No data of earlier tasks is

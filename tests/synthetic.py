@@ -138,6 +138,9 @@ def _write(folder, seed, known, curves, changes) -> Path:
         "commit": "unknown",
         "versions": {"torch": "2.13.0"},
         "tasks": tasks,
+        "prepares": 0,
+        "success_matrix": [[None] * len(tasks)] * len(tasks),  # neither world knows success
+        "success_any_matrix": [[None] * len(tasks)] * len(tasks),
         "final_return": {task: curve["return"][-1] for task, curve in curves.items()},
         "curves": curves,
         "monitor": {},

@@ -61,7 +61,7 @@ def test_every_padded_episode_is_long_enough_for_a_sequence():
         slack=0,
         row_start="zero",
     )
-    (first,) = (Episodes(*(part[:1] for part in episodes())),)
+    first = Episodes(*(None if part is None else part[:1] for part in episodes()))
     store.add(padded(first, L), 0, generator, returned=first.reward.sum(1))
     assert store.steps == L and store.returns.tolist() == [1.0]
     drawn = store.gather(store.draw(11, L, generator))
