@@ -107,6 +107,7 @@ SMALLER = {
     "learning.seed_steps": 320,
     "learning.average": 1.0,  # so few updates are better not averaged
     "learning.updates_per_step": 1.0,  # as published
+    "planner.likeliest": True,  # as published
 }
 METHODS = ("tdmpc", "drago-no-review")
 configs = {

@@ -75,6 +75,7 @@ SMALLER = {
     "learning.seed_steps": 320,
     "learning.average": 1.0,  # so few updates are better not averaged
     "learning.updates_per_step": 1.0,  # as published
+    "planner.likeliest": True,  # as published
 }
 BESIDE = {"name": "beside", "start": [5, 3], "goal": [7, 1]}  # in room 2, a step from its door
 METHODS = ("tdmpc", "drago-no-rehearsal", "drago-no-review", "drago")

@@ -29,6 +29,7 @@ SETTINGS: dict[str, Any] = {
     "planner.iterations": 2,
     "planner.mixture": 0.11,
     "planner.horizon_ramp": 28,
+    "planner.likeliest": True,  # as published
     "learning.batch": 11,
     "learning.ema_every": 2,
     "learning.seed_steps": 14,

@@ -109,7 +109,7 @@ NATURAL: dict[str, Any] = {
 # Small networks and pictures of 32 pixels for one CPU core; what differs beside sizes:
 # - a decision lasts 4 env steps, so that a short sequence and a short dream reach further;
 # - an update every 8 env steps, rates three times as high, a slow critic that follows sooner: a
-#   run has a twenty-fifth of the published steps;
+#   run has a seventeenth of the published steps;
 # - noise on actions, as Dreamer 1 has it, and entropy that is paid for: at the published 1e-4
 #   these actors are at the edges of the actions after two hundred updates;
 # - prototypes learn from update 500 on.
@@ -117,7 +117,7 @@ QUICK: dict[str, Any] = {
     "tasks": ["walker_stand"],
     "env": {"image_size": 32, "render_quality": "fast", "action_repeat": 4},
     "budget": {
-        "env_steps_per_task": 40_000,
+        "env_steps_per_task": 60_000,
         "eval_every": 4_000,
         "eval_episodes": 5,
         "report_every": 1_000,

@@ -130,7 +130,7 @@ class Acting:
             layout = planning.PlanNoise.layout(*sizes)
             self.noise[key] = NoiseBuffers(layout, self.seeds, self.agents[0].device)
         noise = self.noise[key].refill(generators)
-        if self.actions.discrete and not key.explore:
+        if self.actions.discrete and self.cfg.planner.likeliest and not key.explore:
             # DRAGO's published code: an evaluation asks the policy for its likeliest actions, and
             # equal draws leave the choice to its logits.
             for name in ("guides", "last"):

@@ -8,6 +8,8 @@ Where we differ from the published code:
   start with the episode that fills the warm-up instead of the one after it.
 - Grid counts round to the nearest cell; errors are floored before their logarithm; continuous
   actions are clamped; any share of reviewer rows works.
+- In grids an evaluation may draw the policy's actions instead of taking its likeliest ones
+  (`planner.likeliest=false`, as preset grid-quick does).
 - A task ends at its budget; the original collects one more episode.
 - The target copy of the dynamics is left out: nothing reads it.
 - E episodes are collected in lock-step and followed by E times as many updates. With E = 1 this

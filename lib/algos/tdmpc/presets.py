@@ -184,7 +184,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Eight ask for four times as many, in which critics run ahead of the evidence: most seeds then
     # lost for a round what they could do, and found it again with the next one. Three updates in
     # two steps of the learner (published: one a step) teach the later rooms in time, in which the
-    # reviewer has half of the steps; with four in two a seed lost what it could do.
+    # reviewer has half of the steps; with four in two a seed lost what it could do. Evaluations
+    # draw a policy's actions as searches that collect do (published: they take its likeliest): an
+    # agent that wrongly pushes against a wall, and draws nothing, pushes on for a whole episode.
     "grid-quick": layered(
         SMALL_GRID,
         {
@@ -196,6 +198,7 @@ PRESETS: dict[str, dict[str, Any]] = {
                 "eval_episodes": 8,
                 "checkpoint_every": 1_600,
             },
+            "planner": {"likeliest": False},
             "learning": {"updates_per_step": 1.5, "average": 0.005},
         },
     ),

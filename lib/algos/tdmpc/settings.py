@@ -36,6 +36,7 @@ class PlannerConfig:
     horizon_ramp: int = at_least(0, 10_000)  # decisions over which the horizon grows from 1
     std_ramp: int = at_least(0, 50_000)  # decisions over which the floor falls from 0.5
     use_q: bool = True  # add the value of the last latent
+    likeliest: bool = True  # evaluations take a policy's likeliest discrete actions, undrawn
     snap: bool = False  # round imagined observations to those that exist; grid only
     precision: str = one_of("single", "bf16")  # bf16: networks of the search in half precision
     final_noise: str = one_of("clamp", "legacy")  # legacy lets the acted value leave [-1, 1]

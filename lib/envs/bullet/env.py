@@ -45,6 +45,7 @@ class Pool:
         for simulation in self._idle:
             if simulation.task.kind == task.kind:
                 self._idle.remove(simulation)
+                simulation.task = task
                 return simulation
         return Simulation(task)
 
@@ -87,7 +88,7 @@ class BulletEnv(gymnasium.Env):
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Takes one decision, (A,) cut to [-1, 1]; it stops where the task ends."""
-        action, total, ended = np.clip(action, -1, 1), 0.0, False
+        action, total, ended = np.clip(action, -1, 1) * self.plan.task.gear, 0.0, False
         for _ in range(self.plan.repeat):
             seen, reward, over = self._simulation.step(action)
             total += reward

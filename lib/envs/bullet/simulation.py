@@ -94,7 +94,9 @@ class Simulation:
 
     def begin(self, seed: int) -> np.ndarray:
         """Starts the episode of a seed; returns what is observed, float32."""
-        return self.env.reset(seed=seed)[0]
+        seen = self.env.reset(seed=seed)[0]
+        self.env._p.setGravity(0, 0, -self.task.gravity)
+        return seen
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool]:
         """One env step: (A,) in [-1, 1] to what is observed, the reward and whether it ended."""

@@ -239,9 +239,11 @@ def test_the_policy_contributes_its_share_of_the_samples_once(monkeypatch):
     assert all(torch.equal(c[:, 512:], calls[0]) for c in seen)
 
 
-def test_an_evaluation_asks_the_policy_for_its_likeliest_actions(monkeypatch):
+@pytest.mark.parametrize("likeliest", [True, False])
+def test_an_evaluation_asks_the_policy_for_its_likeliest_actions_or_draws(likeliest, monkeypatch):
     # logits .3, .2, .1 in every state: action 0 is sampled in 37 of 100 cases, and likeliest always
-    agent, seen = planner_of(True, planner__mixture=0.2, planner__iterations=1), {}
+    few = {"planner__mixture": 0.2, "planner__iterations": 1}
+    agent, seen = planner_of(True, planner__likeliest=likeliest, **few), {}
     with torch.no_grad():
         agent.learner.heads.policy_net[-1].weight.zero_()
         agent.learner.heads.policy_net[-1].bias.copy_(torch.tensor([0.3, 0.2, 0.1]))
@@ -256,7 +258,7 @@ def test_an_evaluation_asks_the_policy_for_its_likeliest_actions(monkeypatch):
             agent.act(states(), None, explore=explore, role="learner")
     guides = {explore: found.argmax(-1) for explore, found in seen.items()}
     assert guides[True].unique().tolist() == [0, 1, 2]
-    assert guides[False].unique().tolist() == [0]
+    assert guides[False].unique().tolist() == ([0] if likeliest else [0, 1, 2])
 
 
 def test_the_value_of_the_last_state_is_that_of_the_likeliest_action_in_an_evaluation(monkeypatch):

@@ -1,4 +1,5 @@
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -55,6 +56,17 @@ def test_actions_are_cut_to_the_box():
     env.reset(seed=7)
     env.step(np.array([-3.0, 0.5, 2.0], np.float32))
     assert env._simulation.action.tolist() == [-1, 0.5, 1]
+
+
+def test_a_gear_turns_what_is_pushed():
+    task = replace(TASKS["Hopper"], gear=-0.5)
+    pool = Pool()
+    pool.give(Scripted(TASKS["Hopper"]))
+    env = BulletEnv(Plan(task), pool)
+    assert env._simulation.task == task  # the simulation of another task of the same body
+    env.reset(seed=7)
+    env.step(np.array([-3.0, 0.5, 1.0], np.float32))
+    assert env._simulation.action.tolist() == [0.5, -0.25, -0.5]
 
 
 def test_simulations_are_used_again_when_an_environment_is_gone(monkeypatch):

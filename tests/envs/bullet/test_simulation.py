@@ -1,6 +1,7 @@
 import importlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,3 +98,22 @@ def test_a_wheel_for_another_machine_is_said_in_one_line(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", broken)
     with pytest.raises(UserError, match="pybullet cannot be used in this .*: wrong ELF class"):
         simulation.check_installed()
+
+
+def test_gravity_is_the_tasks_own_whatever_was_simulated_before(bullet):
+    body = TASKS["InvertedPendulumSwingup"]
+
+    def speed(simulation, task):
+        """Returns how fast a pole falls that starts at an angle, in rad/s after ten steps."""
+        simulation.task = task
+        simulation.begin(3)
+        return max(abs(simulation.step(np.zeros(1))[0][-1]) for _ in range(10))
+
+    simulation = Simulation(body)
+    plain, weak, none, again = (
+        speed(simulation, task)
+        for task in (body, replace(body, gravity=4.9), replace(body, gravity=0.0), body)
+    )
+    assert plain == again
+    assert weak == pytest.approx(plain / 2, rel=0.1)
+    assert none == pytest.approx(0, abs=1e-6)

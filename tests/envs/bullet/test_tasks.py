@@ -25,6 +25,10 @@ def test_a_mapping_gives_a_body_another_name():
         ([{"name": "x"}], False, "unknown bullet task 'x'"),
         ([{"name": "x", "body": "Ant"}], False, "unknown key of a bullet task 'body'"),
         ([{}], False, "has no `task`, such as Hopper"),
+        ([{"task": "Ant", "gear": 2}], False, "'Ant': gear 2 is no body's; give a number from -1"),
+        ([{"task": "Ant", "gear": 0}], False, "'Ant': gear 0 is no body's"),
+        ([{"task": "Ant", "gravity": -1}], False, "gravity -1 is no body's; give 0 to 100 m/s"),
+        ([{"task": "Ant", "gravity": True}], False, "gravity True is no body's"),
         (["Ant", "InvertedPendulum"], True, "ignore_termination: task 'InvertedPendulum' pays 1"),
     ],
 )
@@ -32,6 +36,13 @@ def test_what_is_no_body_is_refused_in_one_line(entries, goes_on, told):
     with pytest.raises(UserError, match=told) as error:
         resolve(entries, goes_on)
     assert "\n" not in str(error.value)
+
+
+def test_a_mapping_changes_what_pulls_and_pushes_a_body():
+    light = {"name": "light", "task": "InvertedPendulumSwingup", "gravity": 5, "gear": -0.5}
+    (task,) = resolve([light])
+    assert (task.name, task.body, task.numbers) == ("light", "InvertedPendulumSwingup", 5)
+    assert (task.gravity, task.gear) == (5.0, -0.5)
 
 
 def test_other_bodies_may_go_on():
