@@ -224,13 +224,17 @@ def learnt_already(cfg: RunConfig, place: str, tasks: Any = None) -> str:
 
 
 def _named(tasks: Any) -> set[str]:
-    """Every text in the entries of tasks: names of tasks, whichever way they are listed."""
+    """Every task in some entries, by name; one that is altered is another than its original."""
     if isinstance(tasks, str):
         return {tasks}
-    nested = tasks.values() if isinstance(tasks, Mapping) else tasks
-    if not isinstance(nested, Collection):
+    if isinstance(tasks, Mapping):
+        if "turns" in tasks:
+            return _named(tasks["turns"])
+        as_it_is = tasks.keys() <= {"name", "task"}
+        return {str(tasks[key]) for key in ("name", "task")[: 1 + as_it_is] if key in tasks}
+    if not isinstance(tasks, Collection):
         return set()
-    return {name for entry in nested if isinstance(entry, Collection) for name in _named(entry)}
+    return {name for entry in tasks for name in _named(entry)}
 
 
 def written_by(meta: Mapping[str, Any], path: Path) -> RunConfig:

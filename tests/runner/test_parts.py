@@ -164,6 +164,17 @@ def test_what_the_source_has_learnt_already_is_said(source):
     assert warm_start.learnt_already(run(tasks=[TARGET]), str(source)) == ""
     told = warm_start.learnt_already(run(tasks=["source-b"]), str(source))
     assert told == f"note: '{source}' has learnt source-b already, which this run is to learn"
+    for other, known in (
+        ({"name": "light", "task": "source-b", "g": 2.0}, False),
+        ({"name": "mine", "task": "source-b"}, True),
+        ({"name": "source-a", "g": 2.0, "l": 1.0}, True),
+        ({"name": "both", "turns": ["source-a", "target"]}, True),
+    ):
+        assert bool(warm_start.learnt_already(run(tasks=[other]), str(source))) == known
+    # a source that is yet to be made is asked alike
+    assert warm_start.learnt_already(run(tasks=["target"]), "x", [{"turns": ["target"]}])
+    altered = [{"name": "light", "task": "target", "g": 2.0}]
+    assert not warm_start.learnt_already(run(tasks=["target"]), "x", altered)
 
 
 def test_sources_of_other_sizes_and_pictures_are_refused(source, tmp_path):
