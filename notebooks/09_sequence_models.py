@@ -421,6 +421,6 @@ print(
 # Full tuning forgets everything, an oracle's sets forget nothing, and pay for it with what they
 # learn in so few updates. Two expectations were wrong. Attention is spread almost evenly over the
 # five steps: the model has not found out that the last one is enough. And *anywhere* stays a guess
-# all along: a frozen model that never saw a turned action has no reason to note, in what it makes of
-# states, how the point answered. So inference without a label works where a task can be *seen*, and
-# that is a property of the stream as much as of the method.
+# all along: a frozen model that never saw a turned action has no reason to note, in what it makes
+# of states, how the point answered. So inference without a label works where a task can be *seen*,
+# and that is a property of the stream as much as of the method.
