@@ -91,28 +91,41 @@ STUDIES = {
 }
 
 
-def collected(study: Study, folder: Path) -> dict:
-    """Returns every run's returns at its evaluations, with commits and the machine."""
-    runs, commits = [], set()
+def collected(study: Study, folder: Path, known: list[dict]) -> dict:
+    """Returns every run's returns at its evaluations, with commits and the machine.
+
+    Args:
+        known: runs of an earlier call; those that `folder` lacks are taken from them, and where
+            they are not there either, they are named and left out.
+    """
+    runs, before = [], {(run["arm"], run["seed"]): run for run in known}
     for arm, name in study.arms.items():
         for seed in study.seeds:
-            run = results.load_run(folder / f"{name}-s{seed}")
-            env_steps, returns = run.curves[study.task]
-            runs.append(
-                {
-                    "arm": arm,
-                    "seed": seed,
-                    "env_steps": np.asarray(env_steps).tolist(),
-                    "returns": [round(float(value), 2) for value in np.asarray(returns)],
-                }
-            )
-            commits.add(run.summary["commit"])
+            place = folder / f"{name}-s{seed}"
+            run = results.load_run(place) if (place / "summary.json").is_file() else None
+            if run and run.summary["status"] == "complete":
+                runs.append(told(run, study.task, arm, seed))
+            elif (arm, seed) in before:
+                runs.append(before[arm, seed])
+            else:
+                print(f"left out, not run: {place.name}")
     return {
         "commands": study.commands,
         "expected": study.expected,
-        "commits": sorted(commits),
         "machine": f"{platform.machine()}, one CPU core",
         "runs": runs,
+    }
+
+
+def told(run: results.Run, task: str, arm: str, seed: int) -> dict:
+    """Returns what is kept of a run."""
+    env_steps, returns = run.curves[task]
+    return {
+        "arm": arm,
+        "seed": seed,
+        "commit": run.summary["commit"],
+        "env_steps": np.asarray(env_steps).tolist(),
+        "returns": [round(float(value), 2) for value in np.asarray(returns)],
     }
 
 
@@ -136,7 +149,8 @@ def main(name: str, folder: Path = OUTPUTS) -> None:
     if name not in STUDIES:
         raise unknown("study", name, STUDIES)
     study, target = STUDIES[name], HERE / name / f"{name}.json"
-    found = collected(study, Path(folder))
+    known = json.loads(target.read_text())["runs"] if target.is_file() else []
+    found = collected(study, Path(folder), known)
     target.parent.mkdir(exist_ok=True)
     atomic_write(target, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     draw(study, found, target.with_suffix(".png"))
