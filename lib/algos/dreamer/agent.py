@@ -98,6 +98,7 @@ class DreamerAgent(Batched):
         cfg = self.cfg
         self.tensor_version += 1
         self.total_env_steps, self.total_updates, self.updates_due = 0, 0, 0.0
+        self.burst_end = 0  # total updates once what is due in whole bursts is made
         self.prefilled = False  # whether the prefill is over
         self.trained: dict[str, FlatAdam] = {}
         self.slow: dict[str, Tensor] = {}
@@ -170,14 +171,15 @@ class DreamerAgent(Batched):
             self.prefilled = True
             self.updates_due += self.cfg.update.pretrain
         self.updates_due += env_steps / self.steps_per_update
+        # The first ones of all come as they are.
+        size = self.cfg.update.burst if self.total_updates >= self.cfg.update.pretrain else 1
+        whole = int(self.updates_due) // size * size
+        self.burst_end = max(self.burst_end, self.total_updates + whole)
 
     @property
     def pending(self) -> int:
-        """Updates that are due, in whole bursts; the first ones of all come as they are."""
-        if not self.replay.episodes:
-            return 0
-        due, burst = int(self.updates_due), self.cfg.update.burst
-        return due if self.total_updates < self.cfg.update.pretrain else due // burst * burst
+        """Updates that are due, in whole bursts, or what is left of one that has begun."""
+        return max(0, self.burst_end - self.total_updates) if self.replay.episodes else 0
 
     def store(self, role: str, episodes: Episodes) -> None:
         """Takes finished episodes."""
@@ -300,6 +302,7 @@ class DreamerAgent(Batched):
                 "total_env_steps": self.total_env_steps,
                 "total_updates": self.total_updates,
                 "updates_due": self.updates_due,
+                "burst_end": self.burst_end,
                 "prefilled": self.prefilled,
                 "optimizers": {name: adam.state_dict() for name, adam in self.trained.items()},
                 "slow": {
@@ -328,6 +331,7 @@ class DreamerAgent(Batched):
             "total_env_steps",
             "total_updates",
             "updates_due",
+            "burst_end",
             "prefilled",
         )
         for name in counts:

@@ -305,3 +305,19 @@ def test_updates_are_made_in_whole_bursts():
         found.append(agent.pending)
         agent.update(agent.pending)
     assert found == [0, 0, 3, 0, 0, 3, 0]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5])
+def test_a_burst_that_is_made_in_parts_is_made_whole(chunk):
+    # how many updates come between two looks at the clock must not change how many are made
+    agent = new_agent(tiny(update__burst=3, update__pretrain=2))
+    agent.store("learner", invented(agent))
+    found = []
+    for steps in [agent.cfg.update.prefill, *[agent.steps_per_update] * 7]:
+        agent.count_steps(steps)
+        while agent.pending:
+            for _ in range(min(chunk, agent.pending)):
+                agent.count_update()
+        found.append(agent.total_updates)
+    first = 2 + agent.cfg.update.prefill // agent.steps_per_update
+    assert found == [first, first, first, first + 3, first + 3, first + 3, first + 6, first + 6]

@@ -108,13 +108,15 @@ def test_updates_are_a_hundred_for_every_thousand_steps_and_a_hundred_at_first()
     for _ in range(500):  # decisions of 2 env steps: the prefill, and 100 updates right after it
         made.count_steps(1)
     assert made.pending == 100
-    made.total_updates, made.updates_due = 100, made.updates_due - 100
+    for _ in range(100):
+        made.count_update()
     bursts = []
     for decision in range(1, 2_501):
         made.count_steps(1)
         if made.pending:
             bursts.append((2 * decision, made.pending))
-            made.updates_due -= made.pending
+            for _ in range(made.pending):
+                made.count_update()
     assert [due for _, due in bursts] == [100] * 5  # in five thousand env steps
     gaps = [after - before for (before, _), (after, _) in pairwise(bursts)]
     assert all(abs(gap - 1_000) <= 2 for gap in gaps)  # a decision, as tenths add up inexactly
