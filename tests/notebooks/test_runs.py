@@ -80,7 +80,8 @@ def test_run_draws_several_seeds_and_says_whose_figure_is_one_runs(outputs, tmp_
     for seed in range(3):
         final = results.load_run(tmp_path / f"mine-s{seed}").final_return
         assert f"| seed {seed} | {final[0]:.1f} | {final[1]:.1f} |" in text
-    assert re.search(r"\| forgetting \| \S+ \[\S+, \S+\] \|", text)  # an interval over seeds
+    assert "| forgetting |" in text
+    assert re.search(r"\| tdmpc \|( \S+ \[\S+, \S+\] \|){4}", text)  # intervals over seeds
     assert "One seed shows no spread" not in text
     figures = {path.stem for path in (tmp_path / "mine" / "figures").glob("*.png")}
     assert figures >= {"learning_curves", "retention_met", "model_error", "prediction_score"}
