@@ -72,6 +72,12 @@ def rows(held_out: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: part[there] for name, part in held_out.items()}
 
 
+def widened(part: Tensor, size: int) -> Tensor:
+    """Appends zeros to the last dimension up to a size."""
+    missing = size - part.shape[-1]
+    return torch.nn.functional.pad(part, (0, missing)) if missing else part
+
+
 class HoldsOutEpisodes:
     """What a `Domain` does whose held-out record this is, and whose poses are observations."""
 
@@ -89,9 +95,20 @@ class HoldsOutEpisodes:
     def record(self, held_out: Any, task_index: int, obs: Tensor, action: Tensor) -> None:
         """Nothing: what was trained on would be no test of the model."""
 
-    def hold_out(self, held_out: dict[str, Tensor], task_index: int, *played: Any) -> None:
-        """Keep evaluation episodes; see `keep`."""
-        keep(held_out, task_index, *played)
+    def hold_out(
+        self,
+        held_out: dict[str, Tensor],
+        task_index: int,
+        obs: Tensor,
+        action: Tensor,
+        *played: Any,
+    ) -> None:
+        """Keep evaluation episodes, zeros where a task has fewer numbers than others: `keep`."""
+        wide = (
+            widened(part, held_out[name].shape[-1])
+            for name, part in (("obs", obs), ("action", action))
+        )
+        keep(held_out, task_index, *wide, *played)
 
     def held_out_episodes(self, held_out: dict[str, Tensor]) -> dict[str, Tensor]:
         """Returns the whole episodes that are held out; see `rows`."""

@@ -81,15 +81,7 @@ def read(name: str, folder: Path = PARAMS) -> Arms:
     seeds = found.get("seeds", [run_config.PARAMETERS["seed"]])
     if not isinstance(seeds, list) or not seeds:
         raise UserError(f"seeds {where}: got {short(seeds)}, wanted a list such as [0, 1, 2]")
-    named = {
-        key: {
-            plain_name(str(each), f"name {where}"): parameters_of(
-                entry, folder, f"'{each}' {where}"
-            )
-            for each, entry in found.get(key, {}).items()
-        }
-        for key in ("arms", "sources")
-    }
+    named = {key: _named(found.get(key, {}), folder, where) for key in ("arms", "sources")}
     presets = {arm: given["preset"] for arm, given in named["arms"].items()}
     if len(set(presets.values())) > 1:
         several = ", ".join(f"{arm}: {preset}" for arm, preset in presets.items())
@@ -106,9 +98,8 @@ def _is_table(value: object) -> bool:
 
 def _named(table: Mapping[Any, Any], folder: Path, where: str) -> dict[str, dict[str, Any]]:
     """Names to parameters."""
-    names = {each: plain_name(str(each), f"name {where}") for each in table}
     return {
-        names[each]: parameters_of(entry, folder, f"'{each}' {where}")
+        plain_name(str(each), f"name {where}"): parameters_of(entry, folder, f"'{each}' {where}")
         for each, entry in table.items()
     }
 

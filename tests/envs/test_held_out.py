@@ -48,3 +48,13 @@ def test_the_episodes_of_all_tasks_without_the_empty_ones():
     assert found["length"].tolist() == [3, 1, 7]
     assert found["obs"].shape == (3, 8, 2, 2, 3) and found["reward"].shape == (3, 7)
     assert found["action"][:, 0, 0].tolist() == [4.0, 4.0, 5.0]
+
+
+def test_what_a_task_does_not_have_is_held_out_as_zeros():
+    domain = held_out.HoldsOutEpisodes()
+    domain.tasks, domain.device, domain.episode_length = ("wide", "narrow"), torch.device("cpu"), 2
+    domain.obs_space, domain.actions = ObsSpace("vector", (5,)), ActionSpace(3, discrete=False)
+    record = domain.new_held_out()
+    domain.hold_out(record, 1, torch.ones(1, 3, 2), torch.ones(1, 2, 1), torch.ones(1, 2))
+    assert record["obs"][1, 0].tolist() == [[1, 1, 0, 0, 0]] * 3
+    assert record["action"][1, 0].tolist() == [[1, 0, 0]] * 2

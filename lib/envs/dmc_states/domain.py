@@ -12,12 +12,12 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor
 
 from lib.core.spaces import ActionSpace, ObsSpace
 from lib.envs import gl
 from lib.envs.api import DataPart, World
-from lib.envs.gym.batch import GymBatch, Recipe
+from lib.envs.gym.batch import Recipe
+from lib.envs.gym.disjoint import DisjointBatch
 from lib.envs.gym.domain import GymDomain
 from lib.envs.lengths import decisions
 from lib.envs.pixels import tasks
@@ -61,17 +61,8 @@ class Body(gymnasium.Env):
         return np.concatenate(parts).astype(np.float32)
 
 
-class BodyBatch(GymBatch):
-    """A `GymBatch` whose evaluations begin where nobody trains: odd seeds there, even ones here."""
-
-    def __init__(
-        self, recipe: Recipe, episode_length: int, evaluates: bool, device: torch.device | str
-    ):
-        self.evaluates = evaluates
-        super().__init__(recipe, episode_length, device)
-
-    def _seeds(self, n: int, generator: torch.Generator) -> list[int]:
-        return [seed // 2 * 2 + self.evaluates for seed in super()._seeds(n, generator)]
+class BodyBatch(DisjointBatch):
+    """Several copies of a task in lock-step."""
 
     @property
     def bodies(self) -> list[SuiteEnv]:
@@ -119,20 +110,6 @@ class StatesDomain(GymDomain):
     def data_parts(self, task_index: int) -> tuple[DataPart, ...]:
         """Returns the file that a task is learnt from."""
         return (DataPart(self.tasks[task_index].name, *self.task_spaces(task_index)),)
-
-    def hold_out(
-        self,
-        held_out: dict[str, Tensor],
-        task_index: int,
-        obs: Tensor,
-        action: Tensor,
-        *played: Any,
-    ) -> None:
-        """Keeps evaluation episodes, with zeros where a task has fewer numbers than others."""
-        pad = torch.nn.functional.pad
-        obs = pad(obs, (0, self.obs_dim - obs.shape[-1]))
-        action = pad(action, (0, self.actions.size - action.shape[-1]))
-        super().hold_out(held_out, task_index, obs, action, *played)
 
 
 def _recipe(task: SuiteTask, repeat: int) -> Recipe:

@@ -11,7 +11,8 @@ from gymnasium import spaces
 from torch import Tensor
 
 from lib.core.spaces import ActionSpace, ObsSpace
-from lib.envs.gym.batch import GymBatch, Recipe
+from lib.envs.gym.batch import Recipe
+from lib.envs.gym.disjoint import DisjointBatch
 from lib.envs.metaworld.simulation import Simulation
 from lib.envs.metaworld.tasks import ACTIONS, NUMBERS, MetaWorldTask
 
@@ -63,25 +64,12 @@ class Arm(gymnasium.Env):
         return seen, reward, False, False, {}
 
 
-class ArmBatch(GymBatch):
-    """A `GymBatch` that says of every step whether it is a success, and evaluates elsewhere.
+class ArmBatch(DisjointBatch):
+    """Says of every step whether it is a success.
 
     Success is that of the step just made. Benchmarks differ in whether the last one counts (L2M) or
-    any (Continual World); who plays an episode can tell both. Seeds of evaluation are odd and those
-    of training even, so that no start and no goal of one is met in the other.
-
-    Args:
-        evaluates: draw seeds of evaluation.
+    any (Continual World); who plays an episode can tell both.
     """
-
-    def __init__(
-        self, recipe: Recipe, episode_length: int, evaluates: bool, device: torch.device | str
-    ):
-        self.evaluates = evaluates
-        super().__init__(recipe, episode_length, device)
-
-    def _seeds(self, n: int, generator: torch.Generator) -> list[int]:
-        return [seed // 2 * 2 + self.evaluates for seed in super()._seeds(n, generator)]
 
     @property
     def success(self) -> Tensor:

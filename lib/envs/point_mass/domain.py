@@ -1,10 +1,9 @@
 """The table and its tasks: what the runner asks of a `Domain`."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from lib.core.errors import UserError
 from lib.core.spaces import ActionSpace, ObsSpace
@@ -65,18 +64,6 @@ class PointDomain(HoldsOutEpisodes):
         from lib.envs.point_mass.scene import PointScene
 
         return PointScene()
-
-    def hold_out(
-        self,
-        held_out: dict[str, Tensor],
-        task_index: int,
-        obs: Tensor,
-        action: Tensor,
-        *played: Any,
-    ) -> None:
-        """Keeps evaluation episodes."""
-        wide = torch.nn.functional.pad(action, (0, self.actions.size - action.shape[-1]))
-        super().hold_out(held_out, task_index, obs, wide, *played)
 
 
 def build(

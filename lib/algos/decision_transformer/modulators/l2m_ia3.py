@@ -1,6 +1,7 @@
 """Learning to modulate with vectors, (IA)³, in place of low-rank sets.
 
-Source: Schmied et al. 2023 (L2M) and its release, where such vectors leave embedded tokens alone.
+Source: Schmied et al. 2023 (L2M) and its release. Differs: there such vectors leave embedded tokens
+alone, here they multiply them as (IA)³'s do.
 """
 
 from dataclasses import dataclass
