@@ -103,7 +103,7 @@ class HoldsOutEpisodes:
         action: Tensor,
         *played: Any,
     ) -> None:
-        """Keep evaluation episodes, zeros where a task has fewer numbers than others: `keep`."""
+        """Keeps evaluation episodes, zeros where a task has fewer numbers than others: `keep`."""
         wide = (
             widened(part, held_out[name].shape[-1])
             for name, part in (("obs", obs), ("action", action))

@@ -129,7 +129,7 @@ class TurnsDomain(Around):
         return spaces(self._domain, self._parts[task_index][0])
 
     def data_parts(self, task_index: int) -> tuple[DataPart, ...]:
-        """The files that one task is learnt from: those of all its constituents, in order."""
+        """Returns the files that a task is learnt from: those of all its constituents, in order."""
         found = (data_parts(self._domain, part) for part in self._parts[task_index])
         return tuple(file for files in found for file in files)
 

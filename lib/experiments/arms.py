@@ -126,7 +126,7 @@ class _Layout:
     open: list[tuple[str, int]] = field(default_factory=list)  # sources being laid out
 
     def trial(self, arm: str, entry: Any, seed: int) -> Trial:
-        """One cell of the table. Raises UserError where its folder holds something else."""
+        """Lays out one run of an arm; raises UserError where its folder holds something else."""
         mine = self.found.arms[arm]
         parameters = self._complete(mine, seed, self._settings(mine, target=True))
         parameters["tasks"] = [entry]

@@ -29,7 +29,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def studies(folder: Path) -> dict[str, Path]:
-    """Every comparison that has a file, by name, see `lib.experiments.studies`."""
+    """Lists every comparison that has a file, by name, see `lib.experiments.studies`."""
     return {path.stem: path for path in sorted((folder / STUDIES).glob("*.yaml"))}
 
 

@@ -126,7 +126,7 @@ def sources(config: RunConfig, parameters: Mapping[str, Any]) -> tuple[str, str]
 
 
 def teachers(config: RunConfig, parameters: Mapping[str, Any]) -> list[str]:
-    """The runs of which a run takes what tells what tasks pay, or how they are done.
+    """Lists the runs of which a run takes what tells what tasks pay, or how they are done.
 
     They should not have learnt what it is to learn. As `sources` names them.
     """

@@ -42,7 +42,7 @@ class Arms:
 
 
 def named_first(words: Sequence[str], folder: Path = PARAMS) -> tuple[str, list[str]]:
-    """The study that the first of some words names, or "", and the other words.
+    """Returns the study that the first of some words names, or "", and the other words.
 
     It is named by its file's name or by a path, and comes back as seen from the repository's root.
     """
@@ -57,7 +57,7 @@ def named_first(words: Sequence[str], folder: Path = PARAMS) -> tuple[str, list[
 
 
 def read(name: str, folder: Path = PARAMS) -> Arms:
-    """The study that a name or a path stands for.
+    """Reads the study that a name or a path stands for.
 
     Raises:
         UserError: there is none, or the file says what cannot be.
@@ -97,7 +97,7 @@ def _is_table(value: object) -> bool:
 
 
 def _named(table: Mapping[Any, Any], folder: Path, where: str) -> dict[str, dict[str, Any]]:
-    """Names to parameters."""
+    """Reads a table of names to entries; returns names to parameters."""
     return {
         plain_name(str(each), f"name {where}"): parameters_of(entry, folder, f"'{each}' {where}")
         for each, entry in table.items()
@@ -105,7 +105,7 @@ def _named(table: Mapping[Any, Any], folder: Path, where: str) -> dict[str, dict
 
 
 def parameters_of(entry: Any, folder: Path, where: str) -> dict[str, Any]:
-    """The parameters of a params file by its name, and what is to be changed in it."""
+    """Returns parameters of a params file by its name, with what is to be changed in it."""
     entry = {"params": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not isinstance(entry.get("params"), str):
         raise UserError(

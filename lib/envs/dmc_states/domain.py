@@ -66,7 +66,7 @@ class BodyBatch(DisjointBatch):
 
     @property
     def bodies(self) -> list[SuiteEnv]:
-        """The simulations of all copies, for controllers that know the body."""
+        """Returns the simulations of all copies, for controllers that know the body."""
         return [env.suite for env in self._envs]
 
 
@@ -131,7 +131,7 @@ def _as_it_is(numbers: np.ndarray) -> np.ndarray:
 
 
 def resolve(env: "EnvConfig", entries: Iterable[Entry]) -> tuple[SuiteTask, ...]:
-    """Task records in the order given; raises UserError as `tasks.resolve` and `decisions` do."""
+    """Returns task records in order; raises UserError as `tasks.resolve` and `decisions` do."""
     decisions(env.episode_length, env.action_repeat)
     return tasks.resolve(entries)
 
@@ -139,7 +139,7 @@ def resolve(env: "EnvConfig", entries: Iterable[Entry]) -> tuple[SuiteTask, ...]
 def build(
     env: "EnvConfig", entries: Iterable[Entry], device: torch.device | str = "cpu"
 ) -> StatesDomain:
-    """The tasks that a configuration describes.
+    """Returns the tasks that a configuration describes.
 
     Raises:
         UserError: what `resolve` says, or dm_control is not installed.

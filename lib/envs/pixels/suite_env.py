@@ -69,7 +69,7 @@ class SuiteEnv:
 
     @property
     def physics(self) -> Any:
-        """The suite's physics, for controllers that know the body."""
+        """Returns the suite's physics, for controllers that know the body."""
         return self._env.physics
 
     @property
